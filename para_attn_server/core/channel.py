@@ -1,0 +1,161 @@
+"""The control channel between the parent and the web workers: JSON lines over a Unix socket.
+
+It carries hints and orders, never the truth: jobs live in the store, and whoever misses a message here finds out
+from there. The parent binds `control.sock` in the state directory; each web worker holds one connection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+SOCKET_NAME = "control.sock"
+
+# --- web to parent ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job has been inserted into the store."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """Cancel a job; job_id None means the oldest running one. `request` comes back in the CancelReply."""
+
+    request: int
+    job_id: str | None
+
+
+# --- parent to web ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    """job_id: the job that is being canceled (or is already); None: there was nothing to cancel."""
+
+    request: int
+    job_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdate:
+    """A job has changed its status or made a step."""
+
+    job_id: str
+    status: str
+    step: int
+    total_steps: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RankView:
+    """One rank as users see it."""
+
+    rank: int
+    pid: int | None
+    device: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """One worker group as users see it. state: starting, ready, busy, recovering, broken or stopping; since: Unix
+    seconds; cause: why it is recovering or broken."""
+
+    index: int
+    state: str
+    since: float
+    ranks: list[RankView]
+    job_id: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """The pool as users see it, sent on every change. stopping: a drain has begun; mean_seconds: recent mean time of a
+    job on a group, None before the first; versions: of the packages in the ranks."""
+
+    started_at: float
+    stopping: bool = False
+    groups: list[GroupView] = field(default_factory=list)
+    mean_seconds: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+ToParent = Submitted | CancelOrder
+ToWeb = CancelReply | JobUpdate | PoolView
+_TYPES: dict[str, Any] = {cls.__name__: cls for cls in (Submitted, CancelOrder, CancelReply, JobUpdate, PoolView)}
+
+
+def encode(message: ToParent | ToWeb) -> bytes:
+    """One line of JSON."""
+    return json.dumps({"type": type(message).__name__, **asdict(message)}).encode() + b"\n"
+
+
+def decode(line: bytes) -> ToParent | ToWeb:
+    """The message of one line; raises ValueError if it is none."""
+    data = json.loads(line)
+    cls = _TYPES.get(data.pop("type", None))
+    if cls is None:
+        raise ValueError("unknown control message")
+    if cls is PoolView:
+        data["groups"] = [
+            GroupView(**{**group, "ranks": [RankView(**rank) for rank in group["ranks"]]}) for group in data["groups"]
+        ]
+    message: ToParent | ToWeb = cls(**data)
+    return message
+
+
+class LineBuffer:
+    """Cuts a byte stream into messages."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[ToParent | ToWeb]:
+        """The messages that `data` completes."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            yield decode(line)
+
+
+@contextmanager
+def _short_path(state_dir: Path) -> Iterator[str]:
+    """A path to the socket that fits the 107 bytes of a Unix address, however deep the state directory lies."""
+    fd = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{SOCKET_NAME}"
+    finally:
+        os.close(fd)
+
+
+def listen(state_dir: Path) -> socket.socket:
+    """The parent's listening socket, non-blocking, readable and writable by this user only."""
+    (state_dir / SOCKET_NAME).unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with _short_path(state_dir) as path:
+        server.bind(path)
+        (state_dir / SOCKET_NAME).chmod(0o600)
+    server.listen(64)
+    server.setblocking(False)
+    return server
+
+
+def connect(state_dir: Path) -> socket.socket:
+    """A web worker's connection; raises OSError when no parent listens."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with _short_path(state_dir) as path:
+            client.connect(path)
+    except OSError:
+        client.close()
+        raise
+    return client

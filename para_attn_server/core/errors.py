@@ -1,0 +1,127 @@
+"""Every error of the project, in one tree.
+
+    ServerError
+    ├── UsageError              a setting or a model name is wrong; exit code 2
+    ├── SetupFailed             a predictor's setup() failed or broke the contract; exit code 3
+    ├── PortTaken               the address cannot be bound; exit code 4
+    ├── StateDirError           the state directory is in use, unreadable or too new; exit code 5
+    ├── InvalidInput            a request's arguments are wrong; names each field
+    ├── JobNotFound             no job has that id
+    ├── NothingToCancel         no job is queued or running under that id (or at all)
+    ├── QueueFull               --max-queue jobs are waiting already
+    ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
+    ├── DaemonUnreachable       the parent process does not answer on its control socket
+    └── IllegalTransition       a job was asked to go where its life does not lead
+
+Errors cross processes as data: `JobError` is what a failed job carries, from the rank that saw it to the client.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any
+
+
+class ExitCode(IntEnum):
+    """What the command's exit status means."""
+
+    OK = 0
+    USAGE = 2
+    SETUP_FAILED = 3
+    PORT_TAKEN = 4
+    STATE_DIR = 5
+
+
+class ServerError(Exception):
+    """Root of all errors that this project raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(ServerError):
+    """A setting or a model name is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SetupFailed(ServerError):
+    """A predictor could not be made ready."""
+
+    exit_code = ExitCode.SETUP_FAILED
+
+
+class PortTaken(ServerError):
+    """The address cannot be bound."""
+
+    exit_code = ExitCode.PORT_TAKEN
+
+
+class StateDirError(ServerError):
+    """The state directory cannot be used."""
+
+    exit_code = ExitCode.STATE_DIR
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One wrong field of a request: `pointer` is a JSON pointer fragment such as `#/steps`."""
+
+    pointer: str
+    detail: str
+
+
+class InvalidInput(ServerError):
+    """A request's arguments are wrong; `fields` names each and says what is valid."""
+
+    def __init__(self, fields: list[FieldError]) -> None:
+        super().__init__("; ".join(f"{f.pointer.removeprefix('#/')}: {f.detail}" for f in fields))
+        self.fields = fields
+
+
+class JobNotFound(ServerError):
+    """No job has that id (or it was removed after --keep)."""
+
+
+class NothingToCancel(ServerError):
+    """No job is queued or running under that id, or none is running at all."""
+
+
+class QueueFull(ServerError):
+    """As many jobs are queued as --max-queue allows."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the queue is full ({limit} jobs are waiting); try again later")
+        self.limit = limit
+
+
+class NotAccepting(ServerError):
+    """The server takes no new work now; the message says why."""
+
+
+class DaemonUnreachable(ServerError):
+    """The parent process does not answer on its control socket."""
+
+
+class IllegalTransition(ServerError):
+    """A job's status does not allow the change that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobError:
+    """Why a job failed, as data.
+
+    type: `invalid_input`, `exception`, `out_of_memory`, `output_missing`, `output_unwritable`, `rank_lost`, `hang`,
+    `kwargs_mismatch`, `poison` or `expired`. message: for the client, without traceback or server paths.
+    rank and step: where it happened, None where that has no meaning. hint: what to change, if known.
+    """
+
+    type: str
+    message: str
+    rank: int | None = None
+    step: int | None = None
+    hint: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields that are set, ready for JSON."""
+        return {key: value for key, value in asdict(self).items() if value is not None}

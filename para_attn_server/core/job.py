@@ -1,0 +1,103 @@
+"""A job: one accepted generation request, its life, and its history.
+
+The table of allowed transitions lives here; the store writes them as guarded updates and nothing else changes a
+status. This module does no I/O.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from para_attn_server.core.errors import JobError
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def terminal(self) -> bool:
+        """True when nothing can follow."""
+        return not TRANSITIONS[self]
+
+
+TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
+    JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELED, JobStatus.FAILED}),
+    JobStatus.RUNNING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.QUEUED}),
+    JobStatus.SUCCEEDED: frozenset(),
+    JobStatus.FAILED: frozenset(),
+    JobStatus.CANCELED: frozenset(),
+}
+
+
+def sources_of(target: JobStatus) -> tuple[JobStatus, ...]:
+    """The statuses from which `target` may be reached."""
+    return tuple(source for source, targets in TRANSITIONS.items() if target in targets)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A finished output file: absolute path, media type, size in bytes, SHA-256 in hex."""
+
+    path: str
+    media_type: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A request that passed validation, ready for the queue.
+
+    kwargs: resolved arguments of `predict` (defaults and seed filled in, `output_path` left out).
+    output_path: absolute path the output will have; already checked against the allowed output root.
+    """
+
+    kwargs: dict[str, Any]
+    output_path: str
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of the queue. Times are Unix seconds; steps count from 0 done to `total_steps`.
+
+    seq orders the queue (a requeued job keeps its place). attempts counts runs that were started and charged to the
+    job; a run cut short by a restart of the server is not charged.
+    """
+
+    id: str
+    seq: int
+    status: JobStatus
+    kwargs: dict[str, Any]
+    output_path: str
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    attempts: int = 0
+    group: int | None = None
+    step: int = 0
+    total_steps: int | None = None
+    cancel_requested: bool = False
+    output: Output | None = None
+    error: JobError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One row of a job's history. type: queued, started, step, log, requeued, cancel_requested, succeeded, failed,
+    canceled. data: what belongs to that type (step numbers, text, error, cause)."""
+
+    id: int
+    job_id: str
+    type: str
+    at: float
+    data: dict[str, Any]

@@ -1,0 +1,139 @@
+"""What the parent and its ranks say to each other, one plain dataclass per message.
+
+One duplex pipe per rank carries them. The web workers never see these; their channel is `core/channel.py`.
+Messages about a job carry its id and the serial of the run (a group's count of Run messages), so that a late one is
+known by both and dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from para_attn_server.core.errors import JobError
+from para_attn_server.core.job import Output
+
+# --- parent to rank ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Do this job. kwargs are the resolved arguments of predict; the output goes to output_path."""
+
+    job_id: str
+    serial: int
+    kwargs: dict[str, Any]
+    output_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """Leave this run at the next step. Only rank zero is told; the others follow its decision."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """After a failure: prove with a barrier that all ranks can still talk to each other."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Leave the process; no job is running."""
+
+
+# --- rank to parent ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """setup() succeeded and the contract holds. schema: the request schema (rank zero only)."""
+
+    rank: int
+    device: str
+    schema: dict[str, Any] | None
+    versions: dict[str, str]
+    output_suffix: str
+
+
+@dataclass(frozen=True, slots=True)
+class SetupError:
+    """setup() failed or the contract is broken; traceback is for the log, never for a client."""
+
+    rank: int
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """Rank zero is about to call predict; all ranks hold the same kwargs."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Rank zero has done `step` of `total` steps (total None where unknown)."""
+
+    serial: int
+    step: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A line that the predictor logged for this job."""
+
+    serial: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """predict returned on this rank. output: rank zero's file, None from the others. points: control points passed.
+    seconds: time in predict."""
+
+    serial: int
+    rank: int
+    points: int
+    seconds: float
+    output: Output | None
+
+
+@dataclass(frozen=True, slots=True)
+class Canceled:
+    """This rank has left the run on rank zero's decision."""
+
+    serial: int
+    rank: int
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """predict raised on this rank, or its arguments were refused. Sent at once: others may sit in a collective."""
+
+    serial: int
+    rank: int
+    points: int
+    error: JobError
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The barrier that Settle asked for was passed."""
+
+    serial: int
+    rank: int
+
+
+Left = Finished | Canceled | Failed
+"""The terminal messages: this rank is out of the run."""
+
+FromRank = Ready | SetupError | Started | Step | Log | Left | Settled
+ToRank = Run | Cancel | Settle | Stop

@@ -1,0 +1,37 @@
+"""An output file's last moments: written under a temporary name, then renamed, so that nobody sees half a file."""
+
+from __future__ import annotations
+
+import hashlib
+import mimetypes
+import os
+from pathlib import Path
+
+from para_attn_server.core.job import Output
+
+
+def temporary_path(output_path: str | Path, job_id: str) -> Path:
+    """Where predict writes: beside the final file, hidden, with the same suffix (libraries choose formats by it)."""
+    final = Path(output_path)
+    return final.with_name(f".{job_id}.part{final.suffix}")
+
+
+def publish(temporary: Path, output_path: str | Path) -> Output:
+    """Flush the temporary file to disk and give it its final name.
+
+    Raises FileNotFoundError when predict wrote nothing, other OSErrors when the disk refuses.
+    """
+    final = Path(output_path)
+    digest = hashlib.sha256()
+    with temporary.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+        os.fsync(file.fileno())
+        size = file.tell()
+    temporary.replace(final)
+    return Output(str(final), media_type(final), size, digest.hexdigest())
+
+
+def media_type(path: str | Path) -> str:
+    """Media type by suffix, `application/octet-stream` if unknown."""
+    return mimetypes.guess_type(str(path))[0] or "application/octet-stream"

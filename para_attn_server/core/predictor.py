@@ -1,0 +1,59 @@
+"""The predictor contract: what a user's class must have, and a base class with defaults.
+
+A predictor needs `setup(self)`, `predict(self, ..., output_path)` and an attribute `pipe`; inheriting from
+`Predictor` is optional. This module knows nothing of torch or of the ranks: what a step or a log line does is bound
+by the rank that runs the predictor, and does nothing outside a server.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+
+class Reporter(Protocol):
+    """What a rank binds to a predictor while a job runs."""
+
+    def step(self, step: int, total: int | None) -> None:
+        """Report that `step` steps of `total` are done; raises JobCanceled where the job is to be left."""
+
+    def log(self, text: str) -> None:
+        """Add a line to the job's history."""
+
+
+class Predictor:
+    """Base class with defaults for a predictor.
+
+    pipe: the diffusers pipeline whose steps are reported and canceled; None for a predictor that calls `self.step`.
+    output_suffix: the file suffix of outputs that the server names, such as `.png` or `.mp4`.
+    """
+
+    pipe: Any = None
+    output_suffix: str = ".png"
+    _reporter: Reporter | None = None
+
+    def setup(self) -> None:
+        """Load the model and call `torch.distributed.init_process_group()`; runs once in every rank.
+
+        The environment is as torchrun sets it (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
+        """
+
+    def limits(self) -> dict[str, dict[str, Any]]:
+        """Bounds that are known only after setup, by argument of predict, as JSON Schema keywords.
+
+        Known keywords: minimum, maximum, multipleOf. Example: `{"width": {"multipleOf": 32}}`.
+        """
+        return {}
+
+    def step(self, step: int, total: int | None = None) -> None:
+        """Report that `step` of `total` steps are done. Every rank must call it equally often.
+
+        Raises JobCanceled (a BaseException) on every rank at the same call when the job is canceled. Not needed where
+        `pipe` is a diffusers pipeline. Outside a server it does nothing.
+        """
+        if self._reporter is not None:
+            self._reporter.step(step, total)
+
+    def log(self, text: str) -> None:
+        """Add a line to the job's history (from rank zero). Outside a server it does nothing."""
+        if self._reporter is not None:
+            self._reporter.log(text)

@@ -1,0 +1,96 @@
+"""Every setting of the server, declared once.
+
+The command's options, the environment variables (`PARA_ATTN_SERVER_` + upper-case name), the arguments of
+`ParaAttentionServer` and the table in docs/settings.md all derive from the fields here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from para_attn_server.core.errors import UsageError
+
+ENV_PREFIX = "PARA_ATTN_SERVER_"
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_duration(value: Any) -> Any:
+    """Seconds from a number or from text such as `500ms`, `10s`, `5m`, `12h`, `7d`; anything else is passed on."""
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\s*", value)
+        if match is None:
+            raise ValueError("must be a duration such as 500ms, 10s, 5m, 12h or 7d")
+        return float(match[1]) * _UNITS[match[2]]
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+"""Seconds; also given as text with a unit."""
+
+
+class Settings(BaseSettings):
+    """The settings of one server. Frozen: a running server's settings never change.
+
+    Raises pydantic's ValidationError; `load_settings` turns that into a UsageError in plain words.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, frozen=True, extra="forbid", protected_namespaces=(), validate_default=True
+    )
+
+    model: str = Field(
+        "", description="Predictor to serve: module.path:Class, path/to/file.py:Class or a short name (demo, flux)."
+    )
+    model_path: str | None = Field(
+        None, description="Weights for the predictor: a local folder or a hub repo id. Default: the predictor's own."
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    num_devices: int | None = Field(
+        None, ge=1, description="Ranks per worker group. Default: all visible GPUs over --num-groups, else 2 on CPU."
+    )
+    num_groups: int = Field(1, ge=1, description="Worker groups in the pool.")
+    output_dir: Path = Field(Path("outputs"), description="Allowed output root; outputs are written below it.")
+    allow_any_output_path: bool = Field(
+        False, description="Let requests write outside --output-dir. Only for callers you trust with your files."
+    )
+    state_dir: Path = Field(
+        Path(".para-attn-server"), description="Folder of the queue's database and the control socket."
+    )
+    max_queue: int = Field(1000, ge=1, description="Queued jobs beyond which POST /generate answers 429.")
+    max_body: int = Field(16 * 2**20, ge=1, description="Largest request body in bytes; more answers 413.")
+    max_attempts: int = Field(2, ge=1, description="Attempts of a job whose worker group was lost.")
+    keep: Duration = Field(7 * 86400.0, description="How long finished jobs and their outputs are kept.")
+    grace: Duration = Field(10.0, description="How long running jobs may finish after the first SIGTERM or Ctrl-C.")
+    cancel_timeout: Duration = Field(
+        30.0, description="How long a canceled job may take to leave before its worker group is rebuilt."
+    )
+    setup_timeout: Duration = Field(1800.0, description="How long a predictor's setup() may take.")
+    web_workers: int = Field(1, ge=1, description="Web worker processes.")
+    web_connections: int = Field(1000, ge=1, description="Open connections per web worker.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
+    log_format: Literal["console", "json"] = Field("console", description="Lines for people, or one JSON each.")
+
+    @field_validator("output_dir", "state_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    def as_environment(self) -> dict[str, str]:
+        """These settings as environment variables: how the command hands them to the daemon and to the web."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        return {ENV_PREFIX + name.upper(): str(value) for name, value in values.items()}
+
+
+def load_settings(**given: Any) -> Settings:
+    """Settings from the arguments given, then the environment, then defaults; raises UsageError naming each field."""
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
+        raise UsageError("; ".join(lines)) from None

@@ -1,0 +1,106 @@
+"""What a job store can do; `sql.py` is the one that ships. One contract test suite runs against every store.
+
+Web workers only insert; only the parent makes transitions. Every transition is a guarded update that raises
+IllegalTransition when the job's status does not allow it, and writes its event in the same transaction.
+All times are Unix seconds, given by the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from para_attn_server.core.errors import JobError
+from para_attn_server.core.job import Event, Job, NewJob, Output
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounts:
+    """How many jobs are in each status."""
+
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    canceled: int
+
+
+class JobStore(Protocol):
+    """Jobs, their events, and a few named JSON documents."""
+
+    # --- web workers ---
+
+    def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
+        """Put a job at the end of the queue, durable when this returns; raises QueueFull (checked in the same
+        transaction)."""
+
+    # --- reading, anybody ---
+
+    def get(self, job_id: str) -> Job | None:
+        """The job, None if there is none."""
+
+    def position(self, job: Job) -> int:
+        """How many queued jobs stand before this one."""
+
+    def counts(self) -> QueueCounts:
+        """Jobs by status."""
+
+    def events(self, job_id: str, after: int = 0) -> list[Event]:
+        """A job's history in order, from the event after the one with that id."""
+
+    def queued(self, limit: int) -> list[Job]:
+        """The next jobs to run, oldest first."""
+
+    def running(self) -> list[Job]:
+        """The jobs that run now, the longest running first."""
+
+    def mean_seconds(self, last: int = 20) -> float | None:
+        """Mean time from start to success of the last succeeded jobs, None before the first."""
+
+    def ended_before(self, moment: float) -> list[Job]:
+        """Jobs that ended before that moment, for removal."""
+
+    def data_version(self) -> int:
+        """A number that changes when another connection has written (the fallback for a lost hint)."""
+
+    # --- transitions, the parent only ---
+
+    def start(self, job_id: str, group: int, now: float) -> Job:
+        """queued to running; adds one to attempts, sets step to 0."""
+
+    def succeed(self, job_id: str, output: Output, now: float) -> Job:
+        """running to succeeded; step becomes total_steps where that is known."""
+
+    def fail(self, job_id: str, error: JobError, now: float) -> Job:
+        """queued or running to failed."""
+
+    def cancel(self, job_id: str, now: float) -> Job:
+        """queued or running to canceled."""
+
+    def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
+        """running to queued, in its old place. charge: whether the lost run counts as an attempt."""
+
+    # --- further writes, the parent only ---
+
+    def request_cancel(self, job_id: str, now: float) -> Job:
+        """Remember that a running job is to be canceled; raises IllegalTransition unless it runs. Asked twice: once."""
+
+    def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
+        """Write a running job's step, with a `step` event."""
+
+    def log(self, job_id: str, text: str, now: float) -> None:
+        """Add a `log` event."""
+
+    def delete(self, job_ids: list[str]) -> None:
+        """Remove ended jobs and their events."""
+
+    # --- documents (the request schema, versions) ---
+
+    def put_document(self, name: str, value: dict[str, Any]) -> None:
+        """Write a named document."""
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        """Read it, None if there is none."""
+
+    def close(self) -> None:
+        """Give up the connections."""
