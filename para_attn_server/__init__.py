@@ -1,0 +1,30 @@
+"""Serve a diffusers pipeline that runs on several GPUs at once.
+
+The names below are loaded when they are first used: ranks and the daemon import this package, and must not pay for
+the client's or the server's imports.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from para_attn_server.client import Client
+    from para_attn_server.core.predictor import Predictor
+    from para_attn_server.server import ParaAttentionServer
+
+__version__ = "0.1.0"
+__all__ = ["Client", "ParaAttentionServer", "Predictor", "__version__"]
+
+_HOMES = {
+    "Client": "para_attn_server.client",
+    "ParaAttentionServer": "para_attn_server.server",
+    "Predictor": "para_attn_server.core.predictor",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,61 @@
+"""From the words of a command line to the JSON arguments of a request. The server judges them; nothing is checked here
+but that a value can be read as the kind of value that the server's schema asks for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any, NoReturn
+
+import click
+
+from para_attn_server.cli.predictors import resolved
+
+PROMPT = "prompt"
+_ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
+
+
+def request_arguments(words: Iterable[str], params: Iterable[str], schema: dict[str, Any]) -> dict[str, Any]:
+    """Words of the form NAME=VALUE and params become arguments, the other words the prompt.
+
+    Raises click.UsageError for a param that is no NAME=VALUE, and for words where the model takes no prompt.
+    """
+    assigned: list[tuple[str, str]] = []
+    prompt: list[str] = []
+    for word in words:
+        match = _ASSIGNMENT.fullmatch(word)
+        if match:
+            assigned.append((match[1], match[2]))
+        else:
+            prompt.append(word)
+    assigned += [_assignment(param) for param in params]
+    arguments = {name: parsed(text, schema.get("properties", {}).get(name, {}), schema) for name, text in assigned}
+    if prompt:
+        if PROMPT not in schema.get("properties", {}):
+            known = ", ".join(schema.get("properties", {}))
+            raise click.UsageError(f"this model takes no prompt; give NAME=VALUE instead, with NAME one of: {known}")
+        arguments[PROMPT] = " ".join(prompt)
+    return arguments
+
+
+def parsed(text: str, declared: dict[str, Any], schema: dict[str, Any]) -> Any:
+    """A value as the schema would have it: text where text is allowed, else what it reads as in JSON, else the text."""
+    kinds = resolved(declared, schema.get("$defs", {})).get("type", [])
+    if "string" in kinds and not ("null" in kinds and text == "null"):
+        return text
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except ValueError:
+        return text
+
+
+def _assignment(param: str) -> tuple[str, str]:
+    match = _ASSIGNMENT.fullmatch(param)
+    if match is None:
+        raise click.UsageError(f"--param wants NAME=VALUE, not {param!r}")
+    return match[1], match[2]
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"JSON has no {text}")

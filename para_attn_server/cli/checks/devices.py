@@ -1,0 +1,65 @@
+"""Checks of the GPUs: driver, memory, and whether torch can use what the driver shows."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+from para_attn_server.cli.checks.check import Check, ok, problem, size_text, warning
+from para_attn_server.core.settings import Settings
+
+_MOSTLY_TAKEN = 0.5
+
+
+def device_checks(settings: Settings, facts: dict[str, Any]) -> list[Check]:
+    """facts: the answer of `para_attn_server.worker.probe`."""
+    driver, visible = facts["driver"], facts["torch"].get("devices", 0)
+    checks = [_driver(driver, visible), _torch_devices(facts["torch"], driver)]
+    checks += [_gpu(index, gpu) for index, gpu in enumerate(driver.get("gpus", []))]
+    wanted = (settings.num_devices or 1) * settings.num_groups
+    if visible and wanted > visible:
+        found = f"{visible} GPUs, {wanted} ranks asked for"
+        checks.append(problem("ranks", found, "lower --num-devices or --num-groups: each rank takes a GPU"))
+    return checks
+
+
+def ranks_wanted(settings: Settings, visible: int) -> int:
+    """Rank processes that the settings ask for on a machine with that many visible GPUs."""
+    per_group = settings.num_devices or (max(visible // settings.num_groups, 1) if visible else 2)
+    return per_group * settings.num_groups
+
+
+def _driver(driver: dict[str, Any], visible: int) -> Check:
+    name = "NVIDIA driver"
+    if "error" not in driver:
+        tool = "" if shutil.which("nvidia-smi") else " (nvidia-smi is not on the PATH; the server does not need it)"
+        return ok(name, f"{driver['driver']}{tool}")
+    if driver["error"].startswith("ModuleNotFoundError"):
+        if visible:
+            advice = 'to see driver and memory here: pip install "para-attn-server[gpu]"'
+            return warning(name, "there, but nvidia-ml-py is not installed", advice)
+        return ok(name, "unknown (nvidia-ml-py is not installed)")
+    if shutil.which("nvidia-smi"):
+        return problem(name, driver["error"], "the driver does not answer: see what nvidia-smi says")
+    return ok(name, "none (nor nvidia-smi): ranks run on the CPU")
+
+
+def _torch_devices(torch: dict[str, Any], driver: dict[str, Any]) -> Check:
+    name = "GPUs"
+    seen, there = torch.get("devices", 0), len(driver.get("gpus", []))
+    if seen:
+        if not torch["nccl"]:
+            return problem(name, f"{seen}, but torch is built without NCCL", "install a CUDA build of torch for Linux")
+        return ok(name, f"{seen} of {there} visible to torch" if there else f"{seen} visible to torch")
+    if there and "error" not in torch and torch["cuda"] is None:
+        return problem(name, f"{there}, but torch is a CPU build", "install a CUDA build of torch")
+    if there:
+        return problem(name, f"{there}, but torch sees none", "look at CUDA_VISIBLE_DEVICES and the driver's version")
+    return ok(name, "none: ranks run on the CPU with gloo (slow; right for trying things out)")
+
+
+def _gpu(index: int, gpu: dict[str, Any]) -> Check:
+    found = f"{gpu['name']}, {size_text(gpu['free'])} free of {size_text(gpu['total'])}"
+    if gpu["free"] < _MOSTLY_TAKEN * gpu["total"]:
+        return warning(f"GPU {index}", found, "another program holds its memory: nvidia-smi shows which")
+    return ok(f"GPU {index}", found)

@@ -1,0 +1,109 @@
+"""Checks of what the server claims for itself: its address, its state directory, its output directory."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from para_attn_server.cli.checks.check import Check, ok, problem, size_text, warning
+from para_attn_server.core.settings import Settings
+
+_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "lustre", "gpfs", "glusterfs", "afs", "beegfs"}
+_LITTLE_SPACE = 2**30
+_LOCK_NAME = "lock"
+
+
+def place_checks(settings: Settings) -> list[Check]:
+    """The address, the state directory (free, writable, local), the output directory (writable)."""
+    return [
+        _address(settings.host, settings.port),
+        _holder(settings.state_dir),
+        _file_system(settings.state_dir),
+        _writable("state directory", settings.state_dir, "--state-dir"),
+        _writable("output directory", settings.output_dir, "--output-dir"),
+    ]
+
+
+def _address(host: str, port: int) -> Check:
+    found = f"{host}:{port}"
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+    except OSError as error:
+        return problem("address", f"{found}: {error.strerror}", _address_advice(error))
+    return ok("address", f"{found} is free" if port else f"{host}, any free port")
+
+
+def _address_advice(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there (another para-attn-server?): stop it, or choose another --port"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need privileges: choose another --port"
+    return "give --host an address of this machine, or 0.0.0.0 for all of them"
+
+
+def _holder(state_dir: Path) -> Check:
+    """A running server holds an exclusive flock on `lock` in its state directory (stores/lock.py)."""
+    name = "state directory's holder"
+    try:
+        descriptor = os.open(state_dir / _LOCK_NAME, os.O_RDONLY)
+    except FileNotFoundError:
+        return ok(name, "none")
+    except OSError as error:
+        return problem(name, f"{state_dir / _LOCK_NAME}: {error.strerror}", "choose another --state-dir")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        process = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        return problem(name, f"another server (process {process})", "stop that one, or choose another --state-dir")
+    finally:
+        os.close(descriptor)
+    return ok(name, "none")
+
+
+def _file_system(state_dir: Path) -> Check:
+    kind = file_system_of(_existing(state_dir), Path("/proc/mounts").read_text())
+    if kind in _NETWORK or kind.startswith("fuse."):
+        advice = "SQLite's write-ahead log needs a local disk: point --state-dir at one"
+        return warning("state directory's disk", kind, advice)
+    return ok("state directory's disk", kind)
+
+
+def file_system_of(path: Path, mounts: str) -> str:
+    """The type of the file system that `path` lies on; mounts: the text of /proc/mounts."""
+    best, kind = -1, "unknown"
+    for line in mounts.splitlines():
+        _, place, this_kind, *_ = line.split()
+        mounted = Path(place.replace("\\040", " "))
+        if path.is_relative_to(mounted) and len(mounted.parts) >= best:
+            best, kind = len(mounted.parts), this_kind
+    return kind
+
+
+def _writable(name: str, folder: Path, option: str) -> Check:
+    there = _existing(folder)
+    found = str(folder) if there == folder else f"{folder} (to be made)"
+    try:
+        with tempfile.TemporaryFile(dir=there) as file:
+            file.write(b"doctor")
+    except OSError as error:
+        advice = f"make {there} writable for this user, or choose another {option}"
+        return problem(name, f"{found}: {error.strerror}", advice)
+    free = shutil.disk_usage(there).free
+    found = f"{found}, {size_text(free)} free"
+    if free < _LITTLE_SPACE:
+        return warning(name, found, f"make room, shorten --keep, or choose another {option}")
+    return ok(name, found)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that exists."""
+    return next(place for place in (folder, *folder.parents) if place.exists())

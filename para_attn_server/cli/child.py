@@ -1,0 +1,28 @@
+"""Asks a short-lived child process for what this process must not import: torch, diffusers, predictors."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+from para_attn_server.core.errors import ServerError
+
+
+def ask(module: str, *arguments: str, timeout: float = 180.0) -> Any:
+    """The JSON that `python -m module` prints; raises ServerError with its last words where it prints none.
+
+    timeout: seconds; a first import of torch from a cold disk may take a minute.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=timeout, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ServerError(f"python -m {module} gave no answer within {timeout:g} s") from None
+    try:
+        return json.loads(done.stdout)
+    except ValueError:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise ServerError(f"python -m {module} failed: {last}") from None

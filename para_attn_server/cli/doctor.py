@@ -1,0 +1,78 @@
+"""`para-attn-server doctor`: what this machine and these settings would make of a server, before it is started."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from para_attn_server.cli.checks.check import Check, State
+from para_attn_server.cli.options import given, setting_options
+from para_attn_server.core.settings import Settings, load_settings
+
+_STYLES = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "bold red"}
+
+
+@click.command("doctor")
+@setting_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: ok, and each check's name, state, found, advice.")
+def command(as_json: bool, **options: Any) -> None:
+    """Check this machine and these settings, and say what to do.
+
+    Takes the same options and environment variables as serving does; with --model it also imports that predictor.
+    Nothing is changed. Exits 1 if there is a problem; a warning is none.
+
+    \b
+    Examples:
+      para-attn-server doctor
+      para-attn-server doctor --model flux --num-devices 4 --state-dir /var/lib/para-attn-server
+      para-attn-server doctor --json
+    """
+    checks = all_checks(load_settings(**given(options)))
+    healthy = all(check.state is not State.PROBLEM for check in checks)
+    if as_json:
+        click.echo(json.dumps({"ok": healthy, "checks": [asdict(check) for check in checks]}, indent=2))
+    else:
+        _show(checks)
+    if not healthy:
+        sys.exit(1)
+
+
+def all_checks(settings: Settings) -> list[Check]:
+    """Every check, in the order in which they are shown; takes seconds, as a child process imports torch."""
+    from para_attn_server.cli.checks.devices import device_checks, ranks_wanted
+    from para_attn_server.cli.checks.machine import machine_checks
+    from para_attn_server.cli.checks.places import place_checks
+    from para_attn_server.cli.checks.software import model_checks, software_checks
+    from para_attn_server.cli.child import ask
+
+    facts = ask("para_attn_server.worker.probe")
+    visible = facts["torch"].get("devices", 0)
+    return [
+        *machine_checks(settings, ranks_wanted(settings, visible), visible),
+        *software_checks(facts),
+        *device_checks(settings, facts),
+        *place_checks(settings),
+        *model_checks(settings),
+    ]
+
+
+def _show(checks: list[Check]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for check in checks:
+        found = Text(check.found)
+        if check.advice:
+            found.append(f"\n{check.advice}", style=_STYLES[check.state])
+        table.add_row(Text(check.state, style=_STYLES[check.state]), check.name, found)
+    console = Console()
+    console.print(table)
+    counts = Counter(check.state for check in checks)
+    console.print(", ".join(f"{counts[state]} {state}" for state in State))

@@ -1,0 +1,87 @@
+"""`para-attn-server generate`: one job from prompt to file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from para_attn_server.cli.remote import url_option
+
+if TYPE_CHECKING:
+    from para_attn_server.client import Client
+
+
+@click.command("generate")
+@click.argument("words", metavar="[PROMPT | NAME=VALUE]...", nargs=-1)
+@click.option("--param", "-p", "params", metavar="NAME=VALUE", multiple=True, help="An argument of the model.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="File to save, or a folder to save in. Default: named after the job, in the current folder.",
+)
+@url_option
+def command(words: tuple[str, ...], params: tuple[str, ...], output: Path | None, url: str) -> None:
+    """Submit a job, follow its progress, save its output.
+
+    The words are the prompt; those of the form NAME=VALUE are further arguments of the model, which `para-attn-server
+    predictors` and the server's GET /schema list. Ctrl-C cancels the job on the server.
+
+    \b
+    Examples:
+      para-attn-server generate a large red circle on a blue background
+      para-attn-server generate "a small star" num_inference_steps=10 seed=7 -o star.png
+      para-attn-server generate --url http://gpu-box:5000 --param prompt="a=b" --param width=1024
+    """
+    from para_attn_server.cli.arguments import request_arguments
+    from para_attn_server.client import Client
+
+    folder = output.parent if output is not None else Path()
+    if not folder.is_dir():
+        raise click.UsageError(f"--output: there is no folder {folder}")
+    with Client(url) as client:
+        request_id = client.submit(**request_arguments(words, params, client.schema()))
+        try:
+            status = _followed(client, request_id)
+            saved = _saved(client, request_id, output, Path(status["output_path"]).suffix)
+        except KeyboardInterrupt:
+            _cancel(client, request_id)
+            raise click.Abort from None
+    seed = "" if status.get("seed") is None else f" (seed {status['seed']})"
+    click.echo(f"saved {saved}{seed}")
+
+
+def _followed(client: Client, request_id: str) -> dict[str, Any]:
+    from para_attn_server.cli.progress import display
+
+    click.echo(f"job {request_id}", err=True)
+    with display() as shown:
+        return client.wait(request_id, on_progress=shown.show)
+
+
+def _saved(client: Client, request_id: str, output: Path | None, suffix: str) -> Path:
+    from para_attn_server.client import ClientError
+
+    name = f"{request_id}{suffix}"
+    path = Path(name) if output is None else output / name if output.is_dir() else output
+    try:
+        return client.save(request_id, path)
+    except OSError as error:
+        where = f"{client.url}/outputs/{request_id}"
+        raise ClientError(
+            f"the job is done, but {path} cannot be written ({error.strerror}); it is at {where}"
+        ) from error
+
+
+def _cancel(client: Client, request_id: str) -> None:
+    from para_attn_server.client import ClientError
+
+    click.echo(f"\ncanceling job {request_id} ...", err=True)
+    try:
+        status = client.cancel(request_id)["status"]
+    except ClientError as error:
+        click.echo(f"job {request_id} was not canceled: {error}", err=True)
+    else:
+        click.echo(f"job {request_id} is {status} on the server", err=True)

@@ -1,0 +1,111 @@
+"""The server's command-line options, made from `core.settings.Settings`: none is declared here a second time.
+
+An option is named after its field, its help is the field's description, and click reads the environment variable too,
+so that an error names the option and the variable it came from. `python -m para_attn_server.cli.options` prints the
+table of docs/settings.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from para_attn_server.core.settings import ENV_PREFIX, Settings, parse_duration
+
+F = TypeVar("F", bound=Callable[..., Any])
+_DURATION_UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
+
+
+def duration(text: str) -> float:
+    """Seconds from a number or from text with a unit such as 10s, 5m, 7d; raises click.BadParameter."""
+    try:
+        return float(parse_duration(text))
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def flag(name: str) -> str:
+    """A setting's option: `num_devices` is `--num-devices`."""
+    return "--" + name.replace("_", "-")
+
+
+def variable(name: str) -> str:
+    """A setting's environment variable."""
+    return ENV_PREFIX + name.upper()
+
+
+def declared() -> dict[str, dict[str, Any]]:
+    """Every setting's JSON Schema, with the keywords of `X | None` lifted to the top."""
+    properties: dict[str, dict[str, Any]] = Settings.model_json_schema()["properties"]
+    for schema in properties.values():
+        for part in schema.pop("anyOf", []):
+            if part != {"type": "null"}:
+                schema.update(part)
+    return properties
+
+
+def setting_options(command: F) -> F:
+    """Decorator: give a command every setting as an option. What the user left out arrives as None."""
+    for name, schema in reversed(declared().items()):
+        command = _option(name, schema)(command)
+    return command
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings among a command's arguments that were given, by option or by environment."""
+    return {name: value for name, value in options.items() if name in Settings.model_fields and value is not None}
+
+
+def default_text(schema: dict[str, Any]) -> str:
+    """A default as the user would write it; empty where there is none to show."""
+    default = schema["default"]
+    if default is None or default == "":
+        return ""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return _duration_text(default) if isinstance(default, float) else str(default)
+
+
+def settings_table() -> str:
+    """Every setting as a row of a Markdown table."""
+    lines = ["| option | environment variable | default | meaning |", "| --- | --- | --- | --- |"]
+    for name, schema in declared().items():
+        default = default_text(schema)
+        shown = f"`{default}`" if default else ""
+        lines.append(f"| `{flag(name)}` | `{variable(name)}` | {shown} | {schema['description']} |")
+    return "\n".join(lines)
+
+
+def _option(name: str, schema: dict[str, Any]) -> Callable[[F], F]:
+    keywords: dict[str, Any] = {
+        "default": None,
+        "show_default": default_text(schema) or False,
+        "envvar": variable(name),
+        "show_envvar": True,
+        "help": schema["description"],
+    }
+    if schema["type"] == "boolean":
+        return click.option(f"{flag(name)}/--no-{flag(name)[2:]}", name, **keywords)
+    return click.option(flag(name), name, type=_click_type(schema), **keywords)
+
+
+def _click_type(schema: dict[str, Any]) -> Any:
+    if "enum" in schema:
+        return click.Choice(schema["enum"])
+    if schema["type"] == "integer":
+        return click.IntRange(min=schema.get("minimum"), max=schema.get("maximum"))
+    if schema["type"] == "number":
+        return duration
+    return click.Path(path_type=Path) if schema.get("format") == "path" else click.STRING
+
+
+def _duration_text(seconds: float) -> str:
+    unit, size = next(((unit, size) for unit, size in _DURATION_UNITS if seconds % size == 0), ("s", 1.0))
+    return f"{seconds / size:g}{unit}"
+
+
+if __name__ == "__main__":
+    click.echo(settings_table())

@@ -1,0 +1,97 @@
+"""`para-attn-server predictors`: the installed predictors, and what their requests may hold."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from para_attn_server.cli.child import ask
+
+_BOUNDS = {
+    "minimum": ">=",
+    "exclusiveMinimum": ">",
+    "maximum": "<=",
+    "exclusiveMaximum": "<",
+    "multipleOf": "multiple of",
+    "minLength": "length >=",
+    "maxLength": "length <=",
+    "pattern": "like",
+}
+
+
+@click.command("predictors")
+@click.argument("names", metavar="[MODEL]...", nargs=-1)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: name, class, doc and request schema of each.")
+def command(names: tuple[str, ...], as_json: bool) -> None:
+    """List the predictors with their parameters.
+
+    Shows every predictor that is installed under a short name, or those named (as --model takes them: module.path:Class
+    and path/to/file.py:Class too). Bounds that a model knows only when it is loaded are in GET /schema of its server.
+
+    \b
+    Examples:
+      para-attn-server predictors
+      para-attn-server predictors demo
+      para-attn-server predictors my_predictor.py:MyPredictor --json
+    """
+    described = ask("para_attn_server.worker.describe", *names)
+    if as_json:
+        click.echo(json.dumps(described, indent=2))
+    else:
+        _show(described)
+    if any("error" in one for one in described):
+        sys.exit(1)
+
+
+def parameter_rows(schema: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+    """Name, type, default, bounds and description of each parameter in a request schema."""
+    required = schema.get("required", [])
+    rows = []
+    for name, declared in schema.get("properties", {}).items():
+        known = resolved(declared, schema.get("$defs", {}))
+        default = "required" if name in required else json.dumps(known["default"]) if "default" in known else ""
+        rows.append((name, _type_text(known), default, _bounds_text(known), known.get("description", "")))
+    return rows
+
+
+def resolved(declared: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema with its `$ref` filled in, and that of `X | None` lifted to the top."""
+    known = {**definitions.get(declared.get("$ref", "").removeprefix("#/$defs/"), {}), **declared}
+    parts = [resolved(part, definitions) for part in known.get("anyOf", [])]
+    if len(parts) == 2 and {"type": "null"} in parts:
+        part = parts[0] if parts[1] == {"type": "null"} else parts[1]
+        known = {**part, **known, "type": [part.get("type", "any"), "null"]}
+    return known
+
+
+def _type_text(known: dict[str, Any]) -> str:
+    if "enum" in known:
+        return " | ".join(json.dumps(value) for value in known["enum"])
+    if "const" in known:
+        return json.dumps(known["const"])
+    kind = known.get("type", "any")
+    return " | ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _bounds_text(known: dict[str, Any]) -> str:
+    return ", ".join(f"{words} {known[key]}" for key, words in _BOUNDS.items() if key in known)
+
+
+def _show(described: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    console = Console()
+    for one in described:
+        if "error" in one:
+            console.print(f"[bold]{escape(one['name'])}[/bold]  cannot be used: {escape(one['error'])}\n")
+            continue
+        console.print(f"[bold]{escape(one['name'])}[/bold]  {escape(one['class'])}", escape(one["doc"]), sep="\n")
+        table = Table("parameter", "type", "default", "bounds", "meaning", box=None, pad_edge=False)
+        for row in parameter_rows(one["schema"]):
+            table.add_row(*map(escape, row))
+        console.print(table, "")

@@ -1,0 +1,42 @@
+"""`para-attn-server serve`, or no command: check the settings, then become the daemon."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+
+from para_attn_server.cli.options import given, setting_options
+from para_attn_server.core.errors import UsageError
+from para_attn_server.core.settings import load_settings
+
+DAEMON = "para_attn_server.daemon"
+
+
+@click.command("serve")
+@setting_options
+def command(**options: Any) -> None:
+    """Serve a predictor; this is what runs when no command is named.
+
+    It serves until Ctrl-C or SIGTERM. The first one lets running jobs finish within --grace and keeps the rest of the
+    queue for the next start; a second one stops at once. Every option can also be given as environment variable.
+
+    \b
+    Examples:
+      para-attn-server --model demo --num-devices 2
+      para-attn-server --model my_predictor.py:MyPredictor --host 0.0.0.0 --port 8080
+      PARA_ATTN_SERVER_MODEL=flux para-attn-server --model-path /models/FLUX.1-dev
+    """
+    settings = load_settings(**given(options))
+    if not settings.model:
+        names = ", ".join(sorted(entry_points(group="para_attn_server.predictors").names))
+        raise UsageError(
+            f"--model is missing: give a short name ({names}), module.path:Class or path/to/file.py:Class; "
+            "see para-attn-server --help"
+        )
+    sys.stdout.flush()
+    # The daemon takes this process's place, so that signals reach it and click and rich stay out of its memory.
+    os.execve(sys.executable, [sys.executable, "-m", DAEMON], {**os.environ, **settings.as_environment()})

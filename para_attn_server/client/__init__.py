@@ -1,0 +1,230 @@
+"""A small synchronous client of the server's native dialect.
+
+    with Client("http://127.0.0.1:5000") as client:
+        client.generate("circle.png", prompt="a large red circle")
+
+It knows the JSON shapes; `transport.py` knows what may be repeated, `errors.py` what is raised.
+"""
+
+from __future__ import annotations
+
+import time
+from base64 import b64decode
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from para_attn_server.client.errors import (
+    ClientError,
+    JobCanceled,
+    JobFailed,
+    RequestRefused,
+    ServerUnavailable,
+    WaitTimedOut,
+)
+from para_attn_server.client.transport import Transport, body_of, checked, problem_kind
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "JobCanceled",
+    "JobFailed",
+    "RequestRefused",
+    "ServerUnavailable",
+    "WaitTimedOut",
+]
+
+Progress = Callable[[dict[str, Any]], None]
+
+_LONG_POLL = 20.0
+_FOLLOW = 0.2  # seconds between two looks at a job whose progress is followed
+_CANCEL_TIMEOUT = 120.0  # a cancel is answered when all ranks have left the job
+
+
+class Client:
+    """One server's client. A context manager; `close()` does the same.
+
+    timeout: seconds that the server may be silent. patience: seconds to go on repeating one request when the server
+    cannot be reached or is too busy. sleep: how to pass the time between (tests choose it).
+    """
+
+    def __init__(
+        self,
+        url: str = "http://127.0.0.1:5000",
+        timeout: float = 30.0,
+        *,
+        patience: float = 30.0,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._transport = Transport(url, timeout, patience, sleep)
+        self.url = self._transport.url
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    # --- jobs ---
+
+    def submit(self, **kwargs: Any) -> str:
+        """Queue a job; returns its request id.
+
+        kwargs: the arguments that `schema()` lists. Raises RequestRefused, which names each wrong one.
+        """
+        return str(checked(self._transport.request("POST", "/generate", json=kwargs))["request_id"])
+
+    def status(self, request_id: str, wait: float = 0.0) -> dict[str, Any]:
+        """How a job stands: `request_id`, `status` and what is known of it; a failed one has `error`.
+
+        wait: seconds, at most 60, for which the server may hold its answer until the job ends.
+        """
+        parameters = {"wait": f"{wait:.3f}"} if wait else {}
+        response = self._transport.request(
+            "GET", f"/request_status/{request_id}", params=parameters, timeout=self._transport.timeout + wait
+        )
+        body = body_of(response)
+        if problem_kind(body) == "job-canceled":
+            return {"request_id": request_id, "status": "canceled", "step": body.get("step")}
+        if problem_kind(body) == "job-failed":
+            known: dict[str, Any] = {key: body[key] for key in ("error", "attempts", "timings") if key in body}
+            return {"request_id": request_id, "status": "failed", **known}
+        return checked(response)
+
+    def wait(
+        self, request_id: str, timeout: float | None = None, on_progress: Progress | None = None
+    ) -> dict[str, Any]:
+        """The status of a job that has succeeded, once it has.
+
+        timeout: seconds, None for as long as it takes. on_progress: called with each status seen, the last one too.
+        Raises JobFailed, JobCanceled, WaitTimedOut.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        while True:
+            began = time.monotonic()
+            hold = _LONG_POLL if on_progress is None else _FOLLOW
+            status = self.status(request_id, hold if end is None else max(0.0, min(hold, end - began)))
+            if on_progress is not None:
+                on_progress(status)
+            if status["status"] not in ("queued", "running"):
+                return _succeeded(status)
+            if end is not None and time.monotonic() >= end:
+                raise WaitTimedOut(f"job {request_id} is still {status['status']} after {timeout:g} s")
+            # A server that is stopping answers at once, whatever the wait.
+            self._transport.sleep(max(0.0, _FOLLOW - (time.monotonic() - began)))
+
+    def result(self, request_id: str) -> dict[str, Any]:
+        """A succeeded job: its `output` as bytes, `file_type`, `size`, `sha256`, `seed`, `timings` and more.
+
+        Raises JobFailed and JobCanceled, and RequestRefused where the job has not ended or its file is gone.
+        """
+        body = checked(self._ended(request_id, self._transport.request("GET", f"/get_output/{request_id}")))
+        return {**body, "output": b64decode(body["output"])}
+
+    def save(self, request_id: str, path: str | Path) -> Path:
+        """Write a succeeded job's output to `path`, under a temporary name until it is whole; returns the path.
+
+        Raises what `result` raises, and OSError where the file cannot be written.
+        """
+        final = Path(path)
+        partial = final.with_name(f".{final.name}.{request_id}.part")
+        try:
+            self._ended(request_id, self._transport.download(f"/outputs/{request_id}", partial))
+            partial.replace(final)
+        finally:
+            partial.unlink(missing_ok=True)
+        return final
+
+    def generate(
+        self, path: str | Path | None = None, on_progress: Progress | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Submit a job, wait until it has succeeded, save its output to `path` if given; returns its status.
+
+        Raises what `submit`, `wait` and `save` raise.
+        """
+        request_id = self.submit(**kwargs)
+        status = self.wait(request_id, on_progress=on_progress)
+        if path is not None:
+            self.save(request_id, path)
+        return status
+
+    def cancel(self, request_id: str | None = None) -> dict[str, Any]:
+        """Cancel a job (None: the oldest running one) and wait until it has ended; returns its status then.
+
+        The status is `running` still where the job has not left within the server's --cancel-timeout.
+        Raises RequestRefused when there is nothing to cancel.
+        """
+        if request_id is not None:
+            return checked(self._transport.request("POST", f"/cancel/{request_id}", timeout=_CANCEL_TIMEOUT))
+        # Repeated after a 503 it could hit the next job, if the first order was heard after all.
+        return checked(self._transport.request("POST", "/cancel", timeout=_CANCEL_TIMEOUT, again=frozenset()))
+
+    # --- the server ---
+
+    def server_status(self) -> dict[str, Any]:
+        """Groups, queue, uptime and versions; `status` is `ok`, `stopping`, or `broken` with its `cause`.
+
+        Raises ServerUnavailable where the server cannot even tell.
+        """
+        response = self._transport.request("GET", "/server_status")
+        body = body_of(response)
+        if problem_kind(body) == "pool-down" and "server" in body:
+            return {**body["server"], "status": "broken", "cause": body.get("detail")}
+        return checked(response)
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the arguments of `submit`."""
+        return checked(self._transport.request("GET", "/schema"))
+
+    def ready(self) -> bool:
+        """Whether the server takes new work now; False also when it cannot be reached."""
+        return self._unreadiness() is None
+
+    def wait_ready(self, timeout: float = 300.0) -> None:
+        """Wait until the server takes new work; raises ServerUnavailable with the reason after `timeout` seconds."""
+        end = time.monotonic() + timeout
+        while (reason := self._unreadiness()) is not None:
+            if time.monotonic() >= end:
+                raise ServerUnavailable(f"not ready after {timeout:g} s: {reason}")
+            self._transport.sleep(_FOLLOW)
+
+    # --- inside ---
+
+    def _unreadiness(self) -> str | None:
+        """Why the server takes no work; asked once, without patience."""
+        try:
+            checked(self._transport.request("GET", "/readyz", patience=0.0))
+        except ClientError as error:
+            return str(error)
+        return None
+
+    def _ended(self, request_id: str, response: httpx.Response) -> httpx.Response:
+        """An answer that holds a job's output; raises what else it means."""
+        if response.status_code == httpx.codes.OK:
+            return response
+        body = body_of(response)
+        if problem_kind(body) == "job-canceled":
+            raise JobCanceled(request_id)
+        if problem_kind(body) == "job-failed":
+            raise JobFailed(request_id, body["error"])
+        if response.status_code == httpx.codes.ACCEPTED:
+            raise RequestRefused(202, {"title": "No output yet", "detail": f"the job is {body.get('status')}"})
+        checked(response)
+        return response
+
+
+def _succeeded(status: dict[str, Any]) -> dict[str, Any]:
+    if status["status"] == "canceled":
+        raise JobCanceled(status["request_id"])
+    if status["status"] == "failed":
+        raise JobFailed(status["request_id"], status.get("error", {}))
+    return status

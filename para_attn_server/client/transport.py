@@ -1,0 +1,168 @@
+"""Requests that are repeated with care: never so that a job is made twice.
+
+A GET is repeated after any break of the connection and after 429, 502, 503 and 504. A POST is repeated only when
+nothing was sent, or when the server answered 429 or 503: it did not take the work.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import tenacity
+
+from para_attn_server.client.errors import RequestRefused, ServerUnavailable
+
+_NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_AGAIN = {"GET": frozenset({429, 502, 503, 504}), "POST": frozenset({429, 503})}
+_BACKOFF = tenacity.wait_exponential_jitter(initial=0.1, max=5.0, jitter=0.1)
+
+
+class Transport:
+    """One server's HTTP connections.
+
+    timeout: seconds that the server may be silent. patience: seconds to go on repeating one request.
+    sleep: how to pass the time between repetitions.
+    """
+
+    def __init__(self, url: str, timeout: float, patience: float, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
+        self.timeout = timeout
+        self.sleep = sleep
+        self._patience = patience
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=timeout,
+            # Shorter than a server keeps an idle connection: no POST meets one that is just being closed.
+            limits=httpx.Limits(keepalive_expiry=1.0),
+            # A proxy from the environment cannot reach this machine's loopback.
+            trust_env=not _is_loopback(httpx.URL(self.url).host),
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        timeout: float | None = None,
+        patience: float | None = None,
+        again: frozenset[int] | None = None,
+        **more: Any,
+    ) -> httpx.Response:
+        """The answer, whatever its status, but for those that are worth a repetition and patience ran out.
+
+        timeout and patience: seconds, if not the client's. again: statuses after which to repeat, if not those of the
+        method. more: as httpx takes it (json, params). Raises ServerUnavailable.
+        """
+        repeat = _AGAIN[method] if again is None else again
+        request = self._http.build_request(method, path, timeout=timeout or self.timeout, **more)
+
+        def once() -> httpx.Response:
+            try:
+                response = self._http.send(request)
+            except httpx.HTTPError as error:
+                self._unavailable(error, method)
+            _raise_if_busy(response, repeat)
+            return response
+
+        return self._patiently(once, patience)
+
+    def download(self, path: str, file: Path) -> httpx.Response:
+        """Stream a 200 answer's body into `file`; any other answer is returned with its body read and nothing written.
+
+        Raises ServerUnavailable, and OSError where the file cannot be written.
+        """
+
+        def once() -> httpx.Response:
+            try:
+                with self._http.stream("GET", path) as response:
+                    if response.status_code != httpx.codes.OK:
+                        response.read()
+                        _raise_if_busy(response, _AGAIN["GET"])
+                        return response
+                    with file.open("wb") as out:
+                        for block in response.iter_bytes(1 << 16):
+                            out.write(block)
+                    return response
+            except httpx.HTTPError as error:
+                self._unavailable(error, "GET")
+
+        return self._patiently(once)
+
+    def _patiently(self, once: Callable[[], httpx.Response], patience: float | None = None) -> httpx.Response:
+        limit = self._patience if patience is None else patience
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, ServerUnavailable) and error.again),
+            wait=_pause,
+            stop=lambda state: max(state.idle_for, state.seconds_since_start or 0.0) + state.upcoming_sleep > limit,
+            sleep=self.sleep,
+            reraise=True,
+        )(once)
+
+    def _unavailable(self, error: httpx.HTTPError, method: str) -> NoReturn:
+        again = isinstance(error, httpx.TransportError) and (method == "GET" or isinstance(error, _NOTHING_SENT))
+        if isinstance(error, httpx.UnsupportedProtocol):
+            again = False
+        reason = (
+            "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
+        )
+        raise ServerUnavailable(f"{self.url}: {reason}", again) from error
+
+
+def body_of(response: httpx.Response) -> dict[str, Any]:
+    """An answer's JSON object; empty where it has none."""
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def checked(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of a 2xx answer; raises RequestRefused for 4xx and ServerUnavailable for 5xx."""
+    body = body_of(response)
+    if response.is_success and body:
+        return body
+    if response.is_client_error:
+        raise RequestRefused(response.status_code, body)
+    raise ServerUnavailable(_reason(response, body))
+
+
+def problem_kind(body: dict[str, Any]) -> str:
+    """The last part of a problem's type, such as `job-failed`; empty where the body is no problem."""
+    return str(body.get("type", "")).rpartition(":")[2]
+
+
+def _raise_if_busy(response: httpx.Response, repeat: frozenset[int]) -> None:
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.status_code in _AGAIN["GET"]:
+        after = response.headers.get("Retry-After", "")
+        reason = _reason(response, body_of(response))
+        raise ServerUnavailable(reason, response.status_code in repeat, float(after) if after.isdecimal() else None)
+
+
+def _pause(state: tenacity.RetryCallState) -> float:
+    """Seconds until the next try: what the server asks for, and never less than the backoff."""
+    error = state.outcome.exception() if state.outcome is not None else None
+    asked = error.retry_after if isinstance(error, ServerUnavailable) else None
+    return max(_BACKOFF(state), asked or 0.0)
+
+
+def _reason(response: httpx.Response, body: dict[str, Any]) -> str:
+    if response.is_success:
+        return f"{response.url} answers, but is no para-attn-server"
+    return f"{body.get('title', f'HTTP status {response.status_code}')}: {body.get('detail', 'no reason given')}"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,58 @@
+"""What a rank needs to know to start: made by the parent, opened by the rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """Which predictor to serve.
+
+    name: `module.path:Class`, `path/to/file.py:Class` or a short name; a label where `pickled` is set.
+    pickled: a predictor class or instance as cloudpickle's bytes, opened by ranks only.
+    model_path: passed to the class's constructor. search_path: entries put in front of sys.path.
+    """
+
+    name: str
+    model_path: str | None = None
+    pickled: bytes | None = None
+    search_path: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RankSpec:
+    """One rank of one group.
+
+    port: of the group's rendezvous on loopback. devices: the group's GPUs as CUDA_VISIBLE_DEVICES names them, empty on
+    CPU. threads: of PyTorch's intra-op pool; 0 leaves PyTorch's own default.
+    """
+
+    model: ModelSpec
+    group: int
+    rank: int
+    num_ranks: int
+    port: int
+    devices: list[str]
+    threads: int
+    log_level: str
+    log_format: str
+
+    def environment(self) -> dict[str, str]:
+        """The variables that torchrun would set for this rank (https://docs.pytorch.org/docs/stable/elastic/run.html)."""
+        variables = {
+            "RANK": str(self.rank),
+            "LOCAL_RANK": str(self.rank),
+            "WORLD_SIZE": str(self.num_ranks),
+            "LOCAL_WORLD_SIZE": str(self.num_ranks),
+            "GROUP_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(self.port),
+        }
+        if self.devices:
+            variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices)
+        else:
+            variables |= {"CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+        if self.threads:
+            variables["OMP_NUM_THREADS"] = str(self.threads)
+        return variables

@@ -1,0 +1,1 @@
+"""The daemon: the parent process of everything. Never imports torch, nor a predictor."""

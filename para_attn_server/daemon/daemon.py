@@ -1,0 +1,209 @@
+"""The parent process: owns the port, the store's transitions, the ranks and the web server, and outlives them all.
+
+One asyncio loop; every callback is short, and nothing in it waits for a rank, a web worker or a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from para_attn_server.core import channel
+from para_attn_server.core.errors import ExitCode, PortTaken, ServerError
+from para_attn_server.core.launch import ModelSpec
+from para_attn_server.core.logs import configure_logging
+from para_attn_server.core.settings import Settings, load_settings
+from para_attn_server.daemon.control import ControlServer
+from para_attn_server.daemon.devices import group_devices
+from para_attn_server.daemon.housekeeping import remove_old_jobs
+from para_attn_server.daemon.launching import spec_maker
+from para_attn_server.daemon.web import WebServer
+from para_attn_server.executors.local import LocalExecutor
+from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.pool.group import Group
+from para_attn_server.pool.pool import Pool
+from para_attn_server.stores.lock import StateDirLock
+from para_attn_server.stores.migrate import ensure_schema
+from para_attn_server.stores.sql import SqlStore
+
+log = structlog.get_logger()
+
+DATABASE = "jobs.sqlite3"
+TICK = 0.1
+"""Seconds between two looks at deadlines and lost hints."""
+CLEAN_EVERY = 60.0
+WEB_PATIENCE = 5.0
+PREDICTOR_FD = "PARA_ATTN_PREDICTOR_FD"
+
+
+class Daemon:
+    """One server: from a bound port to a clean exit code."""
+
+    def __init__(self, settings: Settings, model: ModelSpec, listener: socket.socket, store: SqlStore) -> None:
+        self._settings, self._store = settings, store
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._model = model
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._exit_code = ExitCode.OK
+        self._setup_failure: tuple[str, str] | None = None
+        self._web = WebServer(self._loop, settings, listener)
+        self._executor = LocalExecutor(self._loop)
+        self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view())
+        self._pool = Pool(
+            store, _model_key(settings), settings.max_attempts, self._control.publish, self._on_setup_failed
+        )
+
+    async def run(self) -> ExitCode:
+        """Serve until told to stop; the command's exit code."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._on_signal)
+        await self._control.start(channel.listen(self._settings.state_dir))
+        self._web.start()
+        self._pool.start(self._make_groups())
+        ticking = asyncio.create_task(self._tick())
+        address, port = self._listener.getsockname()[:2]
+        log.info("serving", url=f"http://{address}:{port}", model=self._settings.model, pid=os.getpid())
+        await self._stop.wait()
+        await self._shut_down()
+        ticking.cancel()
+        return self._exit_code
+
+    def _make_groups(self) -> list[Group]:
+        num_ranks, devices = group_devices(self._settings)
+        return [
+            Group(
+                index,
+                num_ranks,
+                spec_maker(self._settings, self._model, index, num_ranks, devices[index]),
+                self._executor,
+                self._pool,
+                self._settings.setup_timeout,
+                self._settings.cancel_timeout,
+            )
+            for index in range(self._settings.num_groups)
+        ]
+
+    async def _tick(self) -> None:
+        cleaned = 0.0
+        while True:
+            now = time.monotonic()
+            try:
+                self._pool.tick(now)
+                if now - cleaned >= CLEAN_EVERY:
+                    cleaned = now
+                    outputs = OutputFolder(self._settings.output_dir, self._settings.allow_any_output_path)
+                    remove_old_jobs(self._store, outputs, time.time() - self._settings.keep)
+            except Exception:
+                log.exception("a tick failed")
+            await asyncio.sleep(TICK)
+
+    # --- what happens ---
+
+    def _on_submitted(self) -> None:
+        self._pool.dispatch()
+
+    def _on_cancel(self, job_id: str | None) -> str | None:
+        return self._pool.cancel(job_id)
+
+    def _on_setup_failed(self, reason: str, traceback: str) -> None:
+        if self._pool.ever_ready:
+            return
+        self._setup_failure = (reason, traceback)
+        self._exit_code = ExitCode.SETUP_FAILED
+        self._stop_now.set()
+        self._stop.set()
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            log.warning("stopping at once")
+            self._stop_now.set()
+        self._stop.set()
+
+    # --- the end ---
+
+    async def _shut_down(self) -> None:
+        """POSTs are refused first; running jobs may finish; then the web ends, then the ranks."""
+        self._pool.drain()
+        if self._pool.busy and not self._stop_now.is_set():
+            log.info("draining: running jobs may finish", grace=self._settings.grace)
+            await self._until(lambda: not self._pool.busy, self._settings.grace)
+        self._pool.stop()
+        await asyncio.gather(self._web.stop(WEB_PATIENCE), self._until(lambda: self._pool.stopped, 30.0))
+        self._control.close()
+        self._executor.close()
+        if self._setup_failure is not None:
+            reason, traceback = self._setup_failure
+            print(f"{traceback}\npara-attn-server: {reason}", file=sys.stderr)
+        log.info("stopped", queued=self._store.counts().queued)
+
+    async def _until(self, done: Callable[[], bool], patience: float) -> None:
+        """Wait for a condition, up to `patience` seconds; a second signal cuts the wait for running jobs short."""
+        ends = self._loop.time() + patience
+        while not done() and self._loop.time() < ends and not (self._pool.busy and self._stop_now.is_set()):
+            await asyncio.sleep(0.01)
+
+
+def main() -> int:
+    """Run the daemon with the settings of the environment; returns the exit code."""
+    try:
+        settings = load_settings()
+        configure_logging(settings.log_level, settings.log_format, "server")
+        return _serve(settings)
+    except ServerError as error:
+        print(f"para-attn-server: {error}", file=sys.stderr)
+        return int(error.exit_code)
+
+
+def _serve(settings: Settings) -> int:
+    model = _model_spec(settings)
+    group_devices(settings)  # too few devices is known before anything starts
+    settings.output_dir.mkdir(parents=True, exist_ok=True)
+    with StateDirLock(settings.state_dir), _bind(settings) as listener:
+        database = settings.state_dir / DATABASE
+        ensure_schema(database)
+        store = SqlStore.open(database, durable=False)
+        with contextlib.closing(store):
+            return asyncio.run(_run(settings, model, listener, store))
+
+
+async def _run(settings: Settings, model: ModelSpec, listener: socket.socket, store: SqlStore) -> int:
+    return int(await Daemon(settings, model, listener, store).run())
+
+
+def _bind(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        raise PortTaken(
+            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
+            "stop what listens there, or choose another --port"
+        ) from None
+    return listener
+
+
+def _model_spec(settings: Settings) -> ModelSpec:
+    pickled = None
+    if PREDICTOR_FD in os.environ:
+        with os.fdopen(int(os.environ.pop(PREDICTOR_FD)), "rb") as file:
+            pickled = file.read()
+    return ModelSpec(settings.model, settings.model_path, pickled, search_path=[str(Path.cwd())])
+
+
+def _model_key(settings: Settings) -> str:
+    return f"{settings.model}|{settings.model_path}"

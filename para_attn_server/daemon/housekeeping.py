@@ -1,0 +1,21 @@
+"""Removes jobs and outputs that are older than --keep."""
+
+from __future__ import annotations
+
+import structlog
+
+from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.stores.base import JobStore
+
+log = structlog.get_logger()
+
+
+def remove_old_jobs(store: JobStore, outputs: OutputFolder, before: float) -> None:
+    """Remove the jobs that ended before that moment (Unix seconds), each with its output file."""
+    old = store.ended_before(before)
+    for job in old:
+        if job.output is not None:
+            outputs.remove(job.output.path, modified_before=job.finished_at)
+    if old:
+        store.delete([job.id for job in old])
+        log.info("old jobs removed", jobs=len(old))

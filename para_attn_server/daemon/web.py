@@ -1,0 +1,78 @@
+"""Keeps gunicorn running as a child: its death costs nothing but a moment without HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import structlog
+
+from para_attn_server.core.settings import Settings
+
+log = structlog.get_logger()
+RESTART_AFTER = 0.2
+"""Seconds before a gunicorn that has died is started again; doubled while it keeps dying young, up to 5."""
+YOUNG = 5.0
+
+
+class WebServer:
+    """Starts, watches, restarts and stops gunicorn on the listening socket that the daemon holds."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settings: Settings, listener: socket.socket) -> None:
+        self._loop, self._settings, self._listener = loop, settings, listener
+        self._process: subprocess.Popen[bytes] | None = None
+        self._pidfd = -1
+        self._started = 0.0
+        self._backoff = RESTART_AFTER
+        self._stopping = False
+        self._gone = asyncio.Event()
+
+    def start(self) -> None:
+        """Start gunicorn in a process group of its own, so that a terminal's Ctrl-C does not reach it."""
+        fd = self._listener.fileno()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "para_attn_server.http", str(fd), str(os.getpid())],
+            pass_fds=[fd],
+            process_group=0,
+            stdin=subprocess.DEVNULL,
+            env=os.environ | self._settings.as_environment(),
+        )
+        self._started = self._loop.time()
+        self._gone.clear()
+        self._pidfd = os.pidfd_open(self._process.pid)
+        self._loop.add_reader(self._pidfd, self._on_exit)
+
+    async def stop(self, patience: float) -> None:
+        """SIGTERM, then SIGKILL after `patience` seconds; returns when gunicorn's master is gone."""
+        self._stopping = True
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.terminate()
+        try:
+            await asyncio.wait_for(self._gone.wait(), patience)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            await self._gone.wait()
+
+    def _on_exit(self) -> None:
+        assert self._process is not None
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        status = self._process.wait()
+        self._gone.set()
+        if self._stopping:
+            return
+        young = self._loop.time() - self._started < YOUNG
+        self._backoff = min(self._backoff * 2, 5.0) if young else RESTART_AFTER
+        log.error("the web server has ended and is started again", status=status, after_seconds=self._backoff)
+        self._loop.call_later(self._backoff, self._restart)
+
+    def _restart(self) -> None:
+        if not self._stopping:
+            self.start()

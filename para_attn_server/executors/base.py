@@ -1,0 +1,46 @@
+"""What an executor does for a worker group, and what it tells the group. All calls are made on the daemon's loop."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from para_attn_server.core.launch import RankSpec
+from para_attn_server.core.messages import FromRank, ToRank
+
+
+class RankHandle(Protocol):
+    """One started rank."""
+
+    pid: int
+
+    def send(self, message: ToRank) -> None:
+        """Never blocks; a message to a dead rank goes nowhere (its death is told by `died`)."""
+
+    def kill(self) -> None:
+        """SIGKILL to the rank and to the processes that it started. Asked twice: once."""
+
+
+class RankEvents(Protocol):
+    """What a group hears of its ranks. `generation` is the launch's, so that news of an earlier one is dropped."""
+
+    def launched(self, generation: int, handles: list[RankHandle]) -> None:
+        """All ranks of a launch have been started."""
+
+    def launch_failed(self, generation: int, reason: str) -> None:
+        """They have not; none of them is left."""
+
+    def message(self, generation: int, rank: int, message: FromRank) -> None:
+        """A rank has said something."""
+
+    def died(self, generation: int, rank: int, how: str) -> None:
+        """A rank's process has ended; `how` in words, such as `killed by SIGKILL`. Said once, after its messages."""
+
+
+class Executor(Protocol):
+    """Starts the ranks of groups."""
+
+    def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: RankEvents) -> None:
+        """Start one rank per spec; the outcome comes through `events`."""
+
+    def close(self) -> None:
+        """Give up the machinery; all ranks have ended."""

@@ -1,0 +1,114 @@
+"""Ranks as processes of this machine, forked from a forkserver that has torch and diffusers imported.
+
+A thread of its own starts the processes: starting one waits for the forkserver, whose first start takes seconds, and
+the daemon's loop never waits. The thread lives as long as the daemon, because the death signal that guards the
+forkserver fires when the thread that started it ends. Watching and talking is done on the daemon's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import DupFd
+from typing import Any
+
+import structlog
+
+from para_attn_server.core.launch import RankSpec
+from para_attn_server.executors.base import RankEvents, RankHandle
+from para_attn_server.executors.rank_process import RankProcess
+
+log = structlog.get_logger()
+_PRELOAD = "para_attn_server.worker.preload"
+_PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"  # read by the preload module
+
+
+class LocalExecutor:
+    """Starts and watches ranks on this machine; one per daemon."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([_PRELOAD])
+        os.environ[_PARENT_VARIABLE] = str(os.getpid())
+        self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
+        self._thread.start()
+
+    def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: RankEvents) -> None:
+        """Start one rank per spec, in the launcher's thread."""
+        board = os.dup(board_fd)
+        self._orders.put(lambda: self._launch(generation, specs, board, events))
+
+    def close(self) -> None:
+        """End the launcher's thread, after what it has begun."""
+        self._orders.put(None)
+        self._thread.join(timeout=10)
+
+    def _work(self) -> None:
+        while (order := self._orders.get()) is not None:
+            order()
+
+    def _launch(self, generation: int, specs: list[RankSpec], board: int, events: RankEvents) -> None:
+        started: list[tuple[Any, socket.socket]] = []
+        try:
+            for spec in specs:
+                started.append(self._start(spec, board))
+        except Exception as error:
+            log.warning("ranks could not be started", group=specs[0].group, error=repr(error))
+            for process, ours in started:
+                process.kill()
+                process.join()
+                ours.close()
+            self._loop.call_soon_threadsafe(events.launch_failed, generation, f"ranks could not be started: {error!r}")
+        else:
+            self._loop.call_soon_threadsafe(self._adopt, generation, started, events)
+        finally:
+            os.close(board)
+
+    def _start(self, spec: RankSpec, board: int) -> tuple[Any, socket.socket]:
+        ours, theirs = socket.socketpair()
+        try:
+            process = self._context.Process(
+                target=_rank_main,
+                args=(spec, Connection(theirs.detach()), SharedFd(board)),
+                name=f"group-{spec.group}-rank-{spec.rank}",
+            )
+            process.start()
+        except BaseException:
+            ours.close()
+            raise
+        return process, ours
+
+    def _adopt(self, generation: int, started: list[tuple[Any, socket.socket]], events: RankEvents) -> None:
+        handles: list[RankHandle] = []
+        for rank, (process, ours) in enumerate(started):
+            handles.append(RankProcess(self._loop, generation, rank, process, ours, events))
+        events.launched(generation, handles)
+
+
+class SharedFd:
+    """A file descriptor that travels to a process as it is started; the copy there is a new descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _received, (DupFd(self.fd),)
+
+
+def _received(duplicate: Any) -> SharedFd:
+    return SharedFd(duplicate.detach())
+
+
+def _rank_main(spec: RankSpec, connection: Connection, board: SharedFd) -> None:
+    """Runs in the rank: what it imports, the parent must not."""
+    from para_attn_server.worker.rank import main
+
+    main(spec, connection, board.fd)

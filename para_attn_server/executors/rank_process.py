@@ -1,0 +1,147 @@
+"""One rank's process as the daemon's loop sees it: messages by a socket, its end by a pidfd.
+
+A pidfd, because everything else lies: the process's own sentinel is held open by helpers that the rank has forked,
+and a child that somebody else has reaped looks alive for ever. Reading and writing never block, however a rank has
+been stopped: a rank stopped in mid-message leaves half a frame in the buffer here and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import struct
+from typing import Any
+
+import psutil
+import structlog
+
+from para_attn_server.core.messages import FromRank, ToRank
+from para_attn_server.executors.base import RankEvents
+
+log = structlog.get_logger()
+_HEADER = struct.Struct("!i")  # the frames of multiprocessing.connection, which the rank's end speaks
+_LARGEST = 64 * 2**20
+
+
+class RankProcess(asyncio.Protocol):
+    """The handle of one started rank (see executors/base.py)."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        generation: int,
+        rank: int,
+        process: Any,
+        ours: socket.socket,
+        events: RankEvents,
+    ) -> None:
+        self.pid: int = process.pid
+        self._loop, self._events, self._process = loop, events, process
+        self._generation, self._rank = generation, rank
+        self._buffer = bytearray()
+        self._socket = ours
+        self._ended = False
+        self._transport: asyncio.Transport | None = None
+        self._connecting = loop.create_task(loop.connect_accepted_socket(lambda: self, ours))
+        try:
+            self._pidfd = os.pidfd_open(self.pid)
+        except ProcessLookupError:  # it has ended, and the forkserver has reaped it, before we could look
+            self._pidfd = -1
+            loop.call_soon(self._on_exit)
+        else:
+            loop.add_reader(self._pidfd, self._on_exit)
+
+    # --- the handle ---
+
+    def send(self, message: ToRank) -> None:
+        """Queue a message; never blocks."""
+        payload = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+        if self._transport is not None and not self._ended:
+            self._transport.write(_HEADER.pack(len(payload)) + payload)
+
+    def kill(self) -> None:
+        """SIGKILL to the process, its process group, and descendants that have left that group."""
+        if self._ended or self._pidfd < 0:
+            return
+        helpers = []
+        with contextlib.suppress(psutil.Error):
+            helpers = psutil.Process(self.pid).children(recursive=True)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        for helper in helpers:
+            with contextlib.suppress(psutil.Error):
+                helper.kill()
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # a socket's transport writes
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        for frame in self._frames():
+            message: FromRank = pickle.loads(frame)
+            self._events.message(self._generation, self._rank, message)
+
+    # --- the inside ---
+
+    def _frames(self) -> list[bytes]:
+        frames = []
+        while len(self._buffer) >= _HEADER.size:
+            (size,) = _HEADER.unpack_from(self._buffer)
+            if not 0 <= size <= _LARGEST:
+                log.error("a rank's pipe carries garbage: the rank is killed", rank=self._rank, pid=self.pid)
+                self._buffer.clear()
+                self.kill()
+                break
+            end = _HEADER.size + size
+            if len(self._buffer) < end:
+                break
+            frames.append(bytes(self._buffer[_HEADER.size : end]))
+            del self._buffer[:end]
+        return frames
+
+    def _on_exit(self) -> None:
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+        self._drain()
+        self._ended = True
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        self._connecting.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+        else:
+            self._socket.close()
+        how = _in_words(self._exit_code())
+        with contextlib.suppress(ValueError):  # its exit status never came
+            self._process.close()
+        self._events.died(self._generation, self._rank, how)
+
+    def _drain(self) -> None:
+        """Read what the rank said last: its end and its last words reach the loop in any order."""
+        with contextlib.suppress(OSError):
+            while data := self._socket.recv(2**16, socket.MSG_DONTWAIT):
+                self.data_received(data)
+
+    def _exit_code(self) -> int | None:
+        self._process.join(timeout=0.05)  # the forkserver tells it an instant after the death itself
+        code: int | None = self._process.exitcode
+        return code
+
+
+def _in_words(code: int | None) -> str:
+    if code is None or code == 255:
+        return "ended (exit status unknown)"
+    if code >= 0:
+        return f"exited with status {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

@@ -1,0 +1,1 @@
+"""HTTP over the service: Flask routes, problem+json, and the gunicorn process that serves them."""

@@ -1,0 +1,26 @@
+"""`python -m para_attn_server.http FD PARENT`: the gunicorn master, started by the parent.
+
+FD: the inherited listening socket. PARENT: the parent's process id; the master does not outlive it. Settings come
+from the environment.
+"""
+
+# ruff: noqa: E402
+from gevent import monkey
+
+monkey.patch_all()
+
+import os
+import sys
+
+from para_attn_server.core.process import die_with_parent
+
+if __name__ == "__main__":
+    die_with_parent(int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid())
+
+    from para_attn_server.core.logs import configure_logging
+    from para_attn_server.core.settings import load_settings
+    from para_attn_server.http.gunicorn_app import serve
+
+    settings = load_settings()
+    configure_logging(settings.log_level, settings.log_format, "web")
+    serve(settings, int(sys.argv[1]))

@@ -1,0 +1,35 @@
+"""The Flask app of one web worker: dialects over a service. No process, socket or setting is made here."""
+
+from __future__ import annotations
+
+from flask import Flask, Response
+from flask.json.provider import DefaultJSONProvider
+
+from para_attn_server.core.settings import Settings
+from para_attn_server.http import errors
+from para_attn_server.http.native import native_dialect
+from para_attn_server.service.service import JobService
+
+
+class _JSON(DefaultJSONProvider):
+    """Members in the order in which they are written; ASCII only where it must be."""
+
+    sort_keys = False
+    ensure_ascii = False
+    compact = True
+
+
+def create_app(service: JobService, settings: Settings) -> Flask:
+    """The app that serves `service`."""
+    app = Flask(__name__, static_folder=None)
+    app.json = _JSON(app)
+    app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.register_blueprint(native_dialect(service))
+    app.after_request(_never_stored)
+    errors.register(app)
+    return app
+
+
+def _never_stored(response: Response) -> Response:
+    response.headers["Cache-Control"] = "no-store"
+    return response

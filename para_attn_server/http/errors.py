@@ -1,0 +1,109 @@
+"""Every error answer: RFC 9457 problem+json, from one table over the project's error tree.
+
+No answer carries a traceback or a path of this machine: what is not meant for clients is logged instead.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import HTTPException
+
+from para_attn_server.core.errors import (
+    DaemonUnreachable,
+    InvalidInput,
+    JobNotFound,
+    NotAccepting,
+    NothingToCancel,
+    QueueFull,
+    ServerError,
+    StateDirError,
+)
+
+_log = logging.getLogger(__name__)
+PROBLEM_JSON = "application/problem+json"
+_TYPE_PREFIX = "urn:para-attn-server:problem:"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How an error is told: its status, the last part of its type, and after how many seconds to try again.
+
+    detail: said instead of the error's own message, where that is not meant for clients.
+    """
+
+    status: int
+    slug: str
+    title: str
+    retry_after: int | None = None
+    detail: str | None = None
+
+
+_UNKNOWN = _Kind(500, "internal", "The server made a mistake", detail="The server's log says more.")
+_KINDS: dict[type[ServerError], _Kind] = {
+    InvalidInput: _Kind(400, "invalid-input", "Some arguments are wrong"),
+    JobNotFound: _Kind(404, "job-not-found", "No such job"),
+    NothingToCancel: _Kind(404, "nothing-to-cancel", "Nothing to cancel"),
+    QueueFull: _Kind(429, "queue-full", "The queue is full", retry_after=5),
+    NotAccepting: _Kind(503, "not-accepting", "No new work is taken now", retry_after=5),
+    DaemonUnreachable: _Kind(503, "daemon-unreachable", "The control process does not answer", retry_after=2),
+    StateDirError: _Kind(503, "store-unusable", "The queue cannot be used now", 5, "The server's log says more."),
+    ServerError: _UNKNOWN,
+}
+
+
+def problem(status: int, title: str, detail: str, slug: str | None = None, **further: Any) -> Response:
+    """A problem+json answer. slug: last part of its type, None for a plain HTTP error; further: more members."""
+    body = {
+        "type": _TYPE_PREFIX + slug if slug else "about:blank",
+        "title": title,
+        "status": status,
+        "detail": detail,
+        "instance": request.path,
+        **further,
+    }
+    return Response(current_app.json.dumps(body) + "\n", status, mimetype=PROBLEM_JSON)
+
+
+def register(app: Flask) -> None:
+    """Have every error of the app answered from here."""
+    app.register_error_handler(ServerError, _server_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _unforeseen)
+
+
+def _server_error(error: ServerError) -> Response:
+    kind = next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
+    if kind.detail is not None:
+        _log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
+    further = {"errors": _fields(error)} if isinstance(error, InvalidInput) else {}
+    response = problem(kind.status, kind.title, kind.detail or str(error), kind.slug, **further)
+    if kind.retry_after is not None:
+        response.headers["Retry-After"] = str(kind.retry_after)
+    return response
+
+
+def _fields(error: InvalidInput) -> list[dict[str, str]]:
+    """The wrong fields; one that is not in the body (no pointer into it) is a parameter of the query."""
+    return [
+        {"detail": f.detail, "pointer" if f.pointer.startswith("#") else "parameter": f.pointer} for f in error.fields
+    ]
+
+
+def _http_error(error: HTTPException) -> HTTPException | Response:
+    if error.code is None or error.code < 400:
+        return error  # a redirect
+    response = problem(error.code, HTTPStatus(error.code).phrase, error.description or error.name)
+    for name, value in error.get_headers(request.environ):
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    return response
+
+
+def _unforeseen(error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return problem(_UNKNOWN.status, _UNKNOWN.title, str(_UNKNOWN.detail), _UNKNOWN.slug)

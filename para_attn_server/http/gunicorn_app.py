@@ -1,0 +1,101 @@
+"""gunicorn as the project runs it: on a socket that the parent bound, with gevent workers, configured by `Settings`.
+
+The modules are imported in the master, so that its workers share their memory; the service with its connections is
+made in each worker, after the fork.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+
+from para_attn_server.core.process import die_with_parent
+from para_attn_server.core.settings import Settings
+from para_attn_server.http.app import create_app
+from para_attn_server.http.worker import WebWorker
+from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.service.control import ControlLink
+from para_attn_server.service.service import JobService
+from para_attn_server.stores.sql import SqlStore
+
+DATABASE = "jobs.sqlite3"
+GRACEFUL_SECONDS = 3
+"""How long a stopping worker may finish its answers; whoever waits for a job is answered at once."""
+KEEPALIVE_SECONDS = 30
+_NICE = 5
+
+
+class WebLogger(Logger):
+    """gunicorn's logger, writing through the root logger; its own chatter begins at warning unless debugging."""
+
+    def setup(self, cfg: Any) -> None:
+        """Called by gunicorn in place of installing handlers of its own."""
+        self.cfg = cfg
+        self._access_log_enabled = False
+        self.error_log.propagate = True
+        debugging = logging.getLogger().isEnabledFor(logging.DEBUG)
+        self.error_log.setLevel(logging.DEBUG if debugging else logging.WARNING)
+
+
+class WebServer(BaseApplication):
+    """The gunicorn application. fd: the listening socket, inherited and already bound."""
+
+    def __init__(self, settings: Settings, fd: int) -> None:
+        self._settings = settings
+        self._fd = fd
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Called by gunicorn."""
+        chosen = {
+            "bind": f"fd://{self._fd}",
+            "workers": self._settings.web_workers,
+            "worker_connections": self._settings.web_connections,
+            "worker_class": WebWorker,
+            "logger_class": WebLogger,
+            "keepalive": KEEPALIVE_SECONDS,
+            "graceful_timeout": GRACEFUL_SECONDS,
+            "control_socket_disable": True,
+            "when_ready": _before_forks,
+            "post_fork": _in_worker,
+            "proc_name": "para-attn-server",
+        }
+        for name, value in chosen.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Called by gunicorn in each worker: the app with a service of its own."""
+        service = _service(self._settings)
+        app = create_app(service, self._settings)
+        app.extensions["service"] = service
+        return app
+
+
+def serve(settings: Settings, fd: int) -> None:
+    """Serve until SIGTERM; raises SystemExit."""
+    Arbiter(WebServer(settings, fd)).run()
+
+
+def _service(settings: Settings) -> JobService:
+    control = ControlLink(settings.state_dir)
+    control.start()
+    store = SqlStore.open(settings.state_dir / DATABASE, durable=True)
+    outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path)
+    return JobService(store, control, outputs, settings)
+
+
+def _before_forks(_arbiter: Arbiter) -> None:
+    gc.collect()
+    gc.freeze()  # or the first collection in a worker copies every page that holds an object
+
+
+def _in_worker(_arbiter: Arbiter, worker: WebWorker) -> None:
+    die_with_parent(worker.ppid)
+    os.nice(_NICE)

@@ -1,0 +1,375 @@
+"""A worker group: the N ranks that work on one job together. It starts, fails and heals as one.
+
+A state machine without I/O of its own: ranks are started and spoken to through an executor, time is given to `tick`,
+and what matters to the pool goes to its listener. Whatever goes wrong with one rank, the whole group is killed, every
+rank is waited for (two models must never be in one GPU's memory), and the group is built anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import structlog
+
+from para_attn_server.core.board import StepBoard
+from para_attn_server.core.channel import GroupView, RankView
+from para_attn_server.core.job import Job
+from para_attn_server.core.launch import RankSpec
+from para_attn_server.core.messages import (
+    Cancel,
+    Canceled,
+    Failed,
+    Finished,
+    FromRank,
+    Log,
+    Ready,
+    Run,
+    Settle,
+    Settled,
+    SetupError,
+    Started,
+    Step,
+    Stop,
+    ToRank,
+)
+from para_attn_server.executors.base import Executor, RankHandle
+from para_attn_server.pool.run import JobRun, Lost, Outcome
+
+log = structlog.get_logger()
+
+SETTLE_LEAST = 1.0
+"""Seconds that the other ranks have to leave a run in which one has failed, at the least."""
+STOP_PATIENCE = 2.0
+"""Seconds that idle ranks have to leave after Stop."""
+BACKOFF_FIRST, BACKOFF_LAST = 0.5, 60.0
+"""Seconds before a failed setup is tried again: doubled each time, up to the last."""
+BROKEN_AFTER = 4
+"""Failed setups in a row after which the group counts as broken; it goes on trying at the last backoff."""
+
+
+class GroupState(StrEnum):
+    """What users see of a group."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BUSY = "busy"
+    RECOVERING = "recovering"
+    BROKEN = "broken"
+    STOPPING = "stopping"
+
+
+class GroupListener(Protocol):
+    """What a group tells the pool."""
+
+    def group_changed(self, group: Group) -> None:
+        """Its state, its ranks or its cause are new."""
+
+    def group_ready(self, group: Group, ready: Ready) -> None:
+        """Its ranks are set up; `ready` is rank zero's."""
+
+    def setup_failed(self, group: Group, reason: str, traceback: str) -> None:
+        """Its setup has failed; it will try again."""
+
+    def run_started(self, job_id: str) -> None:
+        """Rank zero enters predict."""
+
+    def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
+        """A step is done."""
+
+    def run_logged(self, job_id: str, text: str) -> None:
+        """The predictor has logged a line."""
+
+    def run_ended(self, job_id: str, outcome: Outcome) -> None:
+        """The job has come to its end, and all ranks have left it."""
+
+    def run_lost(self, job_id: str, cause: str) -> None:
+        """The group was lost while it ran the job, through no error of the job's own; no rank is left."""
+
+
+@dataclass(slots=True)
+class RankSlot:
+    """One rank of the group as it is now."""
+
+    handle: RankHandle | None = None
+    alive: bool = False
+    ready: Ready | None = None
+
+
+class Group:
+    """One worker group; also the RankEvents that its executor reports to.
+
+    make_specs: the ranks' launch specs, made anew for each launch (a fresh rendezvous port). Timeouts and the clock
+    are in seconds, the clock monotonic.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        num_ranks: int,
+        make_specs: Callable[[], list[RankSpec]],
+        executor: Executor,
+        listener: GroupListener,
+        setup_timeout: float,
+        cancel_timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.index, self.num_ranks = index, num_ranks
+        self.state, self.since, self.cause = GroupState.STARTING, time.time(), ""
+        self.board = StepBoard.create(num_ranks)
+        self.run: JobRun | None = None
+        self._make_specs, self._executor, self._listener = make_specs, executor, listener
+        self._setup_timeout, self._cancel_timeout, self._clock = setup_timeout, cancel_timeout, clock
+        self._slots = [RankSlot() for _ in range(num_ranks)]
+        self._generation = self._serial = self._failed_setups = 0
+        self._launching = False
+        self._killing = False
+        self._verdict: Outcome | Lost = None
+        self._setup_error: SetupError | None = None
+        self._deadline: float | None = None  # of the setup, the backoff or the stop, whichever is under way
+
+    # --- what the pool asks for ---
+
+    def start(self) -> None:
+        """Launch the ranks."""
+        self._launch()
+
+    def assign(self, job: Job) -> None:
+        """Run a job; the group must be ready."""
+        self._serial += 1
+        self.run = JobRun(job.id, self._serial, self._clock())
+        self._send_all(Run(job.id, self._serial, job.kwargs, job.output_path))
+        self._enter(GroupState.BUSY)
+
+    def cancel(self) -> None:
+        """Have the ranks leave the run; after the cancel timeout the group is rebuilt. Asked twice: once."""
+        if self.run is None or self.run.cancel_deadline is not None:
+            return
+        self.run.cancel_deadline = self._clock() + self._cancel_timeout
+        self._send(0, Cancel(self.run.serial))
+
+    def stop(self) -> None:
+        """End the ranks: idle ones by themselves, busy ones at once."""
+        self._enter(GroupState.STOPPING)
+        self._deadline = self._clock() + STOP_PATIENCE
+        if self.run is None and all(slot.ready for slot in self._slots):
+            self._send_all(Stop())
+        else:
+            self._kill(Lost("the server stops"))
+
+    @property
+    def stopped(self) -> bool:
+        """No rank is left, and none will come."""
+        return self.state is GroupState.STOPPING and not self._launching and not self._any_alive()
+
+    def view(self) -> GroupView:
+        """The group as users see it."""
+        ranks = [
+            RankView(
+                rank,
+                pid=slot.handle.pid if slot.handle and slot.alive else None,
+                device=slot.ready.device if slot.ready else None,
+            )
+            for rank, slot in enumerate(self._slots)
+        ]
+        job_id = self.run.job_id if self.run else None
+        return GroupView(self.index, self.state.value, self.since, ranks, job_id, self.cause or None)
+
+    def tick(self, now: float) -> None:
+        """Act on the deadlines that have passed."""
+        run = self.run
+        if run is not None and not self._killing:
+            if run.settle_deadline is not None and now >= run.settle_deadline:
+                self._lose(_unsettled(run, self.num_ranks), run.outcome())
+            elif run.cancel_deadline is not None and now >= run.cancel_deadline:
+                self._lose(f"canceled job {run.job_id} was not left within {self._cancel_timeout:g} s", None)
+        if self._deadline is not None and now >= self._deadline:
+            self._deadline = None
+            self._overdue()
+
+    # --- what the executor tells ---
+
+    def launched(self, generation: int, handles: list[RankHandle]) -> None:
+        self._launching = False
+        for slot, handle in zip(self._slots, handles, strict=True):
+            slot.handle, slot.alive = handle, True
+        if self._killing:
+            self._kill(self._verdict)
+        self._listener.group_changed(self)
+
+    def launch_failed(self, generation: int, reason: str) -> None:
+        self._launching = False
+        self._setup_error = SetupError(0, reason, "")
+        self._buried()
+
+    def message(self, generation: int, rank: int, message: FromRank) -> None:
+        if generation != self._generation:
+            return
+        match message:
+            case Ready():
+                self._on_ready(rank, message)
+            case SetupError():
+                self._setup_error = self._setup_error or message
+                self._kill(None)
+            case _ if self.run is None or message.serial != self.run.serial:
+                log.debug("late message dropped", group=self.index, rank=rank, message=type(message).__name__)
+            case _:
+                self._on_run_message(self.run, message)
+
+    def died(self, generation: int, rank: int, how: str) -> None:
+        if generation != self._generation:
+            return
+        self._slots[rank].alive = False
+        if not self._killing and self.state is not GroupState.STOPPING:
+            log.error("rank died", group=self.index, rank=rank, how=how)
+            if self.run is None and not all(slot.ready for slot in self._slots):
+                self._setup_error = self._setup_error or SetupError(rank, f"rank {rank} {how} during setup", "")
+                self._kill(None)
+            else:
+                cause = f"rank {rank} {how}"
+                self._lose(cause, (self.run and self.run.output) or Lost(cause))
+        if not self._any_alive() and not self._launching:
+            self._buried()
+
+    # --- the inside ---
+
+    def _on_ready(self, rank: int, ready: Ready) -> None:
+        self._slots[rank].ready = ready
+        first = self._slots[0].ready
+        if first is None or not all(slot.ready for slot in self._slots) or self._killing:
+            return
+        self._deadline, self._failed_setups, self.cause = None, 0, ""
+        self._enter(GroupState.READY)
+        self._listener.group_ready(self, first)
+
+    def _on_run_message(self, run: JobRun, message: FromRank) -> None:
+        now = self._clock()
+        match message:
+            case Started():
+                self._listener.run_started(run.job_id)
+            case Step():
+                run.note_step(message.step, now)
+                self._listener.run_stepped(run.job_id, message.step, message.total)
+            case Log():
+                self._listener.run_logged(run.job_id, message.text)
+            case Finished() | Canceled() | Failed():
+                run.note_left(message)
+                self._on_left(run, message, now)
+            case Settled():
+                run.settled.add(message.rank)
+                if len(run.settled) == self.num_ranks:
+                    self._end(run.outcome())
+
+    def _on_left(self, run: JobRun, message: Finished | Canceled | Failed, now: float) -> None:
+        if isinstance(message, Failed):
+            error = message.error
+            log.warning("rank failed", group=self.index, rank=message.rank, job=run.job_id, error=error.as_dict())
+            if message.traceback:
+                log.info("its traceback", group=self.index, rank=message.rank, traceback=message.traceback)
+            run.settle_deadline = run.settle_deadline or now + max(SETTLE_LEAST, 2 * run.longest_step)
+        if len(run.left) < self.num_ranks or self._killing:
+            return
+        if not run.failures:
+            self._end(run.outcome())
+        elif not run.consistent:
+            self._lose("the ranks failed at different steps", run.outcome())
+        else:
+            run.settle_deadline = now + SETTLE_LEAST
+            self._send_all(Settle(run.serial))
+
+    def _end(self, outcome: Outcome) -> None:
+        run, self.run = self.run, None
+        assert run is not None
+        self._enter(GroupState.READY)
+        self._listener.run_ended(run.job_id, outcome)
+
+    def _lose(self, cause: str, verdict: Outcome | Lost) -> None:
+        """Kill and rebuild; the run's verdict is told when its last rank is dead."""
+        log.error("worker group is rebuilt", group=self.index, cause=cause)
+        self.cause = cause
+        self._enter(GroupState.RECOVERING)
+        self._kill(verdict)
+
+    def _kill(self, verdict: Outcome | Lost) -> None:
+        self._killing, self._verdict = True, verdict
+        for slot in self._slots:
+            if slot.handle is not None and slot.alive:
+                slot.handle.kill()
+        if not self._any_alive() and not self._launching:
+            self._buried()
+
+    def _buried(self) -> None:
+        """The last rank of a killed or stopped group is dead."""
+        run, self.run, self._killing = self.run, None, False
+        verdict, self._verdict = self._verdict, None
+        error, self._setup_error = self._setup_error, None
+        if run is not None:
+            if isinstance(verdict, Lost):
+                self._listener.run_lost(run.job_id, verdict.cause)
+            else:
+                self._listener.run_ended(run.job_id, verdict)
+        if self.state is GroupState.STOPPING:
+            self._listener.group_changed(self)
+        elif error is not None:
+            self._after_failed_setup(error)
+        else:
+            self._launch()
+
+    def _after_failed_setup(self, error: SetupError) -> None:
+        self._failed_setups += 1
+        backoff = min(BACKOFF_FIRST * 2 ** (self._failed_setups - 1), BACKOFF_LAST)
+        broken = self._failed_setups >= BROKEN_AFTER
+        self.cause = f"setup failed on rank {error.rank}: {error.message}"
+        self._deadline = self._clock() + (BACKOFF_LAST if broken else backoff)
+        for slot in self._slots:
+            slot.handle = slot.ready = None
+        self._enter(GroupState.BROKEN if broken else GroupState.RECOVERING)
+        self._listener.setup_failed(self, self.cause, error.traceback)
+
+    def _overdue(self) -> None:
+        if self.state is GroupState.STOPPING:
+            self._kill(Lost("the server stops"))
+        elif self._launching or self._any_alive():
+            self._setup_error = SetupError(self._slowest(), f"not done within {self._setup_timeout:g} s", "")
+            self._kill(None)
+        else:
+            self._launch()
+
+    def _launch(self) -> None:
+        self._generation += 1
+        self._launching = True
+        self._slots = [RankSlot() for _ in range(self.num_ranks)]
+        self._deadline = self._clock() + self._setup_timeout
+        self._executor.launch(self._generation, self._make_specs(), self.board.fd, self)
+        self._listener.group_changed(self)
+
+    def _slowest(self) -> int:
+        return next((rank for rank, slot in enumerate(self._slots) if slot.ready is None), 0)
+
+    def _enter(self, state: GroupState) -> None:
+        if self.state is not GroupState.STOPPING:  # from which nothing leads back
+            self.state, self.since = state, time.time()
+            self._listener.group_changed(self)
+
+    def _any_alive(self) -> bool:
+        return any(slot.alive for slot in self._slots)
+
+    def _send(self, rank: int, message: ToRank) -> None:
+        handle = self._slots[rank].handle
+        if handle is not None:
+            handle.send(message)
+
+    def _send_all(self, message: ToRank) -> None:
+        for rank in range(self.num_ranks):
+            self._send(rank, message)
+
+
+def _unsettled(run: JobRun, num_ranks: int) -> str:
+    failed = ", ".join(str(failure.rank) for failure in run.failures)
+    inside = ", ".join(str(rank) for rank in range(num_ranks) if rank not in run.left)
+    if inside:
+        return f"rank {failed} failed while rank {inside} stayed inside the run"
+    return f"rank {failed} failed and the ranks could not meet at a barrier afterwards"

@@ -1,0 +1,71 @@
+"""One run of one job on one group: which ranks have left it, and what that makes of the job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from para_attn_server.core.errors import JobError
+from para_attn_server.core.job import Output
+from para_attn_server.core.messages import Canceled, Failed, Finished, Left
+
+Outcome = Output | JobError | None
+"""What a run came to: its output, its error, or None for canceled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The run's group was lost through no error of the job's own."""
+
+    cause: str
+
+
+@dataclass(slots=True)
+class JobRun:
+    """The run that a group is doing. Times are monotonic seconds; a deadline of None is not running."""
+
+    job_id: str
+    serial: int
+    started: float
+    left: dict[int, Left] = field(default_factory=dict)
+    settled: set[int] = field(default_factory=set)
+    settling: bool = False
+    settle_deadline: float | None = None
+    cancel_deadline: float | None = None
+    step: int = 0
+    stepped_at: float | None = None
+    longest_step: float = 0.0
+
+    def note_step(self, step: int, now: float) -> None:
+        """Rank zero has done a step; remembers the longest time that one took."""
+        if self.stepped_at is not None and step > self.step:
+            self.longest_step = max(self.longest_step, (now - self.stepped_at) / (step - self.step))
+        self.step, self.stepped_at = step, now
+
+    def note_left(self, message: Left) -> None:
+        """A rank is out of the run; its first terminal message counts."""
+        self.left.setdefault(message.rank, message)
+
+    @property
+    def failures(self) -> list[Failed]:
+        """What failed, in the order in which it was told."""
+        return [message for message in self.left.values() if isinstance(message, Failed)]
+
+    @property
+    def output(self) -> Output | None:
+        """Rank zero's published output, if there is one."""
+        first = self.left.get(0)
+        return first.output if isinstance(first, Finished) else None
+
+    @property
+    def consistent(self) -> bool:
+        """False when failures happened at different control points: then some rank is ahead of another, and a message
+        of one may wait in a channel for ever."""
+        return len({failure.points for failure in self.failures}) <= 1
+
+    def outcome(self) -> Outcome:
+        """What the job came to, once all ranks have left. The cause of a failure is the first that explains it."""
+        if self.failures:
+            return min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch").error
+        if self.output is not None and not isinstance(self.left.get(0), Canceled):
+            return self.output
+        return None

@@ -1,0 +1,209 @@
+"""One web worker's end of the control channel: live news from the parent, hints and cancel orders to it.
+
+A background thread, started by `start()` (after the fork, so that each worker has its own), holds the connection,
+reconnects with backoff and keeps the news. Nothing here is the truth: callers read jobs from the store and use this
+to know when to look. Plain threading; in a gevent worker the threads are greenlets.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from para_attn_server.core import channel
+from para_attn_server.core.channel import CancelOrder, CancelReply, JobUpdate, LineBuffer, PoolView, Submitted
+from para_attn_server.core.errors import DaemonUnreachable
+from para_attn_server.service.news import JobNews, News
+
+_log = logging.getLogger(__name__)
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
+_SEND_TIMEOUT = 1.0
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A cancel order on its way: set when answered, or when the connection was lost."""
+
+    done: threading.Event
+    reply: CancelReply | None = None
+
+
+class ControlLink:
+    """The connection of one web worker to the parent. Thread-safe; every method returns at once unless it says so."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._thread: threading.Thread | None = None
+        self._closing = threading.Event()
+        self._socket: socket.socket | None = None
+        self._connected = False
+        self._pool: PoolView | None = None
+        self._news = News()
+        self._numbers = itertools.count(1)
+        self._asked: dict[int, _Asked] = {}
+
+    # --- life ---
+
+    def start(self) -> None:
+        """Start the background thread; further calls do nothing."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="control-link", daemon=True)
+                self._thread.start()
+
+    def close(self) -> None:
+        """Give up the connection and wake everybody who waits; waits at most 2 s for the thread."""
+        self._closing.set()
+        self._drop()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(2.0)
+
+    # --- news ---
+
+    @property
+    def connected(self) -> bool:
+        """Whether the parent is on the line now."""
+        return self._connected
+
+    @property
+    def closing(self) -> bool:
+        """Whether close() was called: whoever waits should give up."""
+        return self._closing.is_set()
+
+    def pool(self, patience: float = 0.0) -> PoolView | None:
+        """The latest view of the pool, also of a parent that is gone; waits up to `patience` seconds for a first."""
+        if self._pool is None and patience > 0:
+            self.start()
+            with self._changed:
+                self._changed.wait_for(lambda: self._pool is not None or self.closing, patience)
+        return self._pool
+
+    def live(self, job_id: str) -> JobNews | None:
+        """The latest news of a job on this connection, None if there was none."""
+        return self._news.get(job_id)
+
+    @contextmanager
+    def watch(self, job_id: str) -> Iterator[threading.Event]:
+        """An event that is set whenever the job changes its status or the link goes up or down."""
+        with self._news.watch(job_id) as event:
+            yield event
+
+    # --- orders ---
+
+    def submitted(self, job_id: str) -> None:
+        """Tell the parent of a new job. A hint: when it is lost the parent finds the job in the store."""
+        self._send(Submitted(job_id))
+
+    def cancel(self, job_id: str | None, timeout: float) -> str | None:
+        """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the parent's word.
+
+        Returns the id of the job that is being canceled, None when there is nothing to cancel.
+        Raises DaemonUnreachable when the parent cannot be asked or does not answer.
+        """
+        self.start()
+        asked, number = _Asked(threading.Event()), next(self._numbers)
+        with self._changed:
+            self._changed.wait_for(lambda: self._connected or self.closing, min(timeout, _SEND_TIMEOUT))
+            self._asked[number] = asked
+        try:
+            if not self._send(CancelOrder(number, job_id)) or not asked.done.wait(timeout) or asked.reply is None:
+                raise DaemonUnreachable("the server's control process does not answer; try again in a moment")
+            return asked.reply.job_id
+        finally:
+            del self._asked[number]
+
+    def _send(self, message: Submitted | CancelOrder) -> bool:
+        with self._lock:
+            out = self._socket
+            if out is None:
+                return False
+            try:
+                out.sendall(channel.encode(message))
+                return True
+            except OSError as error:
+                # Half a line may be out, so the connection is of no more use; the reader sees its end.
+                _log.warning("control channel: cannot send: %s", error)
+                _shut(out)
+                self._socket = None
+                return False
+
+    # --- the background thread ---
+
+    def _run(self) -> None:
+        backoff = _FIRST_BACKOFF
+        while not self.closing:
+            try:
+                connection = channel.connect(self._state_dir)
+            except OSError as error:
+                _log.debug("control channel: cannot connect: %s", error)
+            else:
+                started = time.monotonic()
+                self._serve(connection)
+                if time.monotonic() - started > _MAX_BACKOFF:
+                    backoff = _FIRST_BACKOFF
+            self._closing.wait(backoff * random.uniform(0.5, 1.0))
+            backoff = min(2 * backoff, _MAX_BACKOFF)
+
+    def _serve(self, connection: socket.socket) -> None:
+        out = connection.dup()
+        out.settimeout(_SEND_TIMEOUT)
+        with connection, out:
+            self._up(out)
+            lines = LineBuffer()
+            try:
+                while not self.closing and (data := connection.recv(1 << 16)):
+                    for message in lines.feed(data):
+                        self._take(message)
+            except OSError as error:
+                _log.warning("control channel: connection lost: %s", error)
+            except Exception:
+                _log.exception("control channel: a message that makes no sense; connecting anew")
+            finally:
+                self._drop()
+
+    def _up(self, out: socket.socket) -> None:
+        with self._changed:
+            self._socket, self._connected = out, True
+            self._news.reset()
+            self._changed.notify_all()
+
+    def _drop(self) -> None:
+        with self._changed:
+            out, self._socket, self._connected = self._socket, None, False
+            if out is not None:
+                _shut(out)
+            for asked in self._asked.values():
+                asked.done.set()
+            self._news.reset()
+            self._changed.notify_all()
+
+    def _take(self, message: channel.ToWeb | channel.ToParent) -> None:
+        if isinstance(message, JobUpdate):
+            self._news.put(message)
+        elif isinstance(message, PoolView):
+            with self._changed:
+                stopping = message.stopping and not (self._pool and self._pool.stopping)
+                self._pool = message
+                self._changed.notify_all()
+            if stopping:
+                self._news.wake_all()
+        elif isinstance(message, CancelReply) and (asked := self._asked.get(message.request)) is not None:
+            asked.reply = message
+            asked.done.set()
+
+
+def _shut(connection: socket.socket) -> None:
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        _log.debug("control channel: already shut")

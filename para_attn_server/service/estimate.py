@@ -1,0 +1,32 @@
+"""How long a job will still take, from what is known; pure functions, no I/O."""
+
+from __future__ import annotations
+
+from para_attn_server.core.channel import PoolView
+from para_attn_server.core.job import Job
+
+_USABLE = frozenset({"ready", "busy", "starting", "recovering"})
+
+
+def running_seconds_left(job: Job, mean: float | None, now: float) -> float | None:
+    """Seconds until a running job ends: its own pace once it has done a step, else the mean. None when unknown."""
+    if job.started_at is None:
+        return None
+    elapsed = max(0.0, now - job.started_at)
+    if job.step and job.total_steps:
+        return elapsed / job.step * max(0, job.total_steps - job.step)
+    return None if mean is None else max(0.0, mean - elapsed)
+
+
+def queued_seconds_left(position: int, pool: PoolView | None, mean: float | None) -> float | None:
+    """Seconds until a queued job ends, its own run included; None when unknown.
+
+    Jobs before it are taken by the usable groups in rounds of one mean each; a busy group is half through on average.
+    """
+    groups = [group for group in pool.groups if group.state in _USABLE] if pool is not None else []
+    if mean is None or not groups:
+        return None
+    free = sum(group.state == "ready" for group in groups)
+    if position < free:
+        return mean
+    return mean * ((position - free) // len(groups) + 1.5)

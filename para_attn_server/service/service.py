@@ -1,0 +1,194 @@
+"""The service: submit, view, wait for and cancel jobs. Every HTTP dialect calls this and nothing below it.
+
+It inserts and reads; transitions are the parent's. No Flask in here, and nothing that knows of processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from para_attn_server.core.channel import PoolView
+from para_attn_server.core.errors import JobNotFound, NotAccepting, NothingToCancel
+from para_attn_server.core.job import Job, JobStatus, NewJob
+from para_attn_server.core.schema import OUTPUT_PATH
+from para_attn_server.core.settings import Settings
+from para_attn_server.service.contract import Contract, ContractReader
+from para_attn_server.service.control import ControlLink
+from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
+from para_attn_server.service.news import JobNews
+from para_attn_server.stores.base import JobStore, QueueCounts
+
+_LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
+_CANCEL_SLACK = 10.0
+_ROWS_KEPT = 1024
+
+
+class Outputs(Protocol):
+    """Where outputs go (outputs/folder.py)."""
+
+    def resolve(self, requested: str | None, job_id: str, suffix: str) -> Path:
+        """The absolute path of a job's output; raises InvalidInput where it may not or cannot be."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as clients see it: `job` has the live step; queue_position counts the jobs before a queued one;
+    eta_seconds until it ends. None: not queued, or unknown."""
+
+    job: Job
+    queue_position: int | None = None
+    eta_seconds: float | None = None
+
+
+class JobService:
+    """The one entrance to jobs for a web worker. Thread-safe as far as its store is."""
+
+    def __init__(self, store: JobStore, control: ControlLink, outputs: Outputs, settings: Settings) -> None:
+        self._store = store
+        self._control = control
+        self._outputs = outputs
+        self._settings = settings
+        self._contracts = ContractReader(store, f"{settings.model}|{settings.model_path}")
+        self._rows: OrderedDict[str, tuple[int, Job]] = OrderedDict()
+
+    # --- what the server can do ---
+
+    def contract(self) -> Contract:
+        """The model's request schema with its check; raises NotAccepting until the model has reported one."""
+        contract = self._contracts.current()
+        if contract is None:
+            raise NotAccepting("the model is still being loaded; its arguments are not known yet")
+        return contract
+
+    def readiness(self) -> None:
+        """Returns when new work is taken; raises NotAccepting saying why not.
+
+        A parent that is away is no reason: an accepted job is on disk and waits for it.
+        """
+        pool = self._control.pool()
+        if pool is not None and pool.stopping:
+            raise NotAccepting("the server is stopping")
+        if pool is not None and pool.groups and all(group.state == "broken" for group in pool.groups):
+            raise NotAccepting(f"no worker group works: {pool.groups[0].cause or 'all are broken'}")
+        self.contract()
+
+    def pool(self, patience: float = 1.0) -> PoolView | None:
+        """The pool now, None when the parent cannot be reached; waits up to `patience` seconds for a first word."""
+        pool = self._control.pool(patience)
+        return pool if self._control.connected else None
+
+    def counts(self) -> QueueCounts:
+        """Jobs by status."""
+        return self._store.counts()
+
+    def mean_seconds(self) -> float | None:
+        """Mean time of a job on a group, None before the first."""
+        pool = self._control.pool()
+        known = pool.mean_seconds if pool is not None else None
+        return self._store.mean_seconds() if known is None else known
+
+    # --- jobs ---
+
+    def submit(self, body: Mapping[str, Any]) -> Job:
+        """Check a request and put it into the queue; on disk when this returns.
+
+        Raises InvalidInput, NotAccepting or QueueFull.
+        """
+        self.readiness()
+        contract = self.contract()
+        kwargs = contract.validator.validate(body)
+        requested = kwargs.pop(OUTPUT_PATH, None)
+        new = NewJob(kwargs=kwargs, output_path="")
+        path = self._outputs.resolve(requested, new.id, contract.output_suffix)
+        new = dataclasses.replace(new, output_path=str(path))
+        job = self._store.insert(new, self._settings.max_queue, time.time())
+        self._control.submitted(job.id)
+        return job
+
+    def view(self, job_id: str) -> JobView:
+        """The job now, with its live step; raises JobNotFound."""
+        return self._viewed(self._row(job_id))
+
+    def wait(self, job_id: str, seconds: float) -> JobView:
+        """The job once it has ended, or as it is after `seconds`, or when nothing will move it here any more (the
+        server is stopping and the job is still queued). Raises JobNotFound."""
+        deadline = time.monotonic() + seconds
+        with self._control.watch(job_id) as woken:
+            # Registered first, then looked: a change in between is seen by one of the two.
+            while True:
+                woken.clear()
+                job = self._row(job_id)
+                left = deadline - time.monotonic()
+                if job.status.terminal or left <= 0 or self._idle_for(job):
+                    return self._viewed(job)
+                woken.wait(min(left, self._look_again(job_id)))
+
+    def cancel(self, job_id: str | None = None) -> JobView:
+        """Cancel a job (None: the oldest running one) and wait until it has ended: all ranks have left it.
+
+        Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed.
+        Raises JobNotFound, NothingToCancel or DaemonUnreachable.
+        """
+        if job_id is not None and self._row(job_id).status.terminal:
+            raise NothingToCancel(f"job {job_id} has ended already")
+        deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
+        ordered = self._control.cancel(job_id, timeout=_CANCEL_SLACK)
+        if ordered is None:
+            raise NothingToCancel("no job is running" if job_id is None else f"job {job_id} has ended already")
+        return self.wait(ordered, deadline - time.monotonic())
+
+    def close(self) -> None:
+        """Wake everybody who waits and give up the control channel and the store."""
+        self._control.close()
+        self._store.close()
+
+    # --- inside ---
+
+    def _viewed(self, job: Job) -> JobView:
+        if job.status is JobStatus.QUEUED:
+            position = self._store.position(job)
+            return JobView(job, position, queued_seconds_left(position, self._control.pool(), self.mean_seconds()))
+        if job.status is not JobStatus.RUNNING:
+            return JobView(job)
+        mean = None if job.step and job.total_steps else self.mean_seconds()
+        return JobView(job, None, running_seconds_left(job, mean, time.time()))
+
+    def _idle_for(self, job: Job) -> bool:
+        pool = self._control.pool()
+        stopping = pool is not None and pool.stopping
+        return self._control.closing or (stopping and job.status is JobStatus.QUEUED)
+
+    def _look_again(self, job_id: str) -> float:
+        if not self._control.connected:
+            return _LOOK_AGAIN_DOWN
+        news = self._control.live(job_id)
+        ended = news is not None and JobStatus(news.update.status).terminal
+        return _LOOK_AGAIN_SOON if ended else _LOOK_AGAIN_UP
+
+    def _row(self, job_id: str) -> Job:
+        """The job's row with its live step. A running job's row is read once and kept while its live news say that
+        nothing but the step has changed; every other row is read anew."""
+        news = self._control.live(job_id)
+        kept = self._rows.get(job_id)
+        if news is not None and kept is not None and kept[0] == news.life:
+            return _with_step(kept[1], news)
+        job = self._store.get(job_id)
+        if job is None:
+            raise JobNotFound(f"there is no job {job_id}")
+        if news is None or job.status is not JobStatus.RUNNING or news.update.status != job.status:
+            return job
+        self._rows[job_id] = (news.life, job)
+        if len(self._rows) > _ROWS_KEPT:
+            self._rows.popitem(last=False)
+        return _with_step(job, news)
+
+
+def _with_step(job: Job, news: JobNews) -> Job:
+    step = max(job.step, news.update.step)
+    return dataclasses.replace(job, step=step, total_steps=news.update.total_steps or job.total_steps)

@@ -1,0 +1,146 @@
+"""Checks a request body against the schema that the ranks reported, fills in defaults, draws a seed.
+
+At least as strict as the check that the ranks repeat with pydantic (core/schema.py), so that what is accepted here
+is not refused there. It does not look at files: where an output may go is outputs/folder.py's business.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import math
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jsonschema import Draft202012Validator, validators
+from jsonschema.exceptions import ValidationError
+
+from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.service.wording import described, shown
+
+MAX_DEPTH = 32
+"""Deepest nesting of arrays and objects in a request."""
+
+_SEED = "seed"
+_SEED_LIMITS = (0, 2**32 - 1)
+
+
+def _is_integer(_checker: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+_Strict: Any = validators.extend(
+    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+)
+
+
+class RequestValidator:
+    """The compiled check of one request schema. Thread-safe."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._definitions: dict[str, Any] = dict(schema.get("$defs", {}))
+        self._check = _Strict(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+        self._properties: dict[str, Any] = dict(schema.get("properties", {}))
+        self._defaults = {n: p["default"] for n, p in self._properties.items() if "default" in p}
+        self._seed_range = _seed_range(self._properties.get(_SEED))
+
+    def validate(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """The body with defaults and a seed filled in; raises InvalidInput naming each wrong argument.
+
+        A `seed` that is an integer, has no default of its own and is left out or null is drawn at random.
+        """
+        arguments = dict(body)
+        if self._seed_range is not None and arguments.get(_SEED) is None:
+            arguments[_SEED] = self._seed(*self._seed_range)
+        problems = list(_unfit_values(arguments)) or self._problems(arguments)
+        if problems:
+            raise InvalidInput(problems)
+        for name, default in self._defaults.items():
+            if name not in arguments:
+                arguments[name] = copy.deepcopy(default)
+        return arguments
+
+    def _seed(self, low: int, high: int) -> Any:
+        default = self._defaults.get(_SEED)
+        return low + secrets.randbelow(high - low + 1) if default is None else default
+
+    def _problems(self, arguments: dict[str, Any]) -> list[FieldError]:
+        found: dict[str, FieldError] = {}
+        for error in self._check.iter_errors(arguments):
+            for problem in _explained(error, self._definitions):
+                found.setdefault(problem.pointer, problem)
+        return sorted(found.values(), key=lambda problem: problem.pointer)
+
+
+def _seed_range(seed: Mapping[str, Any] | None) -> tuple[int, int] | None:
+    """Smallest and largest seed to draw, None where the schema has no integer seed."""
+    if seed is None:
+        return None
+    for option in (seed, *seed.get("anyOf", ())):
+        if option.get("type") == "integer":
+            low = max(option.get("minimum", _SEED_LIMITS[0]), option.get("exclusiveMinimum", -math.inf) + 1)
+            high = option.get("maximum", option.get("exclusiveMaximum", _SEED_LIMITS[1] + 1) - 1)
+            return int(low), max(int(low), int(min(high, low + _SEED_LIMITS[1])))
+    return None
+
+
+def _unfit_values(value: Any, pointer: str = "#", depth: int = 0) -> Iterator[FieldError]:
+    """What no schema allows: values that JSON has no word for, text that is no Unicode, and endless nesting."""
+    if depth > MAX_DEPTH:
+        yield FieldError(pointer, f"is nested deeper than {MAX_DEPTH} levels")
+    elif isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            yield FieldError(pointer, "must be valid Unicode text without lone surrogates")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            yield FieldError(pointer, "must be a finite number")
+    elif isinstance(value, int):
+        if value.bit_length() > 1000:
+            yield FieldError(pointer, "must be a number below 10**300 in size")
+    elif isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _unfit_values(key, f"{pointer}/...", depth + 1) if isinstance(key, str) else ()
+            yield from _unfit_values(item, _join(pointer, key), depth + 1)
+
+
+def _explained(error: ValidationError, definitions: Mapping[str, Any]) -> Iterator[FieldError]:
+    """One or more field errors in plain words for one of jsonschema's."""
+    pointer = "#"
+    for part in error.absolute_path:
+        pointer = _join(pointer, part)
+    schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
+    known = list(schema.get("properties", {}))
+    if error.validator == "additionalProperties":
+        for name in error.instance:
+            if name not in known:
+                yield FieldError(_join(pointer, name), _unknown(name, known))
+    elif error.validator == "required":
+        for name in error.validator_value:
+            if name not in error.instance:
+                wanted = described(schema.get("properties", {}).get(name, {}), definitions)
+                yield FieldError(_join(pointer, name), f"is missing; it must be {wanted}")
+    elif error.validator == "anyOf" and (nested := _in_only_option(error)):
+        for inner in nested:
+            yield from _explained(inner, definitions)
+    else:
+        yield FieldError(pointer, f"must be {described(schema, definitions)}, not {shown(error.instance)}")
+
+
+def _in_only_option(error: ValidationError) -> list[ValidationError]:
+    """The errors inside the only option that an object or array could have meant, for `anyOf` of one type and null."""
+    options = [o for o, option in enumerate(error.validator_value) if option.get("type") != "null"]
+    deeper = [inner for inner in error.context or () if inner.relative_schema_path[0] in options]
+    return deeper if len(options) == 1 and any(len(inner.relative_path) for inner in deeper) else []
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name[:100], known, 1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"is no argument of this model; {hint}known: {', '.join(known)}"
+
+
+def _join(pointer: str, part: str | int) -> str:
+    """A JSON pointer one level deeper (RFC 6901: `~` and `/` escaped)."""
+    text = str(part)[:100].replace("~", "~0").replace("/", "~1")
+    return f"{pointer}/{text}"

@@ -1,0 +1,71 @@
+"""Says in plain words what a JSON Schema wants: `an integer from 64 to 256, a multiple of 16`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+_TYPES = {
+    "integer": "an integer",
+    "number": "a number",
+    "string": "a string",
+    "boolean": "true or false",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
+_SHOWN = 80
+
+
+def described(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
+    """What a value of this schema must be. definitions: the whole schema's `$defs`."""
+    if "$ref" in schema:
+        return described(definitions.get(schema["$ref"].rpartition("/")[2], {}), definitions)
+    for keyword in ("anyOf", "oneOf"):
+        if keyword in schema:
+            return " or ".join(described(option, definitions) for option in schema[keyword])
+    if "enum" in schema:
+        return "one of " + ", ".join(shown(value) for value in schema["enum"])
+    if "const" in schema:
+        return shown(schema["const"])
+    kinds = schema.get("type", ())
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    words = " or ".join(_TYPES.get(kind, kind) for kind in kinds) or schema.get("title", "another value")
+    return ", ".join([" ".join([words, *_range(schema)]), *_further(schema)])
+
+
+def _range(schema: Mapping[str, Any]) -> Iterator[str]:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if low is not None and high is not None:
+        yield f"from {low} to {high}"
+    elif low is not None:
+        yield f"of at least {low}"
+    elif high is not None:
+        yield f"of at most {high}"
+    if "exclusiveMinimum" in schema:
+        yield f"above {schema['exclusiveMinimum']}"
+    if "exclusiveMaximum" in schema:
+        yield f"below {schema['exclusiveMaximum']}"
+
+
+def _further(schema: Mapping[str, Any]) -> Iterator[str]:
+    if "multipleOf" in schema:
+        yield f"a multiple of {schema['multipleOf']}"
+    for least, most, unit in (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "items")):
+        if least in schema and most in schema:
+            yield f"with {schema[least]} to {schema[most]} {unit}"
+        elif least in schema:
+            yield f"with at least {schema[least]} {unit}"
+        elif most in schema:
+            yield f"with at most {schema[most]} {unit}"
+    if "pattern" in schema:
+        yield f"matching {schema['pattern']}"
+    if "format" in schema:
+        yield f"in the format {schema['format']}"
+
+
+def shown(value: Any) -> str:
+    """A value as JSON, cut short."""
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

@@ -1,0 +1,66 @@
+"""The lock of a state directory: one server at a time.
+
+A flock is held by the open file, so the kernel lets go of it when the holder dies, however it dies. It does not
+guard the database against other programs; SQLite does that itself.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from para_attn_server.core.errors import StateDirError
+
+LOCK_NAME = "lock"
+
+
+class StateDirLock:
+    """The right to be the server of a state directory. A context manager."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self.state_dir = state_dir
+        self._fd: int | None = None
+
+    def acquire(self) -> None:
+        """Create the directory if need be (for this user only) and lock it.
+
+        Raises StateDirError when it cannot be created or written, or when another process is its server.
+        """
+        try:
+            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Python opens close-on-exec: no child may hold the lock on after this process.
+            fd = os.open(self.state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StateDirError(
+                f"the state directory {self.state_dir} cannot be used ({error.strerror}); check its owner and "
+                "permissions, or choose another --state-dir"
+            ) from error
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
+            os.close(fd)
+            raise StateDirError(
+                f"the state directory {self.state_dir} is in use by another server (process {holder or 'unknown'}); "
+                "stop that one, or choose another --state-dir"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        self._fd = fd
+
+    def release(self) -> None:
+        """Let go of the directory. The file stays: removing it would let two servers lock two files."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> StateDirLock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

@@ -1,0 +1,100 @@
+"""Brings a state database to the schema that this version knows, or says why that cannot be.
+
+`ensure_schema` looks with plain sqlite3 first: Alembic costs 20 MB and is loaded only in a child process, and only
+when there is something to migrate. A migration is one transaction: it happens as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from para_attn_server.core.errors import ExitCode, StateDirError
+from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, explain
+
+HEAD = "0001"
+"""The newest revision in `migrations/versions/`."""
+
+
+def ensure_schema(path: Path) -> None:
+    """Make the database at `path` ready for SqlStore; its folder must exist.
+
+    Raises StateDirError when the file is locked, damaged, not writable, no database of ours, or from a newer version;
+    it is left as it was then.
+    """
+    if not path.exists() or _revision(path) != HEAD:
+        package_root = Path(__file__).parents[2]
+        child = subprocess.run(
+            [sys.executable, "-m", __spec__.name, str(path.absolute())],
+            cwd=package_root,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+        if child.returncode == ExitCode.STATE_DIR:
+            raise StateDirError(child.stderr.strip())
+        if child.returncode:
+            raise StateDirError(f"{path} could not be migrated to this version's schema:\n{child.stderr.strip()}")
+
+
+def migrate(path: Path) -> None:
+    """Run the missing migrations in this process; raises StateDirError as `ensure_schema` does."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    engine = create_sqlite_engine(str(path), durable=True)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+            _check_ours(connection, path, known)
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+            connection.commit()
+    finally:
+        engine.dispose()
+
+
+def _revision(path: Path) -> str | None:
+    """The database's revision, None if it has none; also proves that it can be written."""
+    connection = None
+    try:
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+            return None
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        return row and str(row[0])
+    except sqlite3.Error as error:
+        raise StateDirError(explain(error, str(path))) from error
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _check_ours(connection: Any, path: Path, known: set[str]) -> None:
+    tables = set(connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars())
+    if tables and "alembic_version" not in tables:
+        raise StateDirError(f"{path} is not a database of para-attn-server; choose another --state-dir")
+    if tables:
+        found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().first()
+        if found is not None and found not in known:
+            raise StateDirError(
+                f"{path} was written by a newer version of para-attn-server (schema {found}, this version knows "
+                f"{HEAD}); use that version, or choose another --state-dir"
+            )
+
+
+if __name__ == "__main__":
+    try:
+        migrate(Path(sys.argv[1]))
+    except StateDirError as error:
+        print(error, file=sys.stderr)
+        sys.exit(ExitCode.STATE_DIR)

@@ -1,0 +1,48 @@
+"""Jobs, their events, documents."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create the first tables."""
+    op.create_table(
+        "jobs",
+        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.Text, nullable=False, unique=True),
+        sa.Column("status", sa.Text, nullable=False),
+        sa.Column("kwargs", sa.JSON, nullable=False),
+        sa.Column("output_path", sa.Text, nullable=False),
+        sa.Column("created_at", sa.Float, nullable=False),
+        sa.Column("started_at", sa.Float),
+        sa.Column("finished_at", sa.Float),
+        sa.Column("attempts", sa.Integer, nullable=False),
+        sa.Column("group_index", sa.Integer),
+        sa.Column("step", sa.Integer, nullable=False),
+        sa.Column("total_steps", sa.Integer),
+        sa.Column("cancel_requested", sa.Boolean, nullable=False),
+        sa.Column("output", sa.JSON),
+        sa.Column("error", sa.JSON),
+        sqlite_autoincrement=True,
+    )
+    op.create_index("jobs_by_status", "jobs", ["status", "seq"])
+    op.create_index("jobs_by_end", "jobs", ["finished_at"])
+    op.create_table(
+        "events",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("type", sa.Text, nullable=False),
+        sa.Column("at", sa.Float, nullable=False),
+        sa.Column("data", sa.JSON, nullable=False),
+    )
+    op.create_index("events_by_job", "events", ["job_id", "id"])
+    op.create_table(
+        "documents",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("value", sa.JSON, nullable=False),
+    )

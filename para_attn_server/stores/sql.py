@@ -1,0 +1,247 @@
+"""The store in a SQL database, through SQLAlchemy Core. All SQL of the project is here and in `sqlite.py`.
+
+Every transition is one guarded UPDATE ... RETURNING and its event in the same transaction. This module makes no
+schema (`migrate.py`) and keeps no state besides its connection.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Update, make_url
+
+from para_attn_server.core.errors import IllegalTransition, JobError, JobNotFound, QueueFull, UsageError
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
+from para_attn_server.stores import statements as sql
+from para_attn_server.stores.base import JobStore, QueueCounts
+from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version
+
+_DELETE_AT_ONCE = 500
+_PLAIN_FIELDS = [field.name for field in dataclasses.fields(Job)][:-3]
+_inherited: list[Connection] = []
+"""Connections of the process that forked this one. They are kept and never used: closing would be a use."""
+
+
+class SqlStore(JobStore):
+    """A JobStore in one SQLite file. Safe for the threads or greenlets of a process, which take turns.
+
+    Nothing is opened before the first call, and a forked process opens its own connection. Every method raises
+    StateDirError when the database cannot be used (locked for longer than 5 s, damaged, disk full).
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lock = threading.RLock()
+        self._connection: Connection | None = None
+        self._pid = os.getpid()
+
+    @classmethod
+    def open(cls, url_or_path: str | Path, *, durable: bool) -> SqlStore:
+        """The store in that file (or `sqlite:///` URL), whose schema is already there.
+
+        durable: each write is on disk when its method returns (web workers); else power loss may take the last ones.
+        """
+        url = make_url(str(url_or_path)) if "://" in str(url_or_path) else None
+        if url is not None and (url.get_backend_name() != "sqlite" or not url.database):
+            raise UsageError(f"the store must be a file or a sqlite:///path URL, not {url.render_as_string()}")
+        path = str(url_or_path) if url is None or url.database is None else url.database
+        return cls(create_sqlite_engine(path, durable=durable))
+
+    def close(self) -> None:
+        with self._lock:
+            if self._connection is not None and self._pid == os.getpid():
+                self._connection.close()
+                self._engine.dispose()
+            self._connection = None
+
+    # --- web workers ---
+
+    def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
+        row = {"id": new.id, "kwargs": new.kwargs, "output_path": new.output_path, "created_at": now}
+        with self._writing() as connection:
+            if connection.execute(sql.COUNT_QUEUED).scalar_one() >= max_queued:
+                raise QueueFull(max_queued)
+            result = connection.execute(sql.INSERT_JOB, row)
+            _add_event(connection, new.id, "queued", now, {})
+        (seq,) = result.inserted_primary_key or (0,)
+        return Job(new.id, seq, JobStatus.QUEUED, new.kwargs, new.output_path, now)
+
+    # --- reading, anybody ---
+
+    def get(self, job_id: str) -> Job | None:
+        with self._reading() as connection:
+            row = connection.execute(sql.GET_JOB, {"job_id": job_id}).first()
+        return None if row is None else _job(row)
+
+    def position(self, job: Job) -> int:
+        with self._reading() as connection:
+            return int(connection.execute(sql.COUNT_QUEUED_BEFORE, {"before": job.seq}).scalar_one())
+
+    def counts(self) -> QueueCounts:
+        with self._reading() as connection:
+            found = connection.execute(sql.COUNT_BY_STATUS).all()
+        counts = dict.fromkeys(map(str, JobStatus), 0)
+        counts.update((status, count) for status, count in found)
+        return QueueCounts(**counts)
+
+    def events(self, job_id: str, after: int = 0) -> list[Event]:
+        with self._reading() as connection:
+            return [Event(*row) for row in connection.execute(sql.EVENTS, {"of_job": job_id, "after": after})]
+
+    def queued(self, limit: int) -> list[Job]:
+        return self._jobs(sql.QUEUED, {"most": limit})
+
+    def running(self) -> list[Job]:
+        return self._jobs(sql.RUNNING, {})
+
+    def mean_seconds(self, last: int = 20) -> float | None:
+        with self._reading() as connection:
+            mean: float | None = connection.execute(sql.MEAN_SECONDS, {"last": last}).scalar_one()
+        return mean
+
+    def ended_before(self, moment: float) -> list[Job]:
+        return self._jobs(sql.ENDED_BEFORE, {"moment": moment})
+
+    def data_version(self) -> int:
+        with self._reading() as connection:
+            return data_version(connection)
+
+    # --- transitions, the parent only ---
+
+    def start(self, job_id: str, group: int, now: float) -> Job:
+        with self._writing() as connection:
+            job = self._change(connection, sql.START, job_id, "start", {"now": now, "group": group})
+            _add_event(connection, job_id, "started", now, {"group": group, "attempt": job.attempts})
+        return job
+
+    def succeed(self, job_id: str, output: Output, now: float) -> Job:
+        data = dataclasses.asdict(output)
+        with self._writing() as connection:
+            job = self._change(connection, sql.SUCCEED, job_id, "succeed", {"now": now, "result": data})
+            del data["path"]
+            _add_event(connection, job_id, "succeeded", now, data)
+        return job
+
+    def fail(self, job_id: str, error: JobError, now: float) -> Job:
+        data = error.as_dict()
+        with self._writing() as connection:
+            job = self._change(connection, sql.FAIL, job_id, "fail", {"now": now, "cause": data})
+            _add_event(connection, job_id, "failed", now, {"error": data})
+        return job
+
+    def cancel(self, job_id: str, now: float) -> Job:
+        with self._writing() as connection:
+            job = self._change(connection, sql.CANCEL, job_id, "be canceled", {"now": now})
+            _add_event(connection, job_id, "canceled", now, {})
+        return job
+
+    def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
+        with self._writing() as connection:
+            job = self._change(connection, sql.REQUEUE, job_id, "be requeued", {"uncharged": int(not charge)})
+            _add_event(connection, job_id, "requeued", now, {"cause": cause, "charged": charge})
+        return job
+
+    # --- further writes, the parent only ---
+
+    def request_cancel(self, job_id: str, now: float) -> Job:
+        with self._writing() as connection:
+            row = connection.execute(sql.GET_JOB, {"job_id": job_id}).first()
+            if row is not None and (job := _job(row)).status is JobStatus.RUNNING and job.cancel_requested:
+                return job
+            job = self._change(connection, sql.REQUEST_CANCEL, job_id, "be asked to leave", {})
+            _add_event(connection, job_id, "cancel_requested", now, {})
+        return job
+
+    def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
+        with self._writing() as connection:
+            self._change(connection, sql.PROGRESS, job_id, "make a step", {"done": step, "total": total})
+            _add_event(connection, job_id, "step", now, {"step": step, "total_steps": total})
+
+    def log(self, job_id: str, text: str, now: float) -> None:
+        with self._writing() as connection:
+            if connection.execute(sql.STATUS, {"job_id": job_id}).first() is None:
+                raise JobNotFound(f"no job has the id {job_id}")
+            _add_event(connection, job_id, "log", now, {"text": text})
+
+    def delete(self, job_ids: list[str]) -> None:
+        for first in range(0, len(job_ids), _DELETE_AT_ONCE):
+            with self._writing() as connection:
+                connection.execute(sql.DELETE_ENDED, {"job_ids": job_ids[first : first + _DELETE_AT_ONCE]})
+
+    # --- documents ---
+
+    def put_document(self, name: str, value: dict[str, Any]) -> None:
+        with self._writing() as connection:
+            connection.execute(sql.DELETE_DOCUMENT, {"of_name": name})
+            connection.execute(sql.INSERT_DOCUMENT, {"name": name, "value": value})
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        with self._reading() as connection:
+            value: dict[str, Any] | None = connection.execute(sql.GET_DOCUMENT, {"of_name": name}).scalar_one_or_none()
+        return value
+
+    # --- inside ---
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with self._lock:
+            yield self._connected()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._lock:
+            connection = self._connected()
+            try:
+                begin_write(connection)
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+
+    def _connected(self) -> Connection:
+        if self._pid != os.getpid():
+            if self._connection is not None:
+                _inherited.append(self._connection)
+                self._connection = None
+            self._engine.dispose(close=False)
+            self._pid = os.getpid()
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def _jobs(self, statement: Any, parameters: dict[str, Any]) -> list[Job]:
+        with self._reading() as connection:
+            return [_job(row) for row in connection.execute(statement, parameters)]
+
+    @staticmethod
+    def _change(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Job:
+        row = connection.execute(statement, {"job_id": job_id, **values}).first()
+        if row is not None:
+            return _job(row)
+        status = connection.execute(sql.STATUS, {"job_id": job_id}).scalar_one_or_none()
+        if status is None:
+            raise JobNotFound(f"no job has the id {job_id}")
+        raise IllegalTransition(f"job {job_id} is {status}: it cannot {verb}")
+
+
+def _add_event(connection: Connection, job_id: str, kind: str, now: float, data: dict[str, Any]) -> None:
+    connection.execute(sql.INSERT_EVENT, {"job_id": job_id, "type": kind, "at": now, "data": data})
+
+
+def _job(row: Any) -> Job:
+    *before, canceling, output, error = row
+    fields = dict(zip(_PLAIN_FIELDS, before, strict=True))
+    fields["status"] = JobStatus(fields["status"])
+    return Job(
+        **fields,
+        cancel_requested=canceling,
+        output=None if output is None else Output(**output),
+        error=None if error is None else JobError(**error),
+    )

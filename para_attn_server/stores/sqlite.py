@@ -1,0 +1,83 @@
+"""What is particular to SQLite: how its connection is opened, its transactions begun, its errors put into words.
+
+Nothing outside this file knows which database is behind the store's engine.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from sqlalchemy import Connection, Engine, ExceptionContext, StaticPool, create_engine, event
+from sqlalchemy.engine import URL
+
+from para_attn_server.core.errors import StateDirError
+
+BUSY_TIMEOUT = 5.0
+"""Seconds that a statement waits for another process's write to end."""
+
+_CALLERS_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
+
+
+def create_sqlite_engine(path: str, *, durable: bool) -> Engine:
+    """An engine that holds at most one connection, opened at its first use.
+
+    One connection is what a single-threaded parent needs, and all that a gevent worker can use: SQLite's calls never
+    switch greenlets. durable: a commit waits until it is on disk.
+    """
+    engine = create_engine(
+        URL.create("sqlite", database=path),
+        poolclass=StaticPool,
+        pool_reset_on_return=None,
+        json_serializer=_compact_json,
+        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys = ON")
+
+    event.listen(engine, "handle_error", _in_plain_words)
+    return engine
+
+
+def begin_write(connection: Connection) -> None:
+    """Take the write lock at once: a transaction that takes it after its first read may have to give up."""
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def data_version(connection: Connection) -> int:
+    """A number that changes when another connection has written."""
+    version: int = connection.exec_driver_sql("PRAGMA data_version").scalar_one()
+    return version
+
+
+def explain(error: sqlite3.Error, path: str) -> str:
+    """What is wrong with the database and what to do, in words for an operator."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"{path} is locked by another process; stop what holds it open, then start again"
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return f"{path} is damaged or no SQLite database; restore a backup, move it away, or choose another --state-dir"
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return f"{path} cannot be opened for writing ({error}); check the owner and permissions of it and its folder"
+    if code == sqlite3.SQLITE_FULL:
+        return f"the disk that holds {path} is full; free some space"
+    return f"{path} cannot be used: {error}"
+
+
+def _compact_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _in_plain_words(context: ExceptionContext) -> StateDirError | None:
+    error = context.original_exception
+    if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _CALLERS_FAULT):
+        return None
+    path = context.engine.url.database if context.engine is not None else "the database"
+    return StateDirError(explain(error, str(path)))

@@ -1,0 +1,120 @@
+"""The store's SQL statements, built once as SQLAlchemy Core objects so that each is compiled only once.
+
+Portable SQL; who executes them, and in which transaction, is `sql.py`'s business. Transitions take their guards
+from core.job's table. Parameters: job_id (the job that is meant), now, and those named in each statement.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, or_, select, update
+
+from para_attn_server.core.job import JobStatus, sources_of
+from para_attn_server.stores.tables import documents, events, jobs
+
+_JOB_COLUMNS = (
+    jobs.c.id,
+    jobs.c.seq,
+    jobs.c.status,
+    jobs.c.kwargs,
+    jobs.c.output_path,
+    jobs.c.created_at,
+    jobs.c.started_at,
+    jobs.c.finished_at,
+    jobs.c.attempts,
+    jobs.c.group_index,
+    jobs.c.step,
+    jobs.c.total_steps,
+    jobs.c.cancel_requested,
+    jobs.c.output,
+    jobs.c.error,
+)
+"""In the order of core.job.Job's fields."""
+
+_ENDED = tuple(status for status in JobStatus if status.terminal)
+_IS_QUEUED = jobs.c.status == JobStatus.QUEUED.value
+
+
+def _is_one_of(statuses: tuple[JobStatus, ...]) -> ColumnElement[bool]:
+    # Not IN: SQLAlchemy renders its list anew at each execution.
+    return or_(*(jobs.c.status == status.value for status in statuses))
+
+
+def _guarded(sources: tuple[JobStatus, ...], values: dict[str, Any]) -> Update:
+    guard = (jobs.c.id == bindparam("job_id"), _is_one_of(sources))
+    return update(jobs).where(*guard).values(values).returning(*_JOB_COLUMNS)
+
+
+def _transition(target: JobStatus, values: dict[str, Any]) -> Update:
+    return _guarded(sources_of(target), {"status": target.value, **values})
+
+
+# --- transitions ---
+
+START = _transition(
+    JobStatus.RUNNING,
+    {
+        "started_at": bindparam("now"),
+        "group_index": bindparam("group"),
+        "attempts": jobs.c.attempts + 1,
+        "step": 0,
+        "total_steps": None,
+    },
+)
+SUCCEED = _transition(
+    JobStatus.SUCCEEDED,
+    {
+        "finished_at": bindparam("now"),
+        "output": bindparam("result"),
+        "step": func.coalesce(jobs.c.total_steps, jobs.c.step),
+    },
+)
+FAIL = _transition(JobStatus.FAILED, {"finished_at": bindparam("now"), "error": bindparam("cause")})
+CANCEL = _transition(JobStatus.CANCELED, {"finished_at": bindparam("now")})
+REQUEUE = _transition(
+    JobStatus.QUEUED,
+    {
+        "attempts": jobs.c.attempts - bindparam("uncharged"),
+        "started_at": None,
+        "group_index": None,
+        "step": 0,
+        "total_steps": None,
+    },
+)
+
+# --- further writes ---
+
+INSERT_JOB = insert(jobs).values(status=JobStatus.QUEUED.value, attempts=0, step=0, cancel_requested=False)
+INSERT_EVENT = insert(events)
+REQUEST_CANCEL = _guarded((JobStatus.RUNNING,), {"cancel_requested": True})
+PROGRESS = _guarded((JobStatus.RUNNING,), {"step": bindparam("done"), "total_steps": bindparam("total")})
+DELETE_ENDED = delete(jobs).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)), _is_one_of(_ENDED))
+DELETE_DOCUMENT = delete(documents).where(documents.c.name == bindparam("of_name"))
+INSERT_DOCUMENT = insert(documents)
+
+# --- reading ---
+
+GET_JOB = select(*_JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"))
+STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job_id"))
+COUNT_QUEUED = select(func.count()).select_from(jobs).where(_IS_QUEUED)
+COUNT_QUEUED_BEFORE = COUNT_QUEUED.where(jobs.c.seq < bindparam("before"))
+COUNT_BY_STATUS = select(jobs.c.status, func.count()).group_by(jobs.c.status)
+QUEUED = select(*_JOB_COLUMNS).where(_IS_QUEUED).order_by(jobs.c.seq).limit(bindparam("most"))
+RUNNING = select(*_JOB_COLUMNS).where(jobs.c.status == JobStatus.RUNNING.value).order_by(jobs.c.started_at, jobs.c.seq)
+ENDED_BEFORE = select(*_JOB_COLUMNS).where(jobs.c.finished_at < bindparam("moment")).order_by(jobs.c.finished_at)
+EVENTS = (
+    select(events.c.id, events.c.job_id, events.c.type, events.c.at, events.c.data)
+    .where(events.c.job_id == bindparam("of_job"), events.c.id > bindparam("after"))
+    .order_by(events.c.id)
+)
+GET_DOCUMENT = select(documents.c.value).where(documents.c.name == bindparam("of_name"))
+
+_LAST_SUCCEEDED = (
+    select((jobs.c.finished_at - jobs.c.started_at).label("seconds"))
+    .where(jobs.c.status == JobStatus.SUCCEEDED.value)
+    .order_by(jobs.c.finished_at.desc())
+    .limit(bindparam("last"))
+    .subquery()
+)
+MEAN_SECONDS = select(func.avg(_LAST_SUCCEEDED.c.seconds))

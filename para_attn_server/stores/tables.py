@@ -1,0 +1,54 @@
+"""The store's tables, as SQLAlchemy Core objects. No queries here (`sql.py`), no schema history (`migrations/`).
+
+All times are Unix seconds. `jobs.seq` orders the queue; AUTOINCREMENT keeps a number from being given out twice.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text
+
+metadata = MetaData()
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("status", Text, nullable=False),
+    Column("kwargs", JSON, nullable=False),
+    Column("output_path", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("started_at", Float),
+    Column("finished_at", Float),
+    Column("attempts", Integer, nullable=False),
+    Column("group_index", Integer),
+    Column("step", Integer, nullable=False),
+    Column("total_steps", Integer),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("output", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Index("jobs_by_status", "status", "seq"),
+    Index("jobs_by_end", "finished_at"),
+    sqlite_autoincrement=True,
+)
+"""One row per accepted request."""
+
+events = Table(
+    "events",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
+    Column("type", Text, nullable=False),
+    Column("at", Float, nullable=False),
+    Column("data", JSON, nullable=False),
+    Index("events_by_job", "job_id", "id"),
+)
+"""The jobs' history; goes with its job."""
+
+documents = Table(
+    "documents",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", JSON, nullable=False),
+)
+"""Named JSON documents: the request schema, versions."""

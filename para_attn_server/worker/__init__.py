@@ -1,0 +1,1 @@
+"""What runs in the ranks: loading a predictor, running jobs, step control. The one place that imports torch."""

@@ -1,0 +1,50 @@
+"""`python -m para_attn_server.worker.describe [NAME...]`: predictors and their parameters, as JSON on stdout.
+
+Imports each predictor's module, so it runs in a short-lived process of its own; it runs no setup, so bounds that a
+predictor knows only afterwards (`limits()`) are not in it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Any
+
+from para_attn_server.core.schema import arguments_model, request_schema
+from para_attn_server.worker.loader import ENTRY_POINT_GROUP, load_class
+
+
+def describe(name: str) -> dict[str, Any]:
+    """One predictor: name, class, doc (its first line) and schema; or name and error where it cannot be imported.
+
+    name: as --model takes it.
+    """
+    try:
+        found = load_class(name)
+        # No constructor runs: it may load weights, and the signature of predict needs a bound method only.
+        schema = request_schema(arguments_model(object.__new__(found).predict))
+    except Exception as error:
+        return {"name": name, "error": f"{type(error).__name__}: {error}"}
+    doc = (inspect.getdoc(found) or "").partition("\n")[0]
+    return {"name": name, "class": f"{found.__module__}:{found.__qualname__}", "doc": doc, "schema": schema}
+
+
+def describe_all(names: list[str]) -> list[dict[str, Any]]:
+    """Those predictors; all that are installed under a short name if none is given."""
+    return [describe(name) for name in names or sorted(entry_points(group=ENTRY_POINT_GROUP).names)]
+
+
+def main() -> None:
+    """Print the description; whatever an import prints goes to stderr."""
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    described = describe_all(sys.argv[1:])
+    with os.fdopen(answer, "w", encoding="utf-8") as stdout:
+        json.dump(described, stdout)
+
+
+if __name__ == "__main__":
+    main()

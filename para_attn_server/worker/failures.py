@@ -1,0 +1,59 @@
+"""From an exception in a predictor to the JobError that its client sees, without traceback or server paths."""
+
+from __future__ import annotations
+
+import errno
+import re
+import traceback
+
+import torch
+
+from para_attn_server.core.errors import InvalidInput, JobError
+
+_LONGEST = 500
+_PATH = re.compile(r"(?<![\w.:/])/(?:[\w.+@-]+/)+([\w.+@-]+)")
+_DISK = {
+    errno.ENOSPC: "free some space on the output disk",
+    errno.EDQUOT: "the output disk's quota is used up",
+    errno.EROFS: "the output folder is on a read-only file system",
+    errno.EACCES: "the server may not write to the output folder",
+    errno.EPERM: "the server may not write to the output folder",
+    errno.EIO: "the output disk reports errors",
+}
+_MEMORY_HINT = "lower the size, the number of frames or the batch, or use more devices per group"
+
+
+class OutputMissing(Exception):
+    """predict returned on rank zero and no file is at output_path (or its folder has gone)."""
+
+
+class KwargsDiffer(Exception):
+    """The ranks were given different arguments."""
+
+
+def describe(error: BaseException, rank: int, step: int | None) -> JobError:
+    """What the client of a failed job is told."""
+    if isinstance(error, InvalidInput):
+        return JobError("invalid_input", plain_message(error), rank)
+    if isinstance(error, OutputMissing):
+        return JobError("output_missing", "predict() returned, but wrote no file at output_path", rank, step)
+    if isinstance(error, KwargsDiffer):
+        return JobError("kwargs_mismatch", "the ranks hold different arguments for this job", rank)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return JobError("out_of_memory", plain_message(error) or "out of memory", rank, step, _MEMORY_HINT)
+    if isinstance(error, OSError) and error.errno in _DISK:
+        hint = _DISK[error.errno]
+        return JobError("output_unwritable", f"the output cannot be written: {error.strerror}", rank, step, hint)
+    return JobError(type(error).__name__, plain_message(error) or type(error).__name__, rank, step)
+
+
+def plain_message(error: BaseException) -> str:
+    """The exception's text: cut short, no traceback, of other paths the last part only."""
+    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    text = text.split("Traceback (most recent call last)")[0].strip()
+    return _PATH.sub(r"\1", text)[:_LONGEST]
+
+
+def full_text(error: BaseException) -> str:
+    """The traceback, for the log."""
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,36 @@
+"""Imported once by the forkserver, so that every rank forked from it has the heavy imports behind it.
+
+Importing this module is also the forkserver's guard: it dies with the parent, and its ranks with it. Nothing here may
+start a thread or touch a GPU: neither survives a fork.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+
+from para_attn_server.core.process import die_with_parent
+
+PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"
+_HEAVY = (
+    "torch.distributed.device_mesh",
+    "diffusers.pipelines.pipeline_utils",
+    "diffusers.pipelines.flux.pipeline_flux",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.t5.modeling_t5",
+)
+
+forkserver_pid: int | None = None
+
+if PARENT_VARIABLE in os.environ:
+    forkserver_pid = os.getpid()
+    os.setpgid(0, 0)  # out of the terminal's group: its Ctrl-C is for the parent alone, which drains
+    die_with_parent(int(os.environ[PARENT_VARIABLE]))
+    for name in _HEAVY:
+        # another version of diffusers or transformers may lay its modules out otherwise: the rank imports them then
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what was imported is never collected: a rank's collections stay short, and the pages stay shared

@@ -1,0 +1,149 @@
+"""A rank: the process that owns one device. Loads the predictor, then does what the parent's messages say.
+
+Started by executors/local.py through the forkserver. One thread: between jobs it sleeps in `recv`; during a job rank
+zero looks at its pipe at every step (step_control.py), so no order is ever read at two places.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import platform
+import signal
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from para_attn_server.core import schema
+from para_attn_server.core.board import StepBoard
+from para_attn_server.core.launch import RankSpec
+from para_attn_server.core.logs import configure_logging
+from para_attn_server.core.messages import Cancel, FromRank, Ready, Run, Settle, Settled, SetupError, Stop
+from para_attn_server.core.predictor import Predictor
+from para_attn_server.core.process import die_with_parent
+from para_attn_server.worker import preload
+from para_attn_server.worker.failures import full_text, plain_message
+from para_attn_server.worker.hooks import hook_steps
+from para_attn_server.worker.loader import check_contract, check_methods, load_predictor
+from para_attn_server.worker.runner import JobRunner
+from para_attn_server.worker.step_control import StepControl
+
+log = logging.getLogger(__name__)
+_PACKAGES = ("torch", "diffusers", "transformers", "para-attn")
+
+
+class Pipe:
+    """This rank's end of its pipe; EOF means that the parent is gone, and the process ends."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._cancel: int | None = None
+
+    def send(self, message: FromRank) -> None:
+        """Tell the parent."""
+        try:
+            self._connection.send(message)
+        except OSError:
+            os._exit(1)
+
+    def receive(self) -> Any:
+        """The next message, however long it takes; None for EOF."""
+        try:
+            return self._connection.recv()
+        except (EOFError, OSError):
+            return None
+
+    def canceled(self, serial: int) -> bool:
+        """Rank zero's orders: during a run only Cancel can come."""
+        while self._connection.poll(0):
+            message = self.receive()
+            if message is None:
+                os._exit(1)
+            if isinstance(message, Cancel):
+                self._cancel = message.serial
+        return self._cancel == serial
+
+
+def main(spec: RankSpec, connection: Connection, board_fd: int) -> None:
+    """Entry point of the process."""
+    _guard(spec)
+    pipe = Pipe(connection)
+    board = StepBoard(board_fd, spec.num_ranks)
+    try:
+        predictor, runner = _set_up(spec, pipe, board)
+    except BaseException as error:
+        message = f"{type(error).__name__}: {plain_message(error)}"
+        pipe.send(SetupError(spec.rank, message, full_text(error)))
+        os._exit(1)
+    pipe.send(_ready(spec, predictor, runner))
+    _serve(spec, pipe, runner)
+    _leave()
+
+
+def _guard(spec: RankSpec) -> None:
+    if preload.forkserver_pid is None:
+        raise SystemExit("a rank must be forked from the forkserver with the preload module: it guards against orphans")
+    die_with_parent(preload.forkserver_pid)
+    os.setpgid(0, 0)  # killed as one, with the helpers that a predictor may start
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.pop(preload.PARENT_VARIABLE, None)  # a helper that imports this package is no forkserver
+    os.environ.update(spec.environment())
+    configure_logging(spec.log_level, spec.log_format, f"group {spec.group} rank {spec.rank}")
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+
+
+def _set_up(spec: RankSpec, pipe: Pipe, board: StepBoard) -> tuple[Any, JobRunner]:
+    predictor = load_predictor(spec.model)
+    check_methods(predictor)
+    predictor.setup()
+    check_contract(predictor, spec.num_ranks)
+    limits = predictor.limits() if isinstance(predictor, Predictor) else {}
+    model = schema.arguments_model(predictor.predict, limits)
+    control = StepControl(board, spec.rank, pipe if spec.rank == 0 else None, pipe.send)
+    if predictor.pipe is not None:
+        hook_steps(predictor.pipe, control.step)
+    if isinstance(predictor, Predictor):
+        predictor._reporter = control
+    return predictor, JobRunner(predictor, model, control, spec.rank, pipe.send)
+
+
+def _ready(spec: RankSpec, predictor: Any, runner: JobRunner) -> Ready:
+    device = f"cuda:{spec.devices[spec.rank]}" if spec.devices else "cpu"
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return Ready(
+        rank=spec.rank,
+        device=device,
+        schema=schema.request_schema(runner.model) if spec.rank == 0 else None,
+        versions=versions,
+        output_suffix=getattr(predictor, "output_suffix", Predictor.output_suffix),
+    )
+
+
+def _serve(spec: RankSpec, pipe: Pipe, runner: JobRunner) -> None:
+    while True:
+        message = pipe.receive()
+        if message is None or isinstance(message, Stop):
+            return
+        if isinstance(message, Run):
+            runner.run(message)
+        elif isinstance(message, Settle):
+            if dist.is_initialized():
+                dist.barrier()
+            pipe.send(Settled(message.serial, spec.rank))
+        # a Cancel that comes here is late: its run has ended
+
+
+def _leave() -> None:
+    """End without running interpreter shutdown, which may hang in a native library's threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

@@ -1,0 +1,115 @@
+"""Runs jobs on one rank: validate, agree with the other ranks, predict, publish, clean up. Says what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+
+from para_attn_server.core import output, schema
+from para_attn_server.core.board import REFUSED_ENTRY
+from para_attn_server.core.errors import InvalidInput
+from para_attn_server.core.job import Output
+from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Left, Run, Started
+from para_attn_server.worker.failures import KwargsDiffer, OutputMissing, describe, full_text
+from para_attn_server.worker.step_control import JobCanceled, RunRefused, StepControl
+
+log = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """Runs one job after the other on this rank.
+
+    model: of predict's arguments. control: this rank's step control. send: to the parent.
+    """
+
+    def __init__(
+        self,
+        predictor: Any,
+        model: type[BaseModel],
+        control: StepControl,
+        rank: int,
+        send: Callable[[FromRank], None],
+    ) -> None:
+        self._predictor, self.model, self._control = predictor, model, control
+        self._rank, self._send = rank, send
+
+    def run(self, run: Run) -> None:
+        """One run, from Run to this rank's terminal message. Never raises what the predictor raises."""
+        left = self._attempt(run)
+        if isinstance(left, Failed):
+            self._send(left)  # before anything else: others may sit in a collective that this rank has left
+        if not isinstance(left, Finished):
+            self._clean_up(run)
+        self._control.leave()
+        if not isinstance(left, Failed):
+            self._send(left)
+
+    def _attempt(self, run: Run) -> Left:
+        started = time.perf_counter()
+        try:
+            published = self._predict(run)
+        except JobCanceled:
+            return Canceled(run.serial, self._rank, self._control.points)
+        except BaseException as error:  # sys.exit() in a predictor, too, ends the job and not the rank
+            if self._control.left and not isinstance(error, InvalidInput | KwargsDiffer):
+                return Canceled(run.serial, self._rank, self._control.points)
+            return self._failure(run, error)
+        return Finished(run.serial, self._rank, self._control.points, time.perf_counter() - started, published)
+
+    def _predict(self, run: Run) -> Output | None:
+        kwargs = self._enter(run)
+        temporary = output.temporary_path(run.output_path, run.job_id)
+        if self._rank == 0:
+            self._send(Started(run.serial))
+        self._predictor.predict(**kwargs, output_path=str(temporary))
+        if self._control.canceled_late():
+            raise JobCanceled
+        return _publish(temporary, run.output_path) if self._rank == 0 else None
+
+    def _enter(self, run: Run) -> dict[str, Any]:
+        refusal: Exception = KwargsDiffer()
+        kwargs: dict[str, Any] = {}
+        try:
+            kwargs = schema.validated(self.model, run.kwargs)
+            entry = schema.digest(run.kwargs, run.output_path)
+        except InvalidInput as error:
+            refusal, entry = error, REFUSED_ENTRY
+        try:
+            self._control.enter(run.serial, entry)
+        except RunRefused:
+            raise refusal from None
+        return kwargs
+
+    def _failure(self, run: Run, error: BaseException) -> Failed:
+        points, step = self._control.points, self._control.steps
+        return Failed(run.serial, self._rank, points, describe(error, self._rank, step), full_text(error))
+
+    def _clean_up(self, run: Run) -> None:
+        """Leave no half-done state to the next job: hooks and caches of the pipeline, memory, the temporary file."""
+        pipe: Any = self._predictor.pipe
+        try:
+            if hasattr(pipe, "maybe_free_model_hooks"):
+                pipe.maybe_free_model_hooks()
+        except Exception:
+            log.exception("the pipeline's hooks could not be reset")
+        gc.collect()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        if self._rank == 0:
+            with contextlib.suppress(OSError):
+                output.temporary_path(run.output_path, run.job_id).unlink(missing_ok=True)
+
+
+def _publish(temporary: Path, output_path: str) -> Output:
+    try:
+        return output.publish(temporary, output_path)
+    except FileNotFoundError:
+        raise OutputMissing from None

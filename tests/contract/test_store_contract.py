@@ -1,0 +1,317 @@
+"""What every JobStore must do: the queue, the guarded transitions, the history, documents, removal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from para_attn_server.core.errors import IllegalTransition, JobError, JobNotFound, QueueFull
+from para_attn_server.core.job import TRANSITIONS, Job, JobStatus, NewJob, Output
+from para_attn_server.stores.base import JobStore, QueueCounts
+
+KWARGS = {"prompt": 'ein "Kreis" ☉ \ud800', "steps": 20, "seed": 2**63, "scale": 3.5, "flag": None, "size": [64, 128]}
+OUTPUT = Output("/out/a.png", "image/png", 1234, "ab" * 32)
+ERROR = JobError("exception", "ValueError: no", rank=1, step=3, hint="try another")
+
+ACTIONS: dict[JobStatus, Callable[[JobStore, str, float], Job]] = {
+    JobStatus.QUEUED: lambda store, job_id, now: store.requeue(job_id, "rank lost", True, now),
+    JobStatus.RUNNING: lambda store, job_id, now: store.start(job_id, 0, now),
+    JobStatus.SUCCEEDED: lambda store, job_id, now: store.succeed(job_id, OUTPUT, now),
+    JobStatus.FAILED: lambda store, job_id, now: store.fail(job_id, ERROR, now),
+    JobStatus.CANCELED: lambda store, job_id, now: store.cancel(job_id, now),
+}
+EVENTS = {
+    JobStatus.QUEUED: ("requeued", {"cause": "rank lost", "charged": True}),
+    JobStatus.RUNNING: ("started", {"group": 0, "attempt": 1}),
+    JobStatus.SUCCEEDED: ("succeeded", {"media_type": "image/png", "size": 1234, "sha256": "ab" * 32}),
+    JobStatus.FAILED: ("failed", {"error": ERROR.as_dict()}),
+    JobStatus.CANCELED: ("canceled", {}),
+}
+LEGAL = [(source, target) for source in JobStatus for target in TRANSITIONS[source]]
+ILLEGAL = [(source, target) for source in JobStatus for target in JobStatus if target not in TRANSITIONS[source]]
+FURTHER: dict[str, Callable[[JobStore, str], Any]] = {
+    "request_cancel": lambda store, job_id: store.request_cancel(job_id, 9.0),
+    "progress": lambda store, job_id: store.progress(job_id, 1, 2, 9.0),
+}
+
+
+def add(store: JobStore, now: float = 1.0, **kwargs: Any) -> Job:
+    return store.insert(NewJob(kwargs, "/out/a.png"), 1000, now)
+
+
+def bring(store: JobStore, target: JobStatus) -> Job:
+    """A job that has gone the shortest way to that status."""
+    ways = {JobStatus.QUEUED: []}
+    for source in ways.copy() | dict.fromkeys(JobStatus):
+        for following in TRANSITIONS[source]:
+            ways.setdefault(following, [*ways[source], following])
+    job = add(store)
+    for status in ways[target]:
+        job = ACTIONS[status](store, job.id, 2.0)
+    return job
+
+
+def present(store: JobStore, job: Job) -> Job:
+    found = store.get(job.id)
+    assert found is not None
+    return found
+
+
+# --- the queue ---
+
+
+def test_an_inserted_job_reads_back_as_it_was_given(store: JobStore) -> None:
+    job = store.insert(NewJob(KWARGS, "/out/ü.png"), 10, 12.5)
+    assert job == Job(job.id, job.seq, JobStatus.QUEUED, KWARGS, "/out/ü.png", 12.5)
+    assert store.get(job.id) == job
+    assert [(event.type, event.at, event.job_id) for event in store.events(job.id)] == [("queued", 12.5, job.id)]
+
+
+def test_an_unknown_job_is_none(store: JobStore) -> None:
+    assert store.get("nobody") is None
+    assert store.events("nobody") == []
+
+
+def test_the_queue_is_first_in_first_out(store: JobStore) -> None:
+    jobs = [add(store, now=now) for now in (5.0, 3.0, 4.0)]
+    assert store.queued(10) == jobs
+    assert store.queued(2) == jobs[:2]
+
+
+def test_a_full_queue_refuses_and_writes_nothing(store: JobStore) -> None:
+    first = store.insert(NewJob({}, "/out/a.png"), 1, 1.0)
+    refused = NewJob({}, "/out/b.png")
+    with pytest.raises(QueueFull) as caught:
+        store.insert(refused, 1, 2.0)
+    assert caught.value.limit == 1
+    assert store.get(refused.id) is None and store.events(refused.id) == []
+    store.start(first.id, 0, 3.0)
+    assert store.insert(refused, 1, 4.0).id == refused.id
+
+
+def test_position_counts_the_queued_jobs_before(store: JobStore) -> None:
+    jobs = [add(store) for _ in range(4)]
+    assert [store.position(job) for job in jobs] == [0, 1, 2, 3]
+    store.start(jobs[0].id, 0, 2.0)
+    store.cancel(jobs[2].id, 2.0)
+    assert store.position(jobs[3]) == 1
+
+
+def test_counts_are_by_status(store: JobStore) -> None:
+    assert store.counts() == QueueCounts(0, 0, 0, 0, 0)
+    for number, status in enumerate(JobStatus, start=1):
+        for _ in range(number):
+            bring(store, status)
+    assert store.counts() == QueueCounts(queued=1, running=2, succeeded=3, failed=4, canceled=5)
+
+
+def test_running_lists_the_longest_running_first(store: JobStore) -> None:
+    first, second, _ = (add(store) for _ in range(3))
+    store.start(second.id, 1, 2.0)
+    store.start(first.id, 0, 3.0)
+    assert [(job.id, job.group) for job in store.running()] == [(second.id, 1), (first.id, 0)]
+
+
+def test_a_requeued_job_keeps_its_place(store: JobStore) -> None:
+    first, second = add(store), add(store)
+    store.start(first.id, 0, 2.0)
+    store.requeue(first.id, "rank lost", True, 3.0)
+    assert [job.id for job in store.queued(10)] == [first.id, second.id]
+
+
+# --- transitions ---
+
+
+@pytest.mark.parametrize(("source", "target"), LEGAL)
+def test_a_legal_transition_changes_the_status_and_tells_it(
+    store: JobStore, source: JobStatus, target: JobStatus
+) -> None:
+    job = bring(store, source)
+    before = store.events(job.id)
+    changed = ACTIONS[target](store, job.id, 7.0)
+    assert changed.status is target and present(store, job) == changed
+    (event,) = store.events(job.id, after=before[-1].id)
+    assert (event.type, event.data, event.at) == (*EVENTS[target], 7.0)
+
+
+@pytest.mark.parametrize(("source", "target"), ILLEGAL)
+def test_an_illegal_transition_is_refused_and_leaves_no_trace(
+    store: JobStore, source: JobStatus, target: JobStatus
+) -> None:
+    job = bring(store, source)
+    before = store.events(job.id)
+    with pytest.raises(IllegalTransition, match=f"{job.id} is {source}"):
+        ACTIONS[target](store, job.id, 7.0)
+    assert present(store, job) == job
+    assert store.events(job.id) == before
+
+
+@pytest.mark.parametrize("target", JobStatus)
+def test_a_transition_of_an_unknown_job_is_job_not_found(store: JobStore, target: JobStatus) -> None:
+    with pytest.raises(JobNotFound, match="nobody"):
+        ACTIONS[target](store, "nobody", 1.0)
+
+
+def test_start_counts_an_attempt_and_begins_at_step_zero(store: JobStore) -> None:
+    job = add(store)
+    started = store.start(job.id, 3, 2.0)
+    assert started == replace(job, status=JobStatus.RUNNING, group=3, attempts=1, started_at=2.0)
+    store.progress(job.id, 4, 20, 2.5)
+    store.requeue(job.id, "rank lost", True, 3.0)
+    again = store.start(job.id, 1, 4.0)
+    assert again == replace(job, status=JobStatus.RUNNING, group=1, attempts=2, started_at=4.0)
+
+
+def test_success_carries_the_output_and_the_last_step(store: JobStore) -> None:
+    job = bring(store, JobStatus.RUNNING)
+    store.progress(job.id, 18, 20, 3.0)
+    done = store.succeed(job.id, OUTPUT, 4.0)
+    assert (done.output, done.step, done.total_steps, done.finished_at) == (OUTPUT, 20, 20, 4.0)
+
+
+def test_success_without_a_known_total_keeps_the_step(store: JobStore) -> None:
+    job = bring(store, JobStatus.RUNNING)
+    store.progress(job.id, 18, None, 3.0)
+    done = store.succeed(job.id, OUTPUT, 4.0)
+    assert (done.step, done.total_steps) == (18, None)
+
+
+def test_a_failure_carries_its_error(store: JobStore) -> None:
+    job = bring(store, JobStatus.RUNNING)
+    assert store.fail(job.id, ERROR, 4.0).error == ERROR
+    bare = bring(store, JobStatus.QUEUED)
+    assert store.fail(bare.id, JobError("expired", "too late"), 4.0).error == JobError("expired", "too late")
+
+
+@pytest.mark.parametrize(("charge", "attempts"), [(True, 1), (False, 0)])
+def test_requeue_charges_the_attempt_or_takes_it_back(store: JobStore, charge: bool, attempts: int) -> None:
+    job = add(store)
+    store.start(job.id, 0, 2.0)
+    store.request_cancel(job.id, 2.5)
+    back = store.requeue(job.id, "restart", charge, 3.0)
+    assert back == replace(job, attempts=attempts, cancel_requested=True)
+    assert store.events(job.id)[-1].data == {"cause": "restart", "charged": charge}
+
+
+# --- further writes ---
+
+
+def test_a_cancel_request_is_remembered_once(store: JobStore) -> None:
+    job = bring(store, JobStatus.RUNNING)
+    asked = store.request_cancel(job.id, 3.0)
+    assert asked == replace(job, cancel_requested=True) == store.request_cancel(job.id, 4.0)
+    assert [event.at for event in store.events(job.id) if event.type == "cancel_requested"] == [3.0]
+
+
+@pytest.mark.parametrize("write", FURTHER)
+@pytest.mark.parametrize("source", [status for status in JobStatus if status is not JobStatus.RUNNING])
+def test_only_a_running_job_makes_steps_or_is_asked_to_leave(store: JobStore, source: JobStatus, write: str) -> None:
+    job = bring(store, source)
+    before = store.events(job.id)
+    with pytest.raises(IllegalTransition, match=str(source)):
+        FURTHER[write](store, job.id)
+    assert present(store, job) == job and store.events(job.id) == before
+
+
+@pytest.mark.parametrize("write", [*FURTHER, "log"])
+def test_writes_about_an_unknown_job_are_job_not_found(store: JobStore, write: str) -> None:
+    with pytest.raises(JobNotFound, match="nobody"):
+        (FURTHER | {"log": lambda store, job_id: store.log(job_id, "hello", 1.0)})[write](store, "nobody")
+
+
+def test_progress_writes_the_step_and_an_event(store: JobStore) -> None:
+    job = bring(store, JobStatus.RUNNING)
+    store.progress(job.id, 3, 20, 3.0)
+    assert (present(store, job).step, present(store, job).total_steps) == (3, 20)
+    event = store.events(job.id)[-1]
+    assert (event.type, event.at, event.data) == ("step", 3.0, {"step": 3, "total_steps": 20})
+
+
+def test_log_lines_are_events_in_order(store: JobStore) -> None:
+    job = add(store)
+    for text in ("one", "two \N{BLACK STAR}\n"):
+        store.log(job.id, text, 2.0)
+    assert [event.data["text"] for event in store.events(job.id) if event.type == "log"] == ["one", "two ★\n"]
+
+
+def test_events_after_an_id_are_the_later_ones(store: JobStore) -> None:
+    job, other = bring(store, JobStatus.RUNNING), bring(store, JobStatus.SUCCEEDED)
+    everything = store.events(job.id)
+    assert {event.job_id for event in everything} == {job.id} != {other.id}
+    assert store.events(job.id, after=everything[0].id) == everything[1:]
+    assert store.events(job.id, after=everything[-1].id) == []
+
+
+# --- figures, removal, documents ---
+
+
+def test_mean_seconds_is_over_the_last_successes(store: JobStore) -> None:
+    assert store.mean_seconds() is None
+    for started, seconds in ((10.0, 100.0), (200.0, 4.0), (300.0, 6.0)):
+        job = add(store)
+        store.start(job.id, 0, started)
+        store.succeed(job.id, OUTPUT, started + seconds)
+    failed = bring(store, JobStatus.RUNNING)
+    store.fail(failed.id, ERROR, 9000.0)
+    assert store.mean_seconds(last=2) == pytest.approx(5.0)
+    assert store.mean_seconds() == pytest.approx(110 / 3)
+
+
+def test_ended_before_lists_ended_jobs_only(store: JobStore) -> None:
+    jobs = [bring(store, status) for status in JobStatus]
+    late = add(store)
+    store.cancel(late.id, 50.0)
+    ended = store.ended_before(50.0)
+    assert ended == [job for job in jobs if job.status.terminal]
+    assert {job.id for job in store.ended_before(50.1)} == {late.id, *(job.id for job in ended)}
+
+
+def test_delete_removes_ended_jobs_with_their_events_and_no_others(store: JobStore) -> None:
+    jobs = [bring(store, status) for status in JobStatus]
+    store.delete([*(job.id for job in jobs), "nobody"])
+    for job in jobs:
+        kept = not job.status.terminal
+        assert (store.get(job.id) == job) is kept
+        assert bool(store.events(job.id)) is kept
+
+
+def test_delete_takes_any_number_of_ids(store: JobStore) -> None:
+    job = bring(store, JobStatus.CANCELED)
+    store.delete([f"nobody-{number}" for number in range(1200)] + [job.id])
+    store.delete([])
+    assert store.get(job.id) is None
+
+
+def test_a_number_in_the_queue_is_never_given_out_twice(store: JobStore) -> None:
+    last = bring(store, JobStatus.CANCELED)
+    store.delete([last.id])
+    assert add(store).seq > last.seq
+
+
+def test_documents_are_written_over_and_read_back(store: JobStore) -> None:
+    assert store.document("schema") is None
+    store.put_document("schema", {"a": [1, {"b": "ü"}]})
+    store.put_document("versions", {"torch": "2"})
+    store.put_document("schema", {"c": None})
+    assert store.document("schema") == {"c": None}
+    assert store.document("versions") == {"torch": "2"}
+
+
+def test_data_version_changes_when_another_has_written(store: JobStore, open_store: Callable[[], JobStore]) -> None:
+    other = open_store()
+    before = store.data_version()
+    assert store.data_version() == before
+    add(store)
+    assert store.data_version() == before
+    add(other)
+    assert store.data_version() != before
+
+
+def test_a_closed_store_can_be_read_by_the_next(store: JobStore, open_store: Callable[[], JobStore]) -> None:
+    job = bring(store, JobStatus.RUNNING)
+    store.close()
+    store.close()
+    assert open_store().get(job.id) == job

@@ -1,0 +1,202 @@
+"""Where outputs may go: whatever a request asks for, the file is inside the root, or the request is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from para_attn_server.core.errors import InvalidInput
+from para_attn_server.core.output import temporary_path
+from para_attn_server.outputs.folder import OutputFolder
+
+JOB = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A root with some of everything in it, and something outside that must stay as it is."""
+    tmp_path = tmp_path.resolve()
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "sub" / ".hidden").mkdir(parents=True)
+    outside.mkdir()
+    (outside / "secret.png").write_text("secret")
+    (root / "there.png").write_text("old")
+    (root / "inner").symlink_to("sub")
+    (root / "out").symlink_to(outside)
+    (root / "up").symlink_to("..")
+    (root / "link.png").symlink_to(outside / "secret.png")
+    (root / "dangling.png").symlink_to(outside / "nothing.png")
+    (root / "loop").symlink_to("loop")
+    os.mkfifo(root / "fifo.png")
+    return tmp_path
+
+
+@pytest.fixture
+def folder(place: Path) -> OutputFolder:
+    return OutputFolder(place / "root", allow_any=False)
+
+
+def refusal(folder: OutputFolder, requested: str) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        folder.resolve(requested, JOB, ".png")
+    (field,) = caught.value.fields
+    assert field.pointer == "#/output_path"
+    assert str(folder.root.parent) not in field.detail
+    return field.detail
+
+
+def test_the_server_names_the_file_when_none_is_asked_for(folder: OutputFolder) -> None:
+    assert folder.resolve(None, JOB, ".mp4") == folder.root / f"{JOB}.mp4"
+
+
+@pytest.mark.parametrize(
+    ("requested", "expected"),
+    [
+        ("a.png", "a.png"),
+        ("./sub//a.png", "sub/a.png"),
+        ("inner/a.png", "sub/a.png"),
+        ("sub/.hidden/a.png", "sub/.hidden/a.png"),
+        ("there.png", "there.png"),
+        ("ein Bild ★ ~$HOME.png", "ein Bild ★ ~$HOME.png"),
+        ("no-suffix", "no-suffix"),
+    ],
+)
+def test_a_relative_path_is_below_the_root(folder: OutputFolder, requested: str, expected: str) -> None:
+    assert folder.resolve(requested, JOB, ".png") == folder.root / expected
+
+
+@pytest.mark.parametrize(
+    ("requested", "says"),
+    [
+        ("", "non-empty"),
+        ("a\0.png", "control characters"),
+        ("a\n.png", "control characters"),
+        ("a\ud800.png", "surrogates"),
+        ("/etc/passwd", "absolute paths are refused"),
+        ("//etc/passwd", "absolute paths are refused"),
+        ("../a.png", "`..` is refused"),
+        ("sub/../a.png", "`..` is refused"),
+        ("..", "`..` is refused"),
+        (".", "something other than a file"),
+        ("sub/", "not a directory"),
+        ("out/a.png", "outside the output root"),
+        ("up/a.png", "outside the output root"),
+        ("up/root/../a.png", "`..` is refused"),
+        ("nowhere/a.png", "directory does not exist"),
+        ("there.png/a.png", "directory does not exist"),
+        ("loop/a.png", "directory does not exist"),
+        ("sub", "something other than a file"),
+        ("link.png", "something other than a file"),
+        ("dangling.png", "something other than a file"),
+        ("loop", "something other than a file"),
+        ("fifo.png", "something other than a file"),
+        (".hidden.png", "begin with a dot"),
+        (f".{JOB}.part.png", "begin with a dot"),
+        ("a" * 252 + ".png", "too long"),
+        ("a." + "b" * 250, "too long"),
+        ("x" * 300 + "/a.png", "directory does not exist"),
+        ("sub/" * 2000 + "a.png", "directory does not exist"),
+    ],
+)
+def test_a_bad_path_is_refused_with_what_is_right(folder: OutputFolder, requested: str, says: str) -> None:
+    assert says in refusal(folder, requested)
+
+
+def test_an_absolute_path_inside_the_root_is_refused_too(folder: OutputFolder) -> None:
+    assert "absolute paths are refused" in refusal(folder, str(folder.root / "a.png"))
+
+
+def test_the_longest_name_allowed_can_be_written_under_its_temporary_name(folder: OutputFolder) -> None:
+    final = folder.resolve("ü" * 125 + ".jpeg", JOB, ".png")
+    temporary = temporary_path(final, JOB)
+    temporary.touch()
+    temporary.rename(final)
+
+
+def test_a_root_behind_a_link_is_followed_once(place: Path) -> None:
+    (place / "alias").symlink_to("root")
+    folder = OutputFolder(place / "alias", allow_any=False)
+    assert folder.resolve("sub/a.png", JOB, ".png") == place / "root" / "sub" / "a.png"
+    assert folder.resolve(None, JOB, ".png") == place / "root" / f"{JOB}.png"
+
+
+def test_allow_any_takes_absolute_and_climbing_paths(place: Path) -> None:
+    folder = OutputFolder(place / "root", allow_any=True)
+    assert folder.resolve(str(place / "outside" / "a.png"), JOB, ".png") == place / "outside" / "a.png"
+    assert folder.resolve("../outside/a.png", JOB, ".png") == place / "outside" / "a.png"
+    assert folder.resolve("out/a.png", JOB, ".png") == place / "outside" / "a.png"
+    assert folder.resolve("a.png", JOB, ".png") == place / "root" / "a.png"
+
+
+@pytest.mark.parametrize("requested", ["nowhere/a.png", "/dev/null", "link.png", "sub", "..", "a\0", ".a.png", "/"])
+def test_allow_any_still_refuses_what_cannot_be_written(place: Path, requested: str) -> None:
+    refusal(OutputFolder(place / "root", allow_any=True), requested)
+
+
+PARTS = st.one_of(
+    st.sampled_from(["..", ".", "", "/", "sub", "inner", "out", "up", "root", "outside", "loop", "link.png", "a.png"]),
+    st.sampled_from([".hidden", "there.png", "dangling.png", "~", "\0", "secret.png", "\ud83d", "x" * 260]),
+    st.text(max_size=5),
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(PARTS, max_size=7), start=st.sampled_from(["", "/", "./", "../"]))
+def test_whatever_is_asked_for_is_inside_the_root_or_refused(
+    folder: OutputFolder, place: Path, parts: list[str], start: str
+) -> None:
+    requested = start + "/".join(parts)
+    try:
+        final = folder.resolve(requested, JOB, ".png")
+    except InvalidInput:
+        return
+    assert final.is_absolute() and final.parent.resolve() == final.parent
+    assert final.is_relative_to(place / "root") and final.parent.is_dir()
+    assert not final.is_symlink() and not final.is_dir()
+    temporary_path(final, JOB).touch()
+    temporary_path(final, JOB).unlink()
+    assert (place / "outside" / "secret.png").read_text() == "secret"
+
+
+# --- removal ---
+
+
+def test_an_output_is_removed_and_only_once(folder: OutputFolder) -> None:
+    assert folder.remove(folder.root / "there.png") is True
+    assert not (folder.root / "there.png").exists()
+    assert folder.remove(str(folder.root / "there.png")) is False
+
+
+def test_a_file_changed_since_is_left_alone(folder: OutputFolder) -> None:
+    file = folder.root / "there.png"
+    os.utime(file, (1000.0, 1000.0))
+    assert folder.remove(file, modified_before=1000.0) is False and file.exists()
+    assert folder.remove(file, modified_before=1000.5) is True
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["link.png", "dangling.png", "out/secret.png", "up/outside/secret.png", "sub", "fifo.png", "../outside/secret.png"],
+)
+@pytest.mark.parametrize("allow_any", [False, True])
+def test_removal_never_follows_a_link_nor_takes_what_is_no_file(place: Path, name: str, allow_any: bool) -> None:
+    folder = OutputFolder(place / "root", allow_any)
+    before = sorted(place.rglob("*"))
+    assert folder.remove(f"{folder.root}/{name}") is False
+    assert sorted(place.rglob("*")) == before
+
+
+def test_a_file_outside_the_root_is_removed_only_where_any_path_is_allowed(place: Path) -> None:
+    file = place / "outside" / "secret.png"
+    assert OutputFolder(place / "root", allow_any=False).remove(file) is False and file.exists()
+    assert OutputFolder(place / "root", allow_any=True).remove(file) is True
+
+
+def test_a_relative_or_impossible_path_is_never_removed(folder: OutputFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.root)
+    for path in ("there.png", "", "/", "x" * 5000):
+        assert folder.remove(path) is False
