@@ -68,3 +68,17 @@ def pretend_world(ranks: int) -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def world_of_one() -> Iterator[None]:
+    """torchrun's environment for one rank, this process; a process group that is made meanwhile is taken down."""
+    before = dict(os.environ)
+    os.environ.update(rank_environment(0, 1, free_port()))
+    try:
+        yield
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+        os.environ.clear()
+        os.environ.update(before)

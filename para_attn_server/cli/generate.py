@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from para_attn_server.cli.remote import url_option
+from para_attn_server.cli.remote import PATIENCE, url_option
 
 if TYPE_CHECKING:
     from para_attn_server.client import Client
@@ -41,7 +41,7 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: Path | None
     folder = output.parent if output is not None else Path()
     if not folder.is_dir():
         raise click.UsageError(f"--output: there is no folder {folder}")
-    with Client(url) as client:
+    with Client(url, patience=PATIENCE) as client:
         request_id = client.submit(**request_arguments(words, params, client.schema()))
         try:
             status = _followed(client, request_id)

@@ -9,6 +9,9 @@ import click
 
 from para_attn_server.core.settings import ENV_PREFIX
 
+PATIENCE = 3.0
+"""Seconds for which a command tries to reach a server that does not answer or takes no work: a person is waiting."""
+
 url_option: Callable[[Any], Any] = click.option(
     "--url",
     default="http://127.0.0.1:5000",

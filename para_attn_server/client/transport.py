@@ -19,7 +19,7 @@ from para_attn_server.client.errors import RequestRefused, ServerUnavailable
 
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _AGAIN = {"GET": frozenset({429, 502, 503, 504}), "POST": frozenset({429, 503})}
-_BACKOFF = tenacity.wait_exponential_jitter(initial=0.1, max=5.0, jitter=0.1)
+_BACKOFF = tenacity.wait_exponential(multiplier=0.1, max=5.0) + tenacity.wait_random(0.0, 0.1)
 
 
 class Transport:
@@ -114,7 +114,7 @@ class Transport:
         reason = (
             "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
         )
-        raise ServerUnavailable(f"{self.url}: {reason}", again) from error
+        raise ServerUnavailable(f"the server at {self.url} cannot be reached: {reason}", again) from error
 
 
 def body_of(response: httpx.Response) -> dict[str, Any]:

@@ -103,14 +103,18 @@ def encode(message: ToParent | ToWeb) -> bytes:
 def decode(line: bytes) -> ToParent | ToWeb:
     """The message of one line; raises ValueError if it is none."""
     data = json.loads(line)
-    cls = _TYPES.get(data.pop("type", None))
+    cls = _TYPES.get(str(data.pop("type", ""))) if isinstance(data, dict) else None
     if cls is None:
         raise ValueError("unknown control message")
-    if cls is PoolView:
-        data["groups"] = [
-            GroupView(**{**group, "ranks": [RankView(**rank) for rank in group["ranks"]]}) for group in data["groups"]
-        ]
-    message: ToParent | ToWeb = cls(**data)
+    try:
+        if cls is PoolView:
+            data["groups"] = [
+                GroupView(**{**group, "ranks": [RankView(**rank) for rank in group["ranks"]]})
+                for group in data["groups"]
+            ]
+        message: ToParent | ToWeb = cls(**data)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"malformed control message: {error}") from error
     return message
 
 

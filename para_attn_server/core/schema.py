@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from para_attn_server.core.errors import FieldError, InvalidInput, SetupFailed
 
@@ -29,8 +30,11 @@ def arguments_model(
     limits: further bounds by argument name, as JSON Schema keywords (see Predictor.limits).
     Raises SetupFailed where the signature breaks the contract.
     """
-    hints = typing.get_type_hints(predict, include_extras=True)
     parameters = _parameters(predict)
+    try:
+        hints = typing.get_type_hints(predict, include_extras=True)
+    except Exception as error:
+        raise SetupFailed(f"predict's annotations cannot be read: {error}") from error
     fields: dict[str, Any] = {}
     for name, parameter in parameters.items():
         annotation = hints.get(name, _annotation_of_default(parameter))
@@ -42,15 +46,21 @@ def arguments_model(
         annotation, default = fields[name]
         fields[name] = (Annotated[annotation, _limit(name, keywords)], default)
     try:
-        config = ConfigDict(extra="forbid", validate_default=True, protected_namespaces=())
+        config = ConfigDict(extra="forbid", validate_default=True, allow_inf_nan=False, protected_namespaces=())
         return create_model("Arguments", __config__=config, **fields)
     except Exception as error:
         raise SetupFailed(f"predict's signature cannot be turned into a schema: {error}") from error
 
 
 def request_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of a request body; `output_path` is added as an optional string."""
-    schema = model.model_json_schema()
+    """The JSON Schema (draft 2020-12) of a request body; `output_path` is added as an optional string.
+
+    Raises SetupFailed where an argument's type has no JSON form.
+    """
+    try:
+        schema = model.model_json_schema()
+    except PydanticInvalidForJsonSchema as error:
+        raise SetupFailed(f"predict's signature cannot be turned into a schema: {error.message}") from error
     schema.setdefault("properties", {})[OUTPUT_PATH] = {
         "type": "string",
         "minLength": 1,
@@ -67,9 +77,7 @@ def validated(model: type[BaseModel], kwargs: Mapping[str, Any]) -> dict[str, An
     try:
         arguments = model.model_validate_json(json.dumps(kwargs), strict=True)
     except ValidationError as error:
-        raise InvalidInput(
-            [FieldError("#/" + "/".join(map(str, e["loc"])), str(e["msg"])) for e in error.errors()]
-        ) from None
+        raise InvalidInput([FieldError(_pointer(e["loc"]), str(e["msg"])) for e in error.errors()]) from None
     return {name: getattr(arguments, name) for name in type(arguments).model_fields}
 
 
@@ -93,6 +101,11 @@ def _parameters(predict: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         if name.startswith("_"):
             raise SetupFailed(f"predict's argument {name!r} must not begin with an underscore")
     return parameters
+
+
+def _pointer(location: tuple[int | str, ...]) -> str:
+    """A JSON pointer fragment (RFC 6901) to that place in the request."""
+    return "#/" + "/".join(str(part).replace("~", "~0").replace("/", "~1") for part in location)
 
 
 def _annotation_of_default(parameter: inspect.Parameter) -> Any:

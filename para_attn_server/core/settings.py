@@ -71,6 +71,12 @@ class Settings(BaseSettings):
         30.0, description="How long a canceled job may take to leave before its worker group is rebuilt."
     )
     setup_timeout: Duration = Field(1800.0, description="How long a predictor's setup() may take.")
+    preload: str = Field(
+        "diffusers.pipelines.flux.pipeline_flux,transformers.models.clip.modeling_clip,"
+        "transformers.models.t5.modeling_t5,torch.distributed.device_mesh",
+        description="Modules, separated by commas, imported once and shared by all ranks, so that a rank starts "
+        "quickly. They must neither start threads nor touch a GPU when imported.",
+    )
     web_workers: int = Field(1, ge=1, description="Web worker processes.")
     web_connections: int = Field(1000, ge=1, description="Open connections per web worker.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")

@@ -1,7 +1,4 @@
-"""Entry point of the daemon: `python -m para_attn_server.daemon`, settings in the environment.
-
-A pickled predictor, if there is one, is read from the descriptor that PARA_ATTN_PREDICTOR_FD names.
-"""
+"""Entry point of the daemon: `python -m para_attn_server.daemon`, settings in the environment."""
 
 import sys
 

@@ -21,6 +21,7 @@ from para_attn_server.core import channel
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
+from para_attn_server.core.owner import inherited_line, receive_model
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
@@ -42,14 +43,20 @@ TICK = 0.1
 """Seconds between two looks at deadlines and lost hints."""
 CLEAN_EVERY = 60.0
 WEB_PATIENCE = 5.0
-PREDICTOR_FD = "PARA_ATTN_PREDICTOR_FD"
 
 
 class Daemon:
     """One server: from a bound port to a clean exit code."""
 
-    def __init__(self, settings: Settings, model: ModelSpec, listener: socket.socket, store: SqlStore) -> None:
-        self._settings, self._store = settings, store
+    def __init__(
+        self,
+        settings: Settings,
+        model: ModelSpec,
+        listener: socket.socket,
+        store: SqlStore,
+        line: socket.socket | None,
+    ) -> None:
+        self._settings, self._store, self._line = settings, store, line
         self._loop = asyncio.get_running_loop()
         self._listener = listener
         self._model = model
@@ -58,7 +65,7 @@ class Daemon:
         self._exit_code = ExitCode.OK
         self._setup_failure: tuple[str, str] | None = None
         self._web = WebServer(self._loop, settings, listener)
-        self._executor = LocalExecutor(self._loop)
+        self._executor = LocalExecutor(self._loop, settings.preload)
         self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view())
         self._pool = Pool(
             store, _model_key(settings), settings.max_attempts, self._control.publish, self._on_setup_failed
@@ -73,11 +80,34 @@ class Daemon:
         self._pool.start(self._make_groups())
         ticking = asyncio.create_task(self._tick())
         address, port = self._listener.getsockname()[:2]
-        log.info("serving", url=f"http://{address}:{port}", model=self._settings.model, pid=os.getpid())
+        url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+        log.info("serving", url=url, model=self._settings.model, pid=os.getpid())
+        self._follow_owner(url)
         await self._stop.wait()
         await self._shut_down()
         ticking.cancel()
         return self._exit_code
+
+    def _follow_owner(self, url: str) -> None:
+        """Tell the program that started this daemon where it serves; stop when that program is gone."""
+        if self._line is not None:
+            with contextlib.suppress(OSError):
+                self._line.sendall(f"{url}\n".encode())
+            self._line.setblocking(False)
+            self._loop.add_reader(self._line.fileno(), self._on_owner)
+
+    def _on_owner(self) -> None:
+        assert self._line is not None
+        try:
+            if self._line.recv(4096):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # gone the hard way
+        self._loop.remove_reader(self._line.fileno())
+        log.info("the program that started the server is gone")
+        self._stop.set()
 
     def _make_groups(self) -> list[Group]:
         num_ranks, devices = group_devices(self._settings)
@@ -166,7 +196,8 @@ def main() -> int:
 
 
 def _serve(settings: Settings) -> int:
-    model = _model_spec(settings)
+    line = inherited_line()
+    model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
     group_devices(settings)  # too few devices is known before anything starts
     settings.output_dir.mkdir(parents=True, exist_ok=True)
     with StateDirLock(settings.state_dir), _bind(settings) as listener:
@@ -174,11 +205,13 @@ def _serve(settings: Settings) -> int:
         ensure_schema(database)
         store = SqlStore.open(database, durable=False)
         with contextlib.closing(store):
-            return asyncio.run(_run(settings, model, listener, store))
+            return asyncio.run(_run(settings, model, listener, store, line))
 
 
-async def _run(settings: Settings, model: ModelSpec, listener: socket.socket, store: SqlStore) -> int:
-    return int(await Daemon(settings, model, listener, store).run())
+async def _run(
+    settings: Settings, model: ModelSpec, listener: socket.socket, store: SqlStore, line: socket.socket | None
+) -> int:
+    return int(await Daemon(settings, model, listener, store, line).run())
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -195,14 +228,6 @@ def _bind(settings: Settings) -> socket.socket:
             "stop what listens there, or choose another --port"
         ) from None
     return listener
-
-
-def _model_spec(settings: Settings) -> ModelSpec:
-    pickled = None
-    if PREDICTOR_FD in os.environ:
-        with os.fdopen(int(os.environ.pop(PREDICTOR_FD)), "rb") as file:
-            pickled = file.read()
-    return ModelSpec(settings.model, settings.model_path, pickled, search_path=[str(Path.cwd())])
 
 
 def _model_key(settings: Settings) -> str:

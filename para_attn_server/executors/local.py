@@ -26,17 +26,20 @@ from para_attn_server.executors.rank_process import RankProcess
 
 log = structlog.get_logger()
 _PRELOAD = "para_attn_server.worker.preload"
-_PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"  # read by the preload module
+# Read by the preload module, which the parent must not import.
+_PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"
+_MODULES_VARIABLE = "PARA_ATTN_PRELOAD"
 
 
 class LocalExecutor:
-    """Starts and watches ranks on this machine; one per daemon."""
+    """Starts and watches ranks on this machine; one per daemon. preload: modules for the forkserver, by commas."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, preload: str) -> None:
         self._loop = loop
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOAD])
         os.environ[_PARENT_VARIABLE] = str(os.getpid())
+        os.environ[_MODULES_VARIABLE] = preload
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()

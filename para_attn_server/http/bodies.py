@@ -36,7 +36,7 @@ def wait_seconds() -> float:
 def json_object() -> dict[str, Any]:
     """The request's body; raises 415 unless it is declared as JSON, 413 when too large, 400 unless it is an object."""
     if not request.is_json:
-        raise UnsupportedMediaType("Send the arguments as a JSON object with the header Content-Type: application/json.")
+        raise UnsupportedMediaType("Send a JSON object of arguments with the header Content-Type: application/json.")
     try:
         body = json.loads(request.get_data(cache=False).decode())
     except RecursionError:
@@ -66,7 +66,7 @@ def output_in_json(output: Output, body: dict[str, Any]) -> Response:
     Raises 410 when the file was removed.
     """
     try:
-        file = Path(output.path).open("rb")
+        file = Path(output.path).open("rb")  # noqa: SIM115 - closed with the response
     except FileNotFoundError:
         raise _removed() from None
     size = os.fstat(file.fileno()).st_size

@@ -138,7 +138,8 @@ def _unfinished(view: JobView) -> ResponseReturnValue:
     """The answer for a job without an output: 202 on its way, 410 canceled, 500 failed."""
     job = view.job
     if job.status is JobStatus.CANCELED:
-        return problem(410, "The job was canceled", "It has no output.", "job-canceled", request_id=job.id, step=job.step)
+        known = {"request_id": job.id, "step": job.step, "attempts": job.attempts}
+        return problem(410, "The job was canceled", "It has no output.", "job-canceled", **known)
     if job.status is JobStatus.FAILED:
         return _failed(job)
     return views.status_body(view), 202, _POLL_AGAIN

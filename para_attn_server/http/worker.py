@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http
+import json
 import signal
+import socket
 from functools import partial
 from typing import Any
 
@@ -10,9 +13,24 @@ import gevent
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
+from gunicorn import util
 from gunicorn.workers.ggevent import GeventWorker
 
 _HEARTBEAT = 1.0
+
+
+def _write_problem(client: socket.socket, status: int, reason: str, message: str) -> None:
+    """In place of gunicorn's HTML page for what never reaches the app, such as a request line that makes no sense."""
+    detail = message or "The server's log says more."
+    body = json.dumps({"type": "about:blank", "title": reason, "status": status, "detail": detail})
+    head = (
+        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    util.write_nonblock(client, (head + body).encode("latin1"))
+
+
+util.write_error = _write_problem
 
 
 class WebWorker(GeventWorker):
@@ -28,6 +46,12 @@ class WebWorker(GeventWorker):
     def _begin_stop(self) -> None:
         self.alive = False
         self._stop.set()
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        """Called by gunicorn for each connection."""
+        # gunicorn sends headers and body apart; with Nagle's algorithm the second waits 40 ms for the client's ACK.
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        super().handle(listener, client, addr)
 
     def handle_request(self, *args: Any) -> Any:
         """Called by gunicorn for each request; counts those under way."""

@@ -182,6 +182,7 @@ class Group:
         """Act on the deadlines that have passed."""
         run = self.run
         if run is not None and not self._killing:
+            self._catch_up(run, now)
             if run.settle_deadline is not None and now >= run.settle_deadline:
                 self._lose(_unsettled(run, self.num_ranks), run.outcome())
             elif run.cancel_deadline is not None and now >= run.cancel_deadline:
@@ -262,6 +263,13 @@ class Group:
                 run.settled.add(message.rank)
                 if len(run.settled) == self.num_ranks:
                     self._end(run.outcome())
+
+    def _catch_up(self, run: JobRun, now: float) -> None:
+        """Rank zero does not tell of a step that follows hard upon another; if the next one is slow, look it up."""
+        seen = self.board.progress(0)
+        if seen.step > run.step and seen.serial == run.serial and run.stepped_at is not None:
+            run.note_step(seen.step, now)
+            self._listener.run_stepped(run.job_id, seen.step, seen.total)
 
     def _on_left(self, run: JobRun, message: Finished | Canceled | Failed, now: float) -> None:
         if isinstance(message, Failed):

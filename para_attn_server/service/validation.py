@@ -23,7 +23,7 @@ MAX_DEPTH = 32
 """Deepest nesting of arrays and objects in a request."""
 
 _SEED = "seed"
-_SEED_LIMITS = (0, 2**32 - 1)
+_SEED_WIDTH = 2**32 - 1
 
 
 def _is_integer(_checker: Any, value: Any) -> bool:
@@ -79,10 +79,18 @@ def _seed_range(seed: Mapping[str, Any] | None) -> tuple[int, int] | None:
         return None
     for option in (seed, *seed.get("anyOf", ())):
         if option.get("type") == "integer":
-            low = max(option.get("minimum", _SEED_LIMITS[0]), option.get("exclusiveMinimum", -math.inf) + 1)
-            high = option.get("maximum", option.get("exclusiveMaximum", _SEED_LIMITS[1] + 1) - 1)
-            return int(low), max(int(low), int(min(high, low + _SEED_LIMITS[1])))
+            return _full_range(
+                option.get("minimum", option.get("exclusiveMinimum", math.nan) + 1),
+                option.get("maximum", option.get("exclusiveMaximum", math.nan) - 1),
+            )
     return None
+
+
+def _full_range(low: float, high: float) -> tuple[int, int]:
+    """The range of a seed; a bound that is not given (NaN) makes it 32 bits wide, from zero where that is allowed."""
+    if math.isnan(low):
+        low = 0 if not high < 0 else high - _SEED_WIDTH
+    return int(low), int(low + _SEED_WIDTH if math.isnan(high) else high)
 
 
 def _unfit_values(value: Any, pointer: str = "#", depth: int = 0) -> Iterator[FieldError]:

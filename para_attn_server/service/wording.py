@@ -32,27 +32,33 @@ def described(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     kinds = schema.get("type", ())
     kinds = [kinds] if isinstance(kinds, str) else kinds
     words = " or ".join(_TYPES.get(kind, kind) for kind in kinds) or schema.get("title", "another value")
-    return ", ".join([" ".join([words, *_range(schema)]), *_further(schema)])
+    return ", ".join([words + _range(schema), *_further(schema)])
 
 
-def _range(schema: Mapping[str, Any]) -> Iterator[str]:
-    low, high = schema.get("minimum"), schema.get("maximum")
-    if low is not None and high is not None:
-        yield f"from {low} to {high}"
-    elif low is not None:
-        yield f"of at least {low}"
-    elif high is not None:
-        yield f"of at most {high}"
-    if "exclusiveMinimum" in schema:
-        yield f"above {schema['exclusiveMinimum']}"
-    if "exclusiveMaximum" in schema:
-        yield f"below {schema['exclusiveMaximum']}"
+def _range(schema: Mapping[str, Any]) -> str:
+    if "minimum" in schema and "maximum" in schema:
+        return f" from {schema['minimum']} to {schema['maximum']}"
+    bounds = [
+        f"{words} {schema[keyword]}"
+        for keyword, words in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "above"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "below"),
+        )
+        if keyword in schema
+    ]
+    return f", {' and '.join(bounds)}" if bounds else ""
 
 
 def _further(schema: Mapping[str, Any]) -> Iterator[str]:
     if "multipleOf" in schema:
         yield f"a multiple of {schema['multipleOf']}"
-    for least, most, unit in (("minLength", "maxLength", "characters"), ("minItems", "maxItems", "items")):
+    for least, most, unit in (
+        ("minLength", "maxLength", "characters"),
+        ("minItems", "maxItems", "items"),
+        ("minProperties", "maxProperties", "members"),
+    ):
         if least in schema and most in schema:
             yield f"with {schema[least]} to {schema[most]} {unit}"
         elif least in schema:

@@ -28,27 +28,32 @@ class StateDirLock:
 
         Raises StateDirError when it cannot be created or written, or when another process is its server.
         """
+        fd = -1
         try:
             self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Python opens close-on-exec: no child may hold the lock on after this process.
             fd = os.open(self.state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise StateDirError(
-                f"the state directory {self.state_dir} cannot be used ({error.strerror}); check its owner and "
-                "permissions, or choose another --state-dir"
-            ) from error
-        try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            message = self._explain(error, fd)
+            if fd >= 0:
+                os.close(fd)
+            raise StateDirError(message) from error
+        self._fd = fd
+
+    def _explain(self, error: OSError, fd: int) -> str:
+        if isinstance(error, BlockingIOError):
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
-            os.close(fd)
-            raise StateDirError(
+            return (
                 f"the state directory {self.state_dir} is in use by another server (process {holder or 'unknown'}); "
                 "stop that one, or choose another --state-dir"
-            ) from None
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        self._fd = fd
+            )
+        return (
+            f"the state directory {self.state_dir} cannot be used ({error.strerror}); check its owner, its permissions "
+            "and the space on its disk, or choose another --state-dir"
+        )
 
     def release(self) -> None:
         """Let go of the directory. The file stays: removing it would let two servers lock two files."""

@@ -1,6 +1,6 @@
 """Brings a state database to the schema that this version knows, or says why that cannot be.
 
-`ensure_schema` looks with plain sqlite3 first: Alembic costs 20 MB and is loaded only in a child process, and only
+`ensure_schema` looks with plain sqlite3 first: Alembic costs 12 MB and is loaded only in a child process, and only
 when there is something to migrate. A migration is one transaction: it happens as a whole or not at all.
 """
 

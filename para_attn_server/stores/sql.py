@@ -1,4 +1,4 @@
-"""The store in a SQL database, through SQLAlchemy Core. All SQL of the project is here and in `sqlite.py`.
+"""The store in a SQL database, through SQLAlchemy Core. Its SQL is in `statements.py`, SQLite's own in `sqlite.py`.
 
 Every transition is one guarded UPDATE ... RETURNING and its event in the same transaction. This module makes no
 schema (`migrate.py`) and keeps no state besides its connection.
@@ -116,14 +116,14 @@ class SqlStore(JobStore):
 
     def start(self, job_id: str, group: int, now: float) -> Job:
         with self._writing() as connection:
-            job = self._change(connection, sql.START, job_id, "start", {"now": now, "group": group})
+            job = _change(connection, sql.START, job_id, "start", {"now": now, "group": group})
             _add_event(connection, job_id, "started", now, {"group": group, "attempt": job.attempts})
         return job
 
     def succeed(self, job_id: str, output: Output, now: float) -> Job:
         data = dataclasses.asdict(output)
         with self._writing() as connection:
-            job = self._change(connection, sql.SUCCEED, job_id, "succeed", {"now": now, "result": data})
+            job = _change(connection, sql.SUCCEED, job_id, "succeed", {"now": now, "result": data})
             del data["path"]
             _add_event(connection, job_id, "succeeded", now, data)
         return job
@@ -131,19 +131,19 @@ class SqlStore(JobStore):
     def fail(self, job_id: str, error: JobError, now: float) -> Job:
         data = error.as_dict()
         with self._writing() as connection:
-            job = self._change(connection, sql.FAIL, job_id, "fail", {"now": now, "cause": data})
+            job = _change(connection, sql.FAIL, job_id, "fail", {"now": now, "cause": data})
             _add_event(connection, job_id, "failed", now, {"error": data})
         return job
 
     def cancel(self, job_id: str, now: float) -> Job:
         with self._writing() as connection:
-            job = self._change(connection, sql.CANCEL, job_id, "be canceled", {"now": now})
+            job = _change(connection, sql.CANCEL, job_id, "be canceled", {"now": now})
             _add_event(connection, job_id, "canceled", now, {})
         return job
 
     def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
         with self._writing() as connection:
-            job = self._change(connection, sql.REQUEUE, job_id, "be requeued", {"uncharged": int(not charge)})
+            job = _change(connection, sql.REQUEUE, job_id, "be requeued", {"uncharged": int(not charge)})
             _add_event(connection, job_id, "requeued", now, {"cause": cause, "charged": charge})
         return job
 
@@ -154,13 +154,13 @@ class SqlStore(JobStore):
             row = connection.execute(sql.GET_JOB, {"job_id": job_id}).first()
             if row is not None and (job := _job(row)).status is JobStatus.RUNNING and job.cancel_requested:
                 return job
-            job = self._change(connection, sql.REQUEST_CANCEL, job_id, "be asked to leave", {})
+            job = _change(connection, sql.REQUEST_CANCEL, job_id, "be asked to leave", {})
             _add_event(connection, job_id, "cancel_requested", now, {})
         return job
 
     def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
         with self._writing() as connection:
-            self._change(connection, sql.PROGRESS, job_id, "make a step", {"done": step, "total": total})
+            _changed_row(connection, sql.PROGRESS, job_id, "make a step", {"done": step, "total": total})
             _add_event(connection, job_id, "step", now, {"step": step, "total_steps": total})
 
     def log(self, job_id: str, text: str, now: float) -> None:
@@ -220,15 +220,19 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             return [_job(row) for row in connection.execute(statement, parameters)]
 
-    @staticmethod
-    def _change(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Job:
-        row = connection.execute(statement, {"job_id": job_id, **values}).first()
-        if row is not None:
-            return _job(row)
-        status = connection.execute(sql.STATUS, {"job_id": job_id}).scalar_one_or_none()
-        if status is None:
-            raise JobNotFound(f"no job has the id {job_id}")
-        raise IllegalTransition(f"job {job_id} is {status}: it cannot {verb}")
+
+def _change(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Job:
+    return _job(_changed_row(connection, statement, job_id, verb, values))
+
+
+def _changed_row(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Any:
+    row = connection.execute(statement, {"job_id": job_id, **values}).first()
+    if row is not None:
+        return row
+    status = connection.execute(sql.STATUS, {"job_id": job_id}).scalar_one_or_none()
+    if status is None:
+        raise JobNotFound(f"no job has the id {job_id}")
+    raise IllegalTransition(f"job {job_id} is {status}: it cannot {verb}")
 
 
 def _add_event(connection: Connection, job_id: str, kind: str, now: float, data: dict[str, Any]) -> None:

@@ -42,12 +42,11 @@ def _is_one_of(statuses: tuple[JobStatus, ...]) -> ColumnElement[bool]:
 
 
 def _guarded(sources: tuple[JobStatus, ...], values: dict[str, Any]) -> Update:
-    guard = (jobs.c.id == bindparam("job_id"), _is_one_of(sources))
-    return update(jobs).where(*guard).values(values).returning(*_JOB_COLUMNS)
+    return update(jobs).where(jobs.c.id == bindparam("job_id"), _is_one_of(sources)).values(values)
 
 
 def _transition(target: JobStatus, values: dict[str, Any]) -> Update:
-    return _guarded(sources_of(target), {"status": target.value, **values})
+    return _guarded(sources_of(target), {"status": target.value, **values}).returning(*_JOB_COLUMNS)
 
 
 # --- transitions ---
@@ -87,8 +86,11 @@ REQUEUE = _transition(
 
 INSERT_JOB = insert(jobs).values(status=JobStatus.QUEUED.value, attempts=0, step=0, cancel_requested=False)
 INSERT_EVENT = insert(events)
-REQUEST_CANCEL = _guarded((JobStatus.RUNNING,), {"cancel_requested": True})
-PROGRESS = _guarded((JobStatus.RUNNING,), {"step": bindparam("done"), "total_steps": bindparam("total")})
+REQUEST_CANCEL = _guarded((JobStatus.RUNNING,), {"cancel_requested": True}).returning(*_JOB_COLUMNS)
+# Written many times a job: its arguments are not read back each time.
+PROGRESS = _guarded((JobStatus.RUNNING,), {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
+    jobs.c.id
+)
 DELETE_ENDED = delete(jobs).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)), _is_one_of(_ENDED))
 DELETE_DOCUMENT = delete(documents).where(documents.c.name == bindparam("of_name"))
 INSERT_DOCUMENT = insert(documents)
@@ -110,10 +112,11 @@ EVENTS = (
 )
 GET_DOCUMENT = select(documents.c.value).where(documents.c.name == bindparam("of_name"))
 
+# Last in the queue's order, which the index gives; the order of their ends would take a sort of all.
 _LAST_SUCCEEDED = (
     select((jobs.c.finished_at - jobs.c.started_at).label("seconds"))
     .where(jobs.c.status == JobStatus.SUCCEEDED.value)
-    .order_by(jobs.c.finished_at.desc())
+    .order_by(jobs.c.seq.desc())
     .limit(bindparam("last"))
     .subquery()
 )

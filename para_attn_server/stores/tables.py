@@ -15,7 +15,6 @@ jobs = Table(
     Column("seq", Integer, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("status", Text, nullable=False),
-    Column("kwargs", JSON, nullable=False),
     Column("output_path", Text, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
@@ -27,6 +26,8 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("output", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
+    # Last, for it may be megabytes: what is before it is read and written without it.
+    Column("kwargs", JSON, nullable=False),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_end", "finished_at"),
     sqlite_autoincrement=True,

@@ -14,13 +14,7 @@ import os
 from para_attn_server.core.process import die_with_parent
 
 PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"
-_HEAVY = (
-    "torch.distributed.device_mesh",
-    "diffusers.pipelines.pipeline_utils",
-    "diffusers.pipelines.flux.pipeline_flux",
-    "transformers.models.clip.modeling_clip",
-    "transformers.models.t5.modeling_t5",
-)
+MODULES_VARIABLE = "PARA_ATTN_PRELOAD"
 
 forkserver_pid: int | None = None
 
@@ -28,7 +22,7 @@ if PARENT_VARIABLE in os.environ:
     forkserver_pid = os.getpid()
     os.setpgid(0, 0)  # out of the terminal's group: its Ctrl-C is for the parent alone, which drains
     die_with_parent(int(os.environ[PARENT_VARIABLE]))
-    for name in _HEAVY:
+    for name in ["para_attn_server.worker.rank", *filter(None, os.environ.get(MODULES_VARIABLE, "").split(","))]:
         # another version of diffusers or transformers may lay its modules out otherwise: the rank imports them then
         with contextlib.suppress(ImportError):
             importlib.import_module(name)

@@ -1,8 +1,8 @@
 """A process of its own that works on a store; started by the store's contract tests.
 
-    python store_process.py insert PATH COUNT MAX_QUEUED    after a line on stdin: inserts, prints each accepted id
-    python store_process.py hold PATH                       takes the write lock, prints `held`, waits for stdin
-    python store_process.py greenlets PATH COUNT            inserts from as many greenlets under monkey patching
+python store_process.py insert PATH COUNT MAX_QUEUED    after a line on stdin: inserts, prints each accepted id
+python store_process.py hold PATH                       takes the write lock, prints `held`, waits for stdin
+python store_process.py greenlets PATH COUNT            inserts from as many greenlets under monkey patching
 """
 
 from __future__ import annotations

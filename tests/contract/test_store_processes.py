@@ -86,14 +86,19 @@ def test_a_writer_killed_in_a_transaction_leaves_nothing_and_holds_nobody(
     store.insert(NewJob({}, "/out/b.png"), 10, 2.0)
 
 
-def test_a_forked_process_opens_a_connection_of_its_own(store: JobStore) -> None:
+def open_descriptors(path: Path) -> int:
+    return sum(link.exists() and link.samefile(path) for link in Path("/proc/self/fd").iterdir())
+
+
+def test_a_forked_process_opens_a_connection_of_its_own(store: JobStore, database: Path) -> None:
     job = store.insert(NewJob({}, "/out/a.png"), 10, 1.0)
+    inherited = open_descriptors(database)
     child = os.fork()
     if child == 0:
         code = 1
         try:
             store.insert(NewJob({}, "/out/b.png"), 10, 2.0)
-            code = 0 if store.get(job.id) == job else 2
+            code = 0 if store.get(job.id) == job and open_descriptors(database) == inherited + 1 else 2
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0

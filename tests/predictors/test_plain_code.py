@@ -6,7 +6,6 @@ import ast
 import inspect
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ import pytest
 import torch.distributed as dist
 from PIL import Image
 from pipelines import save_tiny_flux
-from ranks import free_port, rank_environment
+from ranks import world_of_one
 
 import para_attn_predictors.demo
 import para_attn_predictors.flux
@@ -63,16 +62,6 @@ def stripped(module: types.ModuleType) -> types.ModuleType:
     return plain
 
 
-@pytest.fixture
-def one_rank(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """torchrun's environment for a group of one rank in this process."""
-    for name, value in rank_environment(0, 1, free_port()).items():
-        monkeypatch.setenv(name, value)
-    yield
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
 def draw(predictor_class: type, size: dict[str, int], weights: Path, picture: Path) -> np.ndarray:
     predictor = predictor_class(str(weights))
     predictor.setup()
@@ -93,7 +82,6 @@ def test_the_plain_remainder_draws_the_same_picture(
     name: str,
     size: dict[str, int],
     tmp_path: Path,
-    one_rank: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weights = save_tiny_flux(tmp_path / "weights")
@@ -102,6 +90,7 @@ def test_the_plain_remainder_draws_the_same_picture(
         swapped.setitem(sys.modules, "para_attn_predictors.flux", plain_flux)
         plain = draw(getattr(stripped(module), name), size, weights, tmp_path / "plain.png")
     assert not dist.is_initialized()
-    served = draw(getattr(module, name), size, weights, tmp_path / "served.png")
-    assert dist.is_initialized()
+    with world_of_one():
+        served = draw(getattr(module, name), size, weights, tmp_path / "served.png")
+        assert dist.is_initialized()
     assert np.array_equal(plain, served)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from para_attn_server.core.job import NewJob
 from para_attn_server.stores import sqlite
 from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.sql import SqlStore
-from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine
+from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, explain
 
 
 @pytest.fixture
@@ -119,3 +120,11 @@ def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(StateDirError, match="check the owner and permissions"):
         store.counts()
     store.close()
+
+
+def test_a_database_that_may_only_be_read_is_said(database: Path) -> None:
+    connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        connection.execute("DELETE FROM jobs")
+    connection.close()
+    assert "cannot be opened for writing" in explain(caught.value, str(database))

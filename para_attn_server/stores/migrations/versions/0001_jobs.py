@@ -16,7 +16,6 @@ def upgrade() -> None:
         sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
         sa.Column("id", sa.Text, nullable=False, unique=True),
         sa.Column("status", sa.Text, nullable=False),
-        sa.Column("kwargs", sa.JSON, nullable=False),
         sa.Column("output_path", sa.Text, nullable=False),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("started_at", sa.Float),
@@ -28,6 +27,7 @@ def upgrade() -> None:
         sa.Column("cancel_requested", sa.Boolean, nullable=False),
         sa.Column("output", sa.JSON),
         sa.Column("error", sa.JSON),
+        sa.Column("kwargs", sa.JSON, nullable=False),
         sqlite_autoincrement=True,
     )
     op.create_index("jobs_by_status", "jobs", ["status", "seq"])

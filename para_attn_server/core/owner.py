@@ -1,0 +1,43 @@
+"""The line between a Python program and the daemon that it started: one socket, inherited by the daemon.
+
+The owner sends the model once; the daemon answers with its URL when it serves; the owner's end of file means that
+the owner is gone, and the daemon stops as after SIGTERM.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import struct
+
+from para_attn_server.core.launch import ModelSpec
+
+FD_VARIABLE = "PARA_ATTN_OWNER_FD"
+_LENGTH = struct.Struct("!Q")
+
+
+def send_model(line: socket.socket, model: ModelSpec) -> None:
+    """The owner's first words. What the spec holds as `pickled` stays closed on the way."""
+    payload = pickle.dumps(model)
+    line.sendall(_LENGTH.pack(len(payload)) + payload)
+
+
+def inherited_line() -> socket.socket | None:
+    """The daemon's end, None where no program owns it; not passed on to the daemon's own children."""
+    fd = os.environ.pop(FD_VARIABLE, None)
+    if fd is None:
+        return None
+    line = socket.socket(fileno=int(fd))
+    line.set_inheritable(False)
+    return line
+
+
+def receive_model(line: socket.socket) -> ModelSpec:
+    """The owner's model; raises EOFError if the owner is gone."""
+    with line.makefile("rb") as stream:
+        header = stream.read(_LENGTH.size)
+        if len(header) < _LENGTH.size:
+            raise EOFError("the program that started the server is gone")
+        model: ModelSpec = pickle.loads(stream.read(_LENGTH.unpack(header)[0]))
+        return model

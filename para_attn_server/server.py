@@ -1,0 +1,205 @@
+"""The Python way in: `ParaAttentionServer`, which runs the daemon as a process of its own.
+
+The predictor travels to the ranks as cloudpickle's bytes: nothing of the calling script is run again, so it needs no
+`if __name__ == "__main__"` guard, and a class defined in the script will do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+import cloudpickle
+
+from para_attn_server.client import Client
+from para_attn_server.core import owner
+from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
+from para_attn_server.core.launch import ModelSpec
+from para_attn_server.core.settings import Settings, load_settings
+
+_ERRORS: dict[int, type[ServerError]] = {
+    ExitCode.USAGE: UsageError,
+    ExitCode.SETUP_FAILED: SetupFailed,
+    ExitCode.PORT_TAKEN: PortTaken,
+    ExitCode.STATE_DIR: StateDirError,
+}
+_STOP_PATIENCE = 30.0  # seconds beyond --grace
+
+
+class ParaAttentionServer:
+    """A server for one predictor.
+
+    predictor: an instance, a class, or a name as for `--model`. The other arguments are the settings of
+    docs/settings.md (`host`, `port`, `num_devices`, ...); what is left out comes from the environment, then from the
+    defaults. Raises UsageError for a wrong setting, or for a predictor that cannot be pickled (it names the
+    attribute).
+
+    Either `run()`, which blocks, or as a context manager, which serves in the background until the block ends:
+
+        with ParaAttentionServer("demo", port=0) as server:
+            server.client.generate("circle.png", prompt="a red circle")
+    """
+
+    def __init__(self, predictor: Any, host: str | None = None, port: int | None = None, **settings: Any) -> None:
+        given = {"host": host, "port": port, **settings, "model": _label(predictor)}
+        self.settings: Settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        pickled = None if isinstance(predictor, str) else _pickled(predictor)
+        self._model = ModelSpec(self.settings.model, self.settings.model_path, pickled, search_path=_search_path())
+        self._process: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
+        self._url = ""
+
+    def run(self) -> None:
+        """Serve until Ctrl-C, SIGTERM or `para-attn-server`'s own end; blocks.
+
+        Raises the ServerError that belongs to the daemon's exit code when it ends by itself.
+        """
+        process = self._start()
+        try:
+            with _forwarded_signals(process):
+                status = process.wait()
+        finally:
+            self._hang_up()
+        _check(status)
+
+    @property
+    def url(self) -> str:
+        """Where the server listens, such as `http://127.0.0.1:5000`; empty when it does not."""
+        return self._url
+
+    @property
+    def client(self) -> Client:
+        """A client of this server."""
+        return Client(self._url)
+
+    def __enter__(self) -> ParaAttentionServer:
+        process = self._start()
+        try:
+            self._await_ready(process)
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Drain and stop as after SIGTERM; returns when every process of the server has ended."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            self._process.wait(self.settings.grace + _STOP_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # everything else dies with it
+            self._process.wait()
+        self._hang_up()
+
+    # --- the inside ---
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        if self._process is not None:
+            raise UsageError("this server runs already")
+        self._line, theirs = socket.socketpair()
+        with theirs:
+            fd = theirs.fileno()
+            environment = {**os.environ, **self.settings.as_environment(), owner.FD_VARIABLE: str(fd)}
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "para_attn_server.daemon"],
+                pass_fds=[fd],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                process_group=0,  # a terminal's Ctrl-C is for this process, which passes it on once
+            )
+        with contextlib.suppress(BrokenPipeError):  # it has ended already; its exit code tells why
+            owner.send_model(self._line, self._model)
+        return self._process
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        assert self._line is not None
+        with self._line.makefile("r") as stream:
+            self._url = stream.readline().strip()
+        ends = time.monotonic() + self.settings.setup_timeout + _STOP_PATIENCE
+        with self.client as client:
+            while not (self._url and client.ready()):
+                if process.poll() is not None or not self._url:
+                    _check(process.wait())
+                    raise ServerError("the server has ended")
+                if time.monotonic() > ends:
+                    raise SetupFailed("the server did not become ready in time; its log says more")
+                time.sleep(0.05)
+
+    def _hang_up(self) -> None:
+        if self._line is not None:
+            self._line.close()
+        self._line, self._process, self._url = None, None, ""
+
+
+@contextlib.contextmanager
+def _forwarded_signals(process: subprocess.Popen[bytes]) -> Any:
+    """Pass Ctrl-C and SIGTERM on to the daemon as SIGTERM; in a thread other than the main one there are none."""
+
+    def forward(_number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+
+    before: dict[signal.Signals, Any] = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(ValueError):
+                before[number] = signal.signal(number, forward)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _check(status: int) -> None:
+    if status:
+        raise _ERRORS.get(status, ServerError)(f"the server ended with status {status}; its log above says why")
+
+
+def _label(predictor: Any) -> str:
+    if isinstance(predictor, str):
+        return predictor
+    cls = predictor if isinstance(predictor, type) else type(predictor)
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _search_path() -> list[str]:
+    return [entry or os.getcwd() for entry in sys.path]  # noqa: PTH109 - entries are strings, and so is this
+
+
+def _pickled(predictor: Any) -> bytes:
+    try:
+        data: bytes = cloudpickle.dumps(predictor)
+        return data
+    except Exception as error:
+        name = _label(predictor)
+        for attribute, value in getattr(predictor, "__dict__", {}).items():
+            if not _can_be_pickled(value):
+                raise UsageError(
+                    f"the predictor {name} cannot be sent to the ranks: its attribute {attribute!r} "
+                    f"({type(value).__name__}) cannot be pickled; make it in setup() instead"
+                ) from error
+        raise UsageError(f"the predictor {name} cannot be sent to the ranks: {error}") from error
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        cloudpickle.dumps(value)
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError, NotImplementedError, RuntimeError, OSError):
+        return False
+    return True

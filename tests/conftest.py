@@ -1,0 +1,77 @@
+"""Fixtures for all tests: real servers, and the proof that a test leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from serving import COUNTING, RunningServer
+from waiting import wait_until
+
+MARK = "PARA_ATTN_TEST"
+SHARED_MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _mark() -> None:
+    """Every process that a test starts, however indirectly, carries this mark in its environment."""
+    os.environ[MARK] = uuid.uuid4().hex
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_left(_mark: None) -> Iterator[None]:
+    """After each test module: no process, no named shared memory is left."""
+    shared = set(SHARED_MEMORY.iterdir())
+    yield
+    wait_until(lambda: not marked_processes(), 15, f"processes left: {marked_processes()}")
+    assert set(SHARED_MEMORY.iterdir()) <= shared
+
+
+def marked_processes() -> list[psutil.Process]:
+    """Processes that this test session started and that still run; zombies count as dead."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            ours = process.pid != os.getpid() and process.environ().get(MARK) == os.environ[MARK]
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
+    """`serve(model, **settings)` starts a server of its own for the test; stopped at the end."""
+    running: list[RunningServer] = []
+
+    def start(model: str, **settings: Any) -> RunningServer:
+        settings = {"state_dir": tmp_path / "state", "output_dir": tmp_path / "outputs", **settings}
+        server = RunningServer(model, settings)
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.close()
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server of the CountingPredictor on two ranks, shared by the tests of a module."""
+    folder = tmp_path_factory.mktemp("counting")
+    server = RunningServer(COUNTING, {"state_dir": folder / "state", "output_dir": folder / "outputs"})
+    server.wait_ready()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def counting_model() -> str:
+    """The CountingPredictor as --model takes it."""
+    return COUNTING

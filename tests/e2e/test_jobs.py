@@ -1,0 +1,103 @@
+"""A job's life on a real server with two gloo ranks."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from serving import RunningServer
+from waiting import wait_until
+
+
+def test_a_job_runs_and_its_output_comes_back_in_every_form(counting: RunningServer) -> None:
+    answer = counting.post("/generate", json={"seed": 7, "text": "hello"})
+    assert answer.status_code == 202
+    job_id = answer.json()["request_id"]
+    assert answer.headers["Location"].endswith(job_id)
+    result = counting.result(job_id)
+    assert result.status_code == 200
+    body = result.json()
+    content = base64.b64decode(body["output"])
+    assert content.endswith(b"hello\n")
+    assert body["file_type"] == "text/plain"
+    assert body["size"] == len(content)
+    assert body["sha256"] == hashlib.sha256(content).hexdigest()
+    assert counting.get(f"/outputs/{job_id}").content == content
+    assert Path(body["output_path"]).read_bytes() == content
+
+
+def test_jobs_queue_and_are_done_in_order(counting: RunningServer) -> None:
+    ids = [counting.submit(steps=40, delay=0.02, seed=i) for i in range(4)]
+    positions = [counting.status(job_id).get("queue_position") for job_id in ids[1:]]
+    assert positions == [0, 1, 2]
+    ended = [counting.result(job_id).json()["timings"]["finished_at"] for job_id in ids]
+    assert ended == sorted(ended)
+
+
+def test_progress_is_seen_while_a_job_runs(counting: RunningServer) -> None:
+    job_id = counting.submit(steps=60, delay=0.02)
+    counting.wait_step(job_id, 10)
+    status = counting.status(job_id)
+    assert status["status"] == "running"
+    assert 10 <= status["step"] <= 60
+    assert status["total_steps"] == 60
+    assert status["eta_seconds"] > 0
+    assert counting.result(job_id).status_code == 200
+
+
+def test_an_exception_on_all_ranks_fails_the_job_and_keeps_the_group(counting: RunningServer) -> None:
+    pids = [counting.rank_pid(0), counting.rank_pid(1)]
+    result = counting.result(counting.submit(fail_at=2))
+    assert result.status_code == 500
+    assert result.json()["error"]["type"] == "ValueError"
+    assert "asked to fail at step 2" in result.text
+    assert "/etc/very" not in result.text
+    assert "Traceback" not in result.text
+    assert counting.result(counting.submit()).status_code == 200
+    assert [counting.rank_pid(0), counting.rank_pid(1)] == pids
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("step", [0, 3])
+def test_an_exception_on_one_rank_is_told_and_the_group_rebuilt(counting: RunningServer, rank: int, step: int) -> None:
+    before = counting.rank_pid(rank)
+    result = counting.result(counting.submit(fail_at=step, fail_rank=rank))
+    assert result.status_code == 500
+    assert result.json()["error"]["type"] == "ValueError"
+    assert result.json()["error"]["rank"] == rank
+    assert counting.result(counting.submit()).status_code == 200
+    assert counting.rank_pid(rank) != before
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_killed_rank_costs_an_attempt_and_not_the_job(counting: RunningServer, rank: int) -> None:
+    job_id = counting.submit(steps=40, delay=0.02)
+    counting.wait_step(job_id, 5)
+    os.kill(counting.rank_pid(rank), signal.SIGKILL)
+    assert counting.result(job_id).status_code == 200
+    assert counting.status(job_id)["attempts"] == 2
+
+
+def test_a_job_that_loses_its_group_every_time_fails_after_max_attempts(counting: RunningServer) -> None:
+    result = counting.result(counting.submit(fail_at=2, fail_rank=1, die=True))
+    assert result.status_code == 500
+    assert result.json()["error"]["type"] == "rank_lost"
+    assert counting.result(counting.submit()).status_code == 200
+
+
+def test_a_rank_killed_while_idle_is_replaced(counting: RunningServer) -> None:
+    before = counting.rank_pid(1)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: counting.group()["state"] == "ready" and counting.rank_pid(1) != before, 20)
+    assert counting.result(counting.submit()).status_code == 200
+
+
+def test_a_predictor_that_writes_nothing_is_told_so(counting: RunningServer) -> None:
+    result = counting.result(counting.submit(write=False))
+    assert result.status_code == 500
+    assert result.json()["error"]["type"] == "output_missing"
+    assert counting.result(counting.submit()).status_code == 200

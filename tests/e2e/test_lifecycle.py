@@ -1,0 +1,182 @@
+"""Start, stop, restart and violent ends of a real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from serving import RunningServer
+from waiting import wait_until
+
+FAULTY = f"{Path(__file__).parents[1] / 'predictors' / 'faulty_setup.py'}"
+Serve = Callable[..., RunningServer]
+
+
+def descendants(server: RunningServer) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    return not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes)
+
+
+def test_the_first_sigterm_drains_and_the_queue_is_kept(serve: Serve, counting_model: str) -> None:
+    server = serve(counting_model)
+    server.wait_ready()
+    running = server.submit(steps=40, delay=0.05, seed=1)
+    queued = server.submit(seed=2)
+    server.wait_step(running, 2)
+    everything = descendants(server)
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: server.get("/readyz").status_code == 503, 10)
+    refused = server.post("/generate", json={})
+    assert refused.status_code == 503
+    assert "Retry-After" in refused.headers
+    assert server.get(f"/request_status/{running}").status_code in (200, 202), "clients see their jobs while it drains"
+    assert server.process.wait(30) == 0
+    assert gone(everything)
+    again = serve(counting_model)
+    again.wait_ready()
+    assert again.status(running)["status"] == "succeeded"
+    assert again.result(queued).status_code == 200
+
+
+def test_a_job_longer_than_the_grace_period_runs_again_after_the_restart(serve: Serve, counting_model: str) -> None:
+    server = serve(counting_model, grace="200ms")
+    server.wait_ready()
+    job_id = server.submit(steps=100, delay=0.03, seed=9)
+    server.wait_step(job_id, 2)
+    assert server.terminate() == 0
+    again = serve(counting_model)
+    again.wait_ready()
+    assert again.result(job_id).status_code == 200
+    assert again.status(job_id)["attempts"] == 1, "a drain is not charged to the job"
+
+
+def test_a_second_sigterm_stops_at_once(serve: Serve, counting_model: str) -> None:
+    server = serve(counting_model, grace="1h")
+    server.wait_ready()
+    job_id = server.submit(steps=100000, delay=0.01)
+    server.wait_step(job_id, 2)
+    server.process.send_signal(signal.SIGTERM)
+    wait_until(lambda: server.records("draining: running jobs may finish"), 10)
+    assert server.terminate(deadline=15) == 0
+
+
+def test_killing_the_parent_leaves_no_process_even_a_stopped_rank(serve: Serve, counting_model: str) -> None:
+    server = serve(counting_model)
+    server.wait_ready()
+    job_id = server.submit(steps=60, delay=0.05, seed=4)
+    queued = [server.submit(seed=5), server.submit(seed=6)]
+    server.wait_step(job_id, 3)
+    everything = descendants(server)
+    os.kill(server.rank_pid(1), signal.SIGSTOP)
+    port = server.url.rsplit(":", 1)[1]
+    server.kill()
+    wait_until(lambda: gone(everything), 10)
+    again = serve(counting_model, port=port)
+    again.wait_ready()
+    assert [again.result(i).status_code for i in (job_id, *queued)] == [200, 200, 200]
+    assert again.status(job_id)["attempts"] == 1, "the parent's death is not charged to the job"
+
+
+@pytest.mark.parametrize("victim", ["gunicorn master", "web worker", "forkserver"])
+def test_other_processes_may_die(serve: Serve, counting_model: str, victim: str) -> None:
+    server = serve(counting_model)
+    server.wait_ready()
+    job_id = server.submit(steps=40, delay=0.05, seed=4)
+    server.wait_step(job_id, 2)
+    children = psutil.Process(server.process.pid).children()
+    if victim == "forkserver":
+        found = next(p for p in children if any("forkserver" in part for part in p.cmdline()))
+    else:
+        found = next(p for p in children if "para_attn_server.http" in p.cmdline())
+        found = found.children()[0] if victim == "web worker" else found
+    found.kill()
+    wait_until(lambda: gone([found]), 5)
+    wait_until(lambda: server_answers(server), 20)
+    assert server.result(job_id).status_code == 200
+    assert server.result(server.submit()).status_code == 200
+
+
+def server_answers(server: RunningServer) -> bool:
+    try:
+        return server.get("/healthz").status_code == 200
+    except OSError:
+        return False
+    except Exception as error:
+        return "Error" not in type(error).__name__
+
+
+def test_a_taken_port_is_exit_code_4(serve: Serve, counting_model: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        server = serve(counting_model, port=taken.getsockname()[1])
+        assert server.process.wait(30) == 4
+    assert "Traceback" not in server.log()
+
+
+def test_a_state_directory_in_use_is_exit_code_5(serve: Serve, counting_model: str) -> None:
+    first = serve(counting_model)
+    first.wait_ready()
+    second = serve(counting_model)
+    assert second.process.wait(30) == 5
+    assert str(first.process.pid) in second.log()
+    assert first.result(first.submit()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (f"{FAULTY}:RaisesInSetup", "the weights are not there"),
+        (f"{FAULTY}:NeverInitializes", "init_process_group"),
+        (f"{FAULTY}:HasNoPipe", "no attribute `pipe`"),
+        (f"{FAULTY}:HasNoPredict", "no method predict()"),
+        (f"{FAULTY}:TakesNoOutputPath", "output_path"),
+        (f"{FAULTY}:DiesInSetup", "exited with status 9"),
+        (f"{FAULTY}:NoSuchClass", "NeverInitializes"),
+        ("no.such.module:Class", "no module"),
+        ("nosuchname", "demo"),
+    ],
+)
+def test_a_setup_that_fails_at_first_start_is_exit_code_3_with_the_rule_named(
+    serve: Serve, model: str, words: str
+) -> None:
+    server = serve(model)
+    assert server.process.wait(60) == 3
+    assert words in server.log()
+
+
+def test_a_setup_that_hangs_is_ended(serve: Serve) -> None:
+    server = serve(f"{FAULTY}:HangsInSetup", setup_timeout="8s")
+    assert server.process.wait(60) == 3
+    assert "setup failed on rank 0: not done within 8 s" in server.log()
+
+
+def test_two_groups_work_side_by_side(serve: Serve, counting_model: str) -> None:
+    server = serve(counting_model, num_groups=2)
+    server.wait_ready()
+    wait_until(lambda: [server.group(g)["state"] for g in (0, 1)] == ["ready", "ready"], 60)
+    jobs = [server.submit(steps=60, delay=0.03, seed=i) for i in range(2)]
+    wait_until(lambda: [server.status(j)["status"] for j in jobs] == ["running", "running"], 10)
+    os.kill(server.rank_pid(0, group=0), signal.SIGKILL)
+    assert [server.result(j).status_code for j in jobs] == [200, 200]
+    assert server.group(1)["cause"] is None
+
+
+def test_the_parent_never_imports_torch_nor_the_predictor(serve: Serve, counting_model: str) -> None:
+    server = serve(counting_model)
+    server.wait_ready()
+    maps = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert "libtorch" not in maps
+    web = next(p for p in psutil.Process(server.process.pid).children() if "para_attn_server.http" in p.cmdline())
+    for process in [web, *web.children()]:
+        assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
+    code = "import sys, para_attn_server.daemon.daemon; print([m for m in ('torch', 'diffusers') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,0 +1,129 @@
+"""A real server in a process of its own, as the command starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import httpx
+from waiting import wait_until
+
+COUNTING = f"{Path(__file__).parent / 'predictors' / 'counting.py'}:CountingPredictor"
+
+
+class RunningServer:
+    """`para-attn-server --model MODEL --port 0 ...`, with its log at hand.
+
+    settings: by their names in Settings. `http` is a client of the native dialect.
+    """
+
+    def __init__(self, model: str, settings: dict[str, Any], env: dict[str, str] | None = None) -> None:
+        settings = {"port": 0, "num_devices": 2, "log_format": "json", "preload": "torch.distributed", **settings}
+        options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if value is not True]
+        options += [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is True]
+        self.log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "para_attn_server", "--model", model, *options],
+            stderr=self.log_file,
+            stdout=self.log_file,
+            env={**os.environ, **(env or {})},
+        )
+        self._url = ""
+        self.http = httpx.Client(timeout=90)
+
+    def log(self) -> str:
+        """All that the server has written to stdout and stderr."""
+        size = os.fstat(self.log_file.fileno()).st_size
+        return os.pread(self.log_file.fileno(), size, 0).decode(errors="replace")
+
+    def records(self, event: str) -> list[dict[str, Any]]:
+        """Log records of that event."""
+        lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+        return [line for line in lines if line.get("event") == event]
+
+    @property
+    def url(self) -> str:
+        """Where it serves; waits for the server to say so."""
+        if not self._url:
+            records = wait_until(self._serving, 30, "the server to serve")
+            self._url = records[0]["url"]
+        return self._url
+
+    def _serving(self) -> list[dict[str, Any]]:
+        if self.process.poll() is not None:
+            raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.log()}")
+        return self.records("serving")
+
+    def wait_ready(self, deadline: float = 90) -> None:
+        """Return when the pool can take work."""
+        wait_until(lambda: self._serving() and self.get("/readyz").status_code == 200, deadline, self.log())
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """GET; a connection refused while gunicorn starts is tried again."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """POST, likewise."""
+        return self.request("POST", path, **options)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request."""
+        return self.http.request(method, self.url + path, **options)
+
+    def submit(self, **kwargs: Any) -> str:
+        """POST /generate; the request id."""
+        answer = self.post("/generate", json=kwargs)
+        assert answer.status_code == 202, answer.text
+        job_id: str = answer.json()["request_id"]
+        return job_id
+
+    def result(self, job_id: str, wait: float = 60) -> httpx.Response:
+        """GET /get_output, waiting for the end."""
+        return self.get(f"/get_output/{job_id}", params={"wait": wait})
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        """GET /request_status."""
+        answer: dict[str, Any] = self.get(f"/request_status/{job_id}").json()
+        return answer
+
+    def wait_step(self, job_id: str, step: int) -> None:
+        """Return when the job has done that many steps."""
+        wait_until(lambda: (self.status(job_id).get("step") or 0) >= step, 30, f"step {step} of {job_id}")
+
+    def group(self, index: int = 0) -> dict[str, Any]:
+        """One group as /server_status shows it."""
+        view: dict[str, Any] = self.get("/server_status").json()["groups"][index]
+        return view
+
+    def rank_pid(self, rank: int, group: int = 0) -> int:
+        """The process id of a rank."""
+        pid: int = self.group(group)["ranks"][rank]["pid"]
+        return pid
+
+    def terminate(self, deadline: float = 30) -> int:
+        """SIGTERM; the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(deadline)
+
+    def kill(self) -> None:
+        """SIGKILL to the parent alone."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def close(self) -> None:
+        """Stop at once, whatever state it is in."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        self.http.close()
+        self.log_file.close()

@@ -1,0 +1,245 @@
+"""The client against scripted answers: what it repeats, what it never repeats, what it raises."""
+
+from __future__ import annotations
+
+import base64
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripted import Answer, ScriptedServer, scripted_server
+
+from para_attn_server.client import Client, JobCanceled, JobFailed, RequestRefused, ServerUnavailable, WaitTimedOut
+
+ACCEPTED = Answer(202, {"request_id": "ab"})
+FULL = Answer(429, {"title": "The queue is full", "detail": "later"}, {"Retry-After": "7"})
+BUSY = Answer(503, {"title": "No new work is taken now", "detail": "starting"}, {"Retry-After": "5"})
+HANGS_UP = Answer(0)
+
+
+def problem(status: int, kind: str, **more: Any) -> Answer:
+    return Answer(status, {"type": f"urn:x:{kind}", "title": "T", "status": status, "detail": "D", **more})
+
+
+CANCELED = problem(410, "job-canceled", request_id="ab", step=3)
+FAILED = problem(500, "job-failed", request_id="ab", error={"type": "hang", "message": "stuck", "hint": "try less"})
+
+
+def running(step: int) -> Answer:
+    return Answer(202, {"request_id": "ab", "status": "running", "step": step, "total_steps": 9})
+
+
+SUCCEEDED = Answer(200, {"request_id": "ab", "status": "succeeded", "step": 9, "total_steps": 9})
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with scripted_server() as running_server:
+        yield running_server
+
+
+@pytest.fixture
+def slept() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def client(server: ScriptedServer, slept: list[float]) -> Iterator[Client]:
+    with Client(server.url, timeout=5, patience=30, sleep=slept.append) as one:
+        yield one
+
+
+def test_submit_sends_the_arguments_and_returns_the_id(server: ScriptedServer, client: Client) -> None:
+    server.says(ACCEPTED)
+    assert client.submit(prompt="a star", steps=3) == "ab"
+    assert server.requests == [("POST", "/generate", {"prompt": "a star", "steps": 3})]
+
+
+@pytest.mark.parametrize("answer", [FULL, BUSY])
+def test_a_post_that_was_not_taken_is_sent_again_when_the_server_says(
+    server: ScriptedServer, client: Client, slept: list[float], answer: Answer
+) -> None:
+    server.says(answer, answer, ACCEPTED)
+    assert client.submit() == "ab"
+    assert len(server.requests) == 3
+    assert slept == [float(answer.headers["Retry-After"])] * 2
+
+
+@pytest.mark.parametrize("answer", [HANGS_UP, Answer(500, {}), Answer(502, {}), Answer(504, {})])
+def test_a_post_that_may_have_been_taken_is_never_sent_again(
+    server: ScriptedServer, client: Client, answer: Answer
+) -> None:
+    server.says(answer, ACCEPTED)
+    with pytest.raises(ServerUnavailable):
+        client.submit()
+    assert len(server.requests) == 1
+
+
+def test_a_post_is_tried_again_while_nobody_listens(slept: list[float]) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with Client(url, patience=3, sleep=slept.append) as client, pytest.raises(ServerUnavailable, match=url):
+            client.submit()
+    assert len(slept) > 2
+    assert slept == sorted(slept)
+    assert sum(slept) <= 3
+
+
+@pytest.mark.parametrize("answer", [HANGS_UP, FULL, BUSY, Answer(502, {}), Answer(504, {})])
+def test_a_get_is_repeated(server: ScriptedServer, client: Client, answer: Answer) -> None:
+    server.says(answer, answer, running(1))
+    assert client.status("ab")["step"] == 1
+    assert len(server.requests) == 3
+
+
+def test_patience_ends(server: ScriptedServer, client: Client, slept: list[float]) -> None:
+    server.says(FULL)
+    with pytest.raises(ServerUnavailable, match="queue is full"):
+        client.submit()
+    assert slept == [7.0] * 4
+
+
+def test_a_refusal_names_the_fields_and_is_not_repeated(server: ScriptedServer, client: Client) -> None:
+    errors = [
+        {"detail": "must be at most 50", "pointer": "#/steps"},
+        {"detail": "must be 0 to 60", "parameter": "wait"},
+    ]
+    server.says(problem(400, "invalid-input", errors=errors))
+    with pytest.raises(RequestRefused, match="steps must be at most 50; wait must be 0 to 60") as caught:
+        client.submit(steps=99)
+    assert caught.value.status == 400
+    assert caught.value.fields == {"steps": "must be at most 50", "wait": "must be 0 to 60"}
+    assert len(server.requests) == 1
+
+
+def test_wait_follows_a_job_and_never_asks_without_a_pause(
+    server: ScriptedServer, client: Client, slept: list[float]
+) -> None:
+    server.says(running(1), running(5), SUCCEEDED)
+    seen: list[dict[str, Any]] = []
+    assert client.wait("ab", on_progress=seen.append)["status"] == "succeeded"
+    assert [status["step"] for status in seen] == [1, 5, 9]
+    assert len(slept) == 2
+    assert all("wait=" in path for _, path, _ in server.requests)
+
+
+@pytest.mark.parametrize(("answer", "error"), [(CANCELED, JobCanceled), (FAILED, JobFailed)])
+def test_every_way_to_an_output_tells_how_the_job_ended(
+    server: ScriptedServer, client: Client, tmp_path: Path, answer: Answer, error: type[Exception]
+) -> None:
+    server.says(answer)
+    for ask in (lambda: client.wait("ab"), lambda: client.result("ab"), lambda: client.save("ab", tmp_path / "x")):
+        with pytest.raises(error) as caught:
+            ask()
+        assert "ab" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_job_carries_its_error(server: ScriptedServer, client: Client) -> None:
+    server.says(FAILED)
+    assert client.status("ab")["status"] == "failed"
+    with pytest.raises(JobFailed, match="stuck; try less") as caught:
+        client.wait("ab")
+    assert (caught.value.type, caught.value.hint, caught.value.rank) == ("hang", "try less", None)
+
+
+def test_wait_gives_up_in_time_and_leaves_the_job_alone(server: ScriptedServer, client: Client) -> None:
+    server.says(running(1))
+    with pytest.raises(WaitTimedOut) as caught:
+        client.wait("ab", timeout=0.05)
+    assert isinstance(caught.value, TimeoutError)
+    assert {method for method, _, _ in server.requests} == {"GET"}
+
+
+def test_result_holds_the_bytes(server: ScriptedServer, client: Client) -> None:
+    server.says(Answer(200, {"output": base64.b64encode(b"\x00picture").decode(), "file_type": "image/png"}))
+    assert client.result("ab") == {"output": b"\x00picture", "file_type": "image/png"}
+
+
+def test_result_of_a_job_on_its_way_is_refused(server: ScriptedServer, client: Client, tmp_path: Path) -> None:
+    server.says(running(1))
+    with pytest.raises(RequestRefused, match="running"):
+        client.result("ab")
+    with pytest.raises(RequestRefused, match="running"):
+        client.save("ab", tmp_path / "picture.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_save_starts_over_after_a_broken_download(server: ScriptedServer, client: Client, tmp_path: Path) -> None:
+    server.says(Answer(200, b"whole picture", cut=5), Answer(200, b"whole picture"))
+    assert client.save("ab", tmp_path / "picture.png").read_bytes() == b"whole picture"
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+
+
+def test_save_leaves_the_old_file_when_it_fails(server: ScriptedServer, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "picture.png").write_text("old")
+    server.says(problem(410, "about:blank"))
+    with pytest.raises(RequestRefused):
+        client.save("ab", tmp_path / "picture.png")
+    assert (tmp_path / "picture.png").read_text() == "old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_generate_submits_once_waits_and_saves(server: ScriptedServer, client: Client, tmp_path: Path) -> None:
+    server.says(ACCEPTED, running(1), SUCCEEDED, Answer(200, b"picture"))
+    assert client.generate(tmp_path / "picture.png", prompt="a star")["status"] == "succeeded"
+    assert (tmp_path / "picture.png").read_bytes() == b"picture"
+    assert [method for method, _, _ in server.requests] == ["POST", "GET", "GET", "GET"]
+
+
+def test_a_cancel_of_whatever_runs_is_not_repeated(server: ScriptedServer, client: Client) -> None:
+    server.says(BUSY)
+    with pytest.raises(ServerUnavailable):
+        client.cancel()
+    assert [path for _, path, _ in server.requests] == ["/cancel"]
+
+
+def test_cancel_by_id_is_repeated(server: ScriptedServer, client: Client) -> None:
+    server.says(BUSY, Answer(200, {"request_id": "ab", "status": "canceled"}))
+    assert client.cancel("ab")["status"] == "canceled"
+    assert [path for _, path, _ in server.requests] == ["/cancel/ab"] * 2
+
+
+def test_a_broken_pool_still_tells_its_state(server: ScriptedServer, client: Client) -> None:
+    server.says(problem(500, "pool-down", server={"status": "ok", "groups": []}))
+    assert client.server_status() == {"status": "broken", "groups": [], "cause": "D"}
+
+
+def test_readiness_is_asked_without_patience(server: ScriptedServer, client: Client, slept: list[float]) -> None:
+    server.says(BUSY, BUSY, Answer(200, {"status": "ready"}))
+    assert not client.ready()
+    assert slept == []
+    client.wait_ready()
+    assert client.ready()
+    assert len(server.requests) == 4
+
+
+def test_wait_ready_gives_up_with_the_reason(server: ScriptedServer, client: Client) -> None:
+    server.says(BUSY)
+    with pytest.raises(ServerUnavailable, match=r"not ready after 0\.05 s.*starting"):
+        client.wait_ready(timeout=0.05)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]"])
+def test_another_program_behind_the_url_is_recognised(server: ScriptedServer, client: Client, body: bytes) -> None:
+    server.says(Answer(200, body))
+    with pytest.raises(ServerUnavailable, match="no para-attn-server"):
+        client.schema()
+
+
+def test_an_address_without_scheme_will_do(server: ScriptedServer) -> None:
+    server.says(ACCEPTED)
+    with Client(server.url.removeprefix("http://")) as client:
+        assert client.submit() == "ab"
+
+
+def test_a_proxy_in_the_environment_is_not_asked_for_loopback(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    server.says(ACCEPTED)
+    with Client(server.url, patience=0) as client:
+        assert client.submit() == "ab"

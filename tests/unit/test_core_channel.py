@@ -1,0 +1,118 @@
+"""The control channel: every message survives the wire, however it is cut, and the socket fits any directory."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from para_attn_server.core import channel
+from para_attn_server.core.channel import (
+    CancelOrder,
+    CancelReply,
+    GroupView,
+    JobUpdate,
+    LineBuffer,
+    PoolView,
+    RankView,
+    Submitted,
+    ToParent,
+    ToWeb,
+    connect,
+    decode,
+    encode,
+    listen,
+)
+
+GROUP = GroupView(
+    0, "recovering", 12.5, [RankView(0, 4711, "cuda:0"), RankView(1, None, None)], job_id="j1", cause='died\n"ü"'
+)
+MESSAGES: list[ToParent | ToWeb] = [
+    Submitted("j1"),
+    CancelOrder(1, "j1"),
+    CancelOrder(2, None),
+    CancelReply(1, "j1"),
+    CancelReply(2, None),
+    JobUpdate("j1", "running", 3, 20),
+    JobUpdate("j1", "queued", 0, None),
+    PoolView(12.5),
+    PoolView(12.5, True, [GROUP, GroupView(1, "ready", 1.0, [])], 3.5, {"torch": "2.9", "para-attn": "0.3"}),
+]
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_a_message_is_one_line_and_comes_back_equal(message: ToParent | ToWeb) -> None:
+    line = encode(message)
+    assert line.endswith(b"\n") and line.count(b"\n") == 1
+    assert decode(line) == message
+
+
+def test_every_message_type_is_tried_here() -> None:
+    assert {type(message) for message in MESSAGES} == {*get_args(ToParent), *get_args(ToWeb)}
+
+
+@given(st.lists(st.sampled_from(MESSAGES), max_size=6), st.data())
+def test_messages_arrive_whole_wherever_the_stream_is_cut(
+    messages: list[ToParent | ToWeb], data: st.DataObject
+) -> None:
+    stream = b"".join(map(encode, messages))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    buffer, received = LineBuffer(), []
+    for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
+        received += buffer.feed(stream[start:end])
+    assert received == messages
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"no json\n",
+        b"[]\n",
+        b"3\n",
+        b'{"type": "Nonsense"}\n',
+        b'{"type": []}\n',
+        b'{"job_id": "j1"}\n',
+        b'{"type": "Submitted"}\n',
+        b'{"type": "Submitted", "job_id": "j1", "more": 1}\n',
+        b'{"type": "PoolView", "started_at": 1}\n',
+        b'{"type": "PoolView", "started_at": 1, "groups": [3]}\n',
+        b"\xff\n",
+    ],
+)
+def test_a_line_that_is_no_message_is_a_value_error(line: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        decode(line)
+
+
+@pytest.mark.parametrize("depth", [0, 12])
+def test_parent_and_web_meet_in_any_state_directory(tmp_path: Path, depth: int) -> None:
+    state_dir = tmp_path.joinpath(*["a-rather-long-folder-name"] * depth)
+    state_dir.mkdir(parents=True, exist_ok=True)
+    with listen(state_dir) as server, connect(state_dir) as client:
+        assert stat.S_IMODE((state_dir / channel.SOCKET_NAME).stat().st_mode) == 0o600
+        assert not server.getblocking() and not server.get_inheritable() and not client.get_inheritable()
+        accepted, _ = server.accept()
+        with accepted:
+            client.sendall(encode(Submitted("j1")))
+            assert list(LineBuffer().feed(accepted.recv(4096))) == [Submitted("j1")]
+
+
+def test_a_socket_left_by_a_dead_parent_is_replaced(tmp_path: Path) -> None:
+    listen(tmp_path).close()
+    with pytest.raises(ConnectionRefusedError):
+        connect(tmp_path)
+    with listen(tmp_path), connect(tmp_path):
+        pass
+
+
+def test_connecting_without_a_parent_is_an_os_error_and_leaks_nothing(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for place in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(OSError, match=r"."):
+            connect(place)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -1,0 +1,114 @@
+"""Settings: declared once, from arguments, environment or default, and handed on unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from para_attn_server.core.errors import ExitCode, UsageError
+from para_attn_server.core.settings import ENV_PREFIX, Settings, load_settings, parse_duration
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(ENV_PREFIX + name.upper(), raising=False)
+
+
+def test_defaults_need_nothing() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.keep) == ("127.0.0.1", 5000, 7 * 86400)
+
+
+def test_arguments_win_over_the_environment_which_wins_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARA_ATTN_SERVER_PORT", "6000")
+    monkeypatch.setenv("PARA_ATTN_SERVER_GRACE", "2m")
+    assert load_settings().port == 6000
+    assert load_settings(port=7000).port == 7000
+    assert load_settings(port=7000).grace == 120.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("10s", 10.0), ("5m", 300.0), ("12h", 43200.0), ("7d", 604800.0), ("1.5", 1.5), (" 2 s ", 2.0)],
+)
+def test_durations_are_text_with_a_unit(text: str, seconds: float) -> None:
+    assert parse_duration(text) == pytest.approx(seconds)
+    assert load_settings(keep=text).keep == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("value", ["7 weeks", "-1s", "nan", "inf", "s", "", "1e3", -1, float("nan"), float("inf")])
+def test_what_is_no_duration_is_refused_by_name(value: object) -> None:
+    with pytest.raises(UsageError, match=r"^keep: "):
+        load_settings(keep=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("port", 70000),
+        ("port", "many"),
+        ("num_devices", 0),
+        ("num_groups", 0),
+        ("log_level", "loud"),
+        ("max_queue", 0),
+        ("no_such_setting", 1),
+    ],
+)
+def test_a_wrong_setting_is_a_usage_error_that_names_it(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: .*got {value!r}") as caught:
+        load_settings(**{name: value})
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARA_ATTN_SERVER_PORT", "-1")
+    with pytest.raises(UsageError) as caught:
+        load_settings(grace="soon", num_groups=0)
+    assert {part.split(":")[0] for part in str(caught.value).split("; ")} == {"port", "grace", "num_groups"}
+
+
+def test_settings_are_handed_on_as_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = load_settings(
+        model="demo",
+        model_path="some/repo",
+        port=0,
+        num_devices=2,
+        output_dir=tmp_path / "ein Ordner ü",
+        allow_any_output_path=True,
+        keep="36h",
+        cancel_timeout=0.25,
+        log_format="json",
+    )
+    environment = given.as_environment()
+    assert all(name.startswith(ENV_PREFIX) for name in environment)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == given
+
+
+def test_defaults_are_handed_on_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given = load_settings()
+    for name, value in given.as_environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    assert load_settings() == given
+
+
+def test_folders_are_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    settings = load_settings(output_dir="pictures", state_dir="~/state")
+    assert settings.output_dir == tmp_path / "pictures"
+    assert settings.state_dir == tmp_path / "home" / "state"
+
+
+def test_settings_never_change() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load_settings().port = 1  # type: ignore[misc]
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []

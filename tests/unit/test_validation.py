@@ -1,0 +1,249 @@
+"""The web's check of a request: what it says, and that it is never laxer than the rank's."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field
+
+from para_attn_server.core.errors import InvalidInput
+from para_attn_server.core.schema import OUTPUT_PATH, arguments_model, request_schema, validated
+from para_attn_server.service.validation import MAX_DEPTH, RequestValidator
+
+
+class Point(BaseModel, extra="forbid"):
+    """A nested argument."""
+
+    x: int
+    y: float = 0.5
+
+
+def predict(
+    prompt: Annotated[str, Field(min_length=1, max_length=20)],
+    output_path: str,
+    width: Annotated[int, Field(ge=64, le=256, multiple_of=16)] = 128,
+    guidance: Annotated[float, Field(gt=0, le=20)] = 3.5,
+    scheduler: Literal["euler", "heun"] = "euler",
+    level: Literal[1, 2, "auto"] = "auto",
+    tiled: bool = False,
+    seed: Annotated[int | None, Field(ge=5, le=9)] = None,
+    negative: str | None = None,
+    points: list[Point] | None = None,
+    weights: Annotated[dict[str, float], Field(max_length=2)] = {},  # noqa: B006
+    anything: Any = None,
+) -> None:
+    """Arguments of many kinds."""
+
+
+MODEL = arguments_model(predict)
+VALIDATOR = RequestValidator(request_schema(MODEL))
+
+
+def refused(body: dict[str, Any], validator: RequestValidator = VALIDATOR) -> dict[str, str]:
+    """What is said of each wrong argument."""
+    with pytest.raises(InvalidInput) as caught:
+        validator.validate(body)
+    return {field.pointer: field.detail for field in caught.value.fields}
+
+
+def validator_of(function: Callable[..., Any]) -> RequestValidator:
+    """The check of another signature."""
+    return RequestValidator(request_schema(arguments_model(function)))
+
+
+def test_defaults_are_filled_in_and_the_body_is_left_as_it_was() -> None:
+    body: dict[str, Any] = {"prompt": "a"}
+    arguments = VALIDATOR.validate(body)
+    assert body == {"prompt": "a"}
+    assert 5 <= arguments.pop("seed") <= 9
+    assert arguments == {
+        "prompt": "a",
+        "width": 128,
+        "guidance": 3.5,
+        "scheduler": "euler",
+        "level": "auto",
+        "tiled": False,
+        "negative": None,
+        "points": None,
+        "weights": {},
+        "anything": None,
+    }
+
+
+def test_a_default_is_never_shared_between_requests() -> None:
+    VALIDATOR.validate({"prompt": "a"})["weights"]["x"] = 1.0
+    assert VALIDATOR.validate({"prompt": "a"})["weights"] == {}
+
+
+def test_the_output_path_is_passed_on() -> None:
+    assert VALIDATOR.validate({"prompt": "a", OUTPUT_PATH: "b.png"})[OUTPUT_PATH] == "b.png"
+    assert list(refused({"prompt": "a", OUTPUT_PATH: ""})) == ["#/output_path"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "said"),
+    [
+        ("width", 65, "must be an integer from 64 to 256, a multiple of 16, not 65"),
+        ("width", 1024, "must be an integer from 64 to 256, a multiple of 16, not 1024"),
+        ("width", "128", 'must be an integer from 64 to 256, a multiple of 16, not "128"'),
+        ("width", 128.0, "must be an integer from 64 to 256, a multiple of 16, not 128.0"),
+        ("width", True, "must be an integer from 64 to 256, a multiple of 16, not true"),
+        ("width", None, "must be an integer from 64 to 256, a multiple of 16, not null"),
+        ("guidance", 0, "must be a number, above 0 and at most 20, not 0"),
+        ("guidance", False, "must be a number, above 0 and at most 20, not false"),
+        ("guidance", math.nan, "must be a finite number"),
+        ("guidance", math.inf, "must be a finite number"),
+        ("guidance", 10**400, "must be a number below 10**300 in size"),
+        ("scheduler", "ddim", 'must be one of "euler", "heun", not "ddim"'),
+        ("level", True, 'must be one of 1, 2, "auto", not true'),
+        ("tiled", 1, "must be true or false, not 1"),
+        ("negative", 3, "must be a string or null, not 3"),
+        ("prompt", "", 'must be a string, with 1 to 20 characters, not ""'),
+        ("prompt", "\ud800", "must be valid Unicode text without lone surrogates"),
+        ("weights", {"a": 1, "b": 2, "": 3}, 'must be an object, with at most 2 members, not {"a": 1, "b": 2, "": 3}'),
+        ("seed", 4, "must be an integer from 5 to 9 or null, not 4"),
+    ],
+)
+def test_a_wrong_value_is_told_what_would_be_right(argument: str, value: Any, said: str) -> None:
+    assert refused({"prompt": "a", argument: value}) == {f"#/{argument}": said}
+
+
+def test_a_missing_and_an_unknown_argument_are_named() -> None:
+    said = refused({"widht": 1, "x/y~z": 2})
+    assert said["#/prompt"] == "is missing; it must be a string, with 1 to 20 characters"
+    assert said["#/widht"].startswith("is no argument of this model; did you mean width? known: prompt, width,")
+    assert said["#/x~1y~0z"].startswith("is no argument of this model; known: prompt, width,")
+
+
+def test_every_wrong_argument_is_named_once() -> None:
+    assert list(refused({"width": -5, "guidance": "x", "steps": 1})) == [
+        "#/guidance",
+        "#/prompt",
+        "#/steps",
+        "#/width",
+    ]
+
+
+def test_a_wrong_member_of_a_nested_argument_is_pointed_at() -> None:
+    said = refused({"prompt": "a", "points": [{"x": 1}, {"x": "1", "z": 1}]})
+    assert said["#/points/1/x"] == 'must be an integer, not "1"'
+    assert said["#/points/1/z"] == "is no argument of this model; known: x, y"
+    assert refused({"prompt": "a", "points": 3})["#/points"] == "must be an array or null, not 3"
+
+
+def test_a_long_value_is_cut_short() -> None:
+    assert len(refused({"prompt": "a" * 10_000})["#/prompt"]) < 200
+
+
+def test_endless_nesting_is_refused() -> None:
+    value: Any = 1
+    for _ in range(MAX_DEPTH + 5):
+        value = [value]
+    assert "deeper" in next(iter(refused({"prompt": "a", "anything": value}).values()))
+
+
+def test_a_surrogate_in_a_key_is_refused() -> None:
+    assert refused({"prompt": "a", "anything": {"\ud800": 1}})
+
+
+# --- the seed ---
+
+
+def test_a_seed_is_drawn_over_its_whole_range_and_null_is_as_good_as_left_out() -> None:
+    drawn = {VALIDATOR.validate({"prompt": "a", "seed": None})["seed"] for _ in range(300)}
+    assert drawn == {5, 6, 7, 8, 9}
+    assert VALIDATOR.validate({"prompt": "a", "seed": 7})["seed"] == 7
+
+
+def test_a_required_seed_is_drawn_too() -> None:
+    def predict(seed: int, output_path: str) -> None: ...
+
+    seeds = {validator_of(predict).validate({})["seed"] for _ in range(20)}
+    assert len(seeds) == 20
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_a_default_seed_of_the_predictor_stands() -> None:
+    def predict(output_path: str, seed: int = 42) -> None: ...
+
+    assert validator_of(predict).validate({})["seed"] == 42
+    assert validator_of(predict).validate({"seed": None})["seed"] == 42
+
+
+@pytest.mark.parametrize(
+    ("bounds", "least", "most"),
+    [
+        ({"exclusiveMinimum": 3, "exclusiveMaximum": 6}, 4, 5),
+        ({"minimum": -2, "maximum": -1}, -2, -1),
+        ({"maximum": 1}, 0, 1),
+        ({"minimum": 2**40, "maximum": 2**40}, 2**40, 2**40),
+        ({"maximum": -5}, -5 - (2**32 - 1), -5),
+        ({"minimum": 10**6}, 10**6, 10**6 + 2**32 - 1),
+    ],
+)
+def test_a_drawn_seed_obeys_its_bounds(bounds: dict[str, int], least: int, most: int) -> None:
+    validator = RequestValidator({"properties": {"seed": {"type": "integer", **bounds}}})
+    assert all(least <= validator.validate({})["seed"] <= most for _ in range(50))
+
+
+def test_a_seed_that_is_no_integer_is_not_drawn() -> None:
+    def predict(output_path: str, seed: str | None = None) -> None: ...
+
+    assert validator_of(predict).validate({})["seed"] is None
+
+
+# --- never laxer than the rank ---
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-300, 300),
+    st.integers(),
+    st.floats(),
+    st.sampled_from([1.0, 2.0, 64.0, 128.0, 5.0, "euler", "heun", "auto", "a", "", 2**53 + 1, 1e308, 16, 80, 0.1]),
+    st.text(max_size=25),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["x", "y", "z"]), inner, max_size=3),
+    max_leaves=6,
+)
+ARGUMENTS = sorted(set(MODEL.model_fields) | {"unknown"})
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.dictionaries(st.sampled_from(ARGUMENTS), VALUES, max_size=4))
+def test_what_the_web_accepts_the_rank_accepts(changes: dict[str, Any]) -> None:
+    try:
+        arguments = VALIDATOR.validate({"prompt": "a", **changes})
+    except InvalidInput as error:
+        assert error.fields
+        json.dumps([field.detail + field.pointer for field in error.fields]).encode()
+        return
+    validated(MODEL, arguments)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(ARGUMENTS[:-1]), VALUES)
+def test_one_argument_at_a_time_is_held_to_the_same_rule(argument: str, value: Any) -> None:
+    try:
+        arguments = VALIDATOR.validate({"prompt": "a", argument: value})
+    except InvalidInput:
+        return
+    validated(MODEL, arguments)
+
+
+@settings(max_examples=100, deadline=None)
+@given(VALUES)
+def test_anything_goes_where_anything_is_asked_for(value: Any) -> None:
+    try:
+        arguments = VALIDATOR.validate({"prompt": "a", "anything": value})
+    except InvalidInput:
+        return
+    assert json.loads(json.dumps(arguments))["anything"] == value
