@@ -115,7 +115,7 @@ class ParaAttentionServer:
         self._line, theirs = socket.socketpair()
         with theirs:
             fd = theirs.fileno()
-            environment = {**os.environ, **self.settings.as_environment(), owner.FD_VARIABLE: str(fd)}
+            environment = self.settings.as_environment(os.environ) | {owner.FD_VARIABLE: str(fd)}
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "para_attn_server.daemon"],
                 pass_fds=[fd],

@@ -39,4 +39,4 @@ def command(**options: Any) -> None:
         )
     sys.stdout.flush()
     # The daemon takes this process's place, so that signals reach it and click and rich stay out of its memory.
-    os.execve(sys.executable, [sys.executable, "-m", DAEMON], {**os.environ, **settings.as_environment()})
+    os.execve(sys.executable, [sys.executable, "-m", DAEMON], settings.as_environment(os.environ))

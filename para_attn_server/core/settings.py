@@ -7,6 +7,7 @@ The command's options, the environment variables (`PARA_ATTN_SERVER_` + upper-ca
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -87,10 +88,11 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
-    def as_environment(self) -> dict[str, str]:
-        """These settings as environment variables: how the command hands them to the daemon and to the web."""
+    def as_environment(self, base: Mapping[str, str]) -> dict[str, str]:
+        """`base` with exactly these settings in it: how the command hands them to the daemon and to the web."""
+        others = {name: value for name, value in base.items() if not name.startswith(ENV_PREFIX)}
         values = self.model_dump(mode="json", exclude_none=True)
-        return {ENV_PREFIX + name.upper(): str(value) for name, value in values.items()}
+        return others | {ENV_PREFIX + name.upper(): str(value) for name, value in values.items()}
 
 
 def load_settings(**given: Any) -> Settings:

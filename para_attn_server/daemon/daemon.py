@@ -18,7 +18,7 @@ from pathlib import Path
 import structlog
 
 from para_attn_server.core import channel
-from para_attn_server.core.errors import ExitCode, PortTaken, ServerError
+from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.owner import inherited_line, receive_model
@@ -199,13 +199,21 @@ def _serve(settings: Settings) -> int:
     line = inherited_line()
     model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
     group_devices(settings)  # too few devices is known before anything starts
-    settings.output_dir.mkdir(parents=True, exist_ok=True)
+    _make_output_dir(settings.output_dir)
     with StateDirLock(settings.state_dir), _bind(settings) as listener:
         database = settings.state_dir / DATABASE
         ensure_schema(database)
         store = SqlStore.open(database, durable=False)
         with contextlib.closing(store):
             return asyncio.run(_run(settings, model, listener, store, line))
+
+
+def _make_output_dir(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"{folder} cannot be made ({error.strerror}); choose another --output-dir"
+        raise UsageError(f"output_dir: {reason}") from None
 
 
 async def _run(

@@ -15,7 +15,14 @@ def remove_old_jobs(store: JobStore, outputs: OutputFolder, before: float) -> No
     old = store.ended_before(before)
     for job in old:
         if job.output is not None:
-            outputs.remove(job.output.path, modified_before=job.finished_at)
+            _remove(outputs, job.output.path, before)
     if old:
         store.delete([job.id for job in old])
         log.info("old jobs removed", jobs=len(old))
+
+
+def _remove(outputs: OutputFolder, path: str, before: float) -> None:
+    try:
+        outputs.remove(path, modified_before=before)  # not the newer output of another job at the same path
+    except OSError as error:
+        log.warning("an old output cannot be removed", path=path, error=str(error))

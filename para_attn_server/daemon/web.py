@@ -40,7 +40,7 @@ class WebServer:
             pass_fds=[fd],
             process_group=0,
             stdin=subprocess.DEVNULL,
-            env=os.environ | self._settings.as_environment(),
+            env=self._settings.as_environment(os.environ),
         )
         self._started = self._loop.time()
         self._gone.clear()

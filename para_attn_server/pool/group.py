@@ -10,8 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
-from typing import Protocol
 
 import structlog
 
@@ -37,6 +35,7 @@ from para_attn_server.core.messages import (
     ToRank,
 )
 from para_attn_server.executors.base import Executor, RankHandle
+from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.run import JobRun, Lost, Outcome
 
 log = structlog.get_logger()
@@ -49,45 +48,6 @@ BACKOFF_FIRST, BACKOFF_LAST = 0.5, 60.0
 """Seconds before a failed setup is tried again: doubled each time, up to the last."""
 BROKEN_AFTER = 4
 """Failed setups in a row after which the group counts as broken; it goes on trying at the last backoff."""
-
-
-class GroupState(StrEnum):
-    """What users see of a group."""
-
-    STARTING = "starting"
-    READY = "ready"
-    BUSY = "busy"
-    RECOVERING = "recovering"
-    BROKEN = "broken"
-    STOPPING = "stopping"
-
-
-class GroupListener(Protocol):
-    """What a group tells the pool."""
-
-    def group_changed(self, group: Group) -> None:
-        """Its state, its ranks or its cause are new."""
-
-    def group_ready(self, group: Group, ready: Ready) -> None:
-        """Its ranks are set up; `ready` is rank zero's."""
-
-    def setup_failed(self, group: Group, reason: str, traceback: str) -> None:
-        """Its setup has failed; it will try again."""
-
-    def run_started(self, job_id: str) -> None:
-        """Rank zero enters predict."""
-
-    def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
-        """A step is done."""
-
-    def run_logged(self, job_id: str, text: str) -> None:
-        """The predictor has logged a line."""
-
-    def run_ended(self, job_id: str, outcome: Outcome) -> None:
-        """The job has come to its end, and all ranks have left it."""
-
-    def run_lost(self, job_id: str, cause: str) -> None:
-        """The group was lost while it ran the job, through no error of the job's own; no rank is left."""
 
 
 @dataclass(slots=True)
@@ -199,7 +159,7 @@ class Group:
             slot.handle, slot.alive = handle, True
         if self._killing:
             self._kill(self._verdict)
-        self._listener.group_changed(self)
+        self._listener.group_changed()
 
     def launch_failed(self, generation: int, reason: str) -> None:
         self._launching = False
@@ -244,7 +204,7 @@ class Group:
             return
         self._deadline, self._failed_setups, self.cause = None, 0, ""
         self._enter(GroupState.READY)
-        self._listener.group_ready(self, first)
+        self._listener.group_ready(self.index, first)
 
     def _on_run_message(self, run: JobRun, message: FromRank) -> None:
         now = self._clock()
@@ -320,7 +280,7 @@ class Group:
             else:
                 self._listener.run_ended(run.job_id, verdict)
         if self.state is GroupState.STOPPING:
-            self._listener.group_changed(self)
+            self._listener.group_changed()
         elif error is not None:
             self._after_failed_setup(error)
         else:
@@ -335,7 +295,7 @@ class Group:
         for slot in self._slots:
             slot.handle = slot.ready = None
         self._enter(GroupState.BROKEN if broken else GroupState.RECOVERING)
-        self._listener.setup_failed(self, self.cause, error.traceback)
+        self._listener.setup_failed(self.index, self.cause, error.traceback)
 
     def _overdue(self) -> None:
         if self.state is GroupState.STOPPING:
@@ -352,7 +312,7 @@ class Group:
         self._slots = [RankSlot() for _ in range(self.num_ranks)]
         self._deadline = self._clock() + self._setup_timeout
         self._executor.launch(self._generation, self._make_specs(), self.board.fd, self)
-        self._listener.group_changed(self)
+        self._listener.group_changed()
 
     def _slowest(self) -> int:
         return next((rank for rank, slot in enumerate(self._slots) if slot.ready is None), 0)
@@ -360,7 +320,7 @@ class Group:
     def _enter(self, state: GroupState) -> None:
         if self.state is not GroupState.STOPPING:  # from which nothing leads back
             self.state, self.since = state, time.time()
-            self._listener.group_changed(self)
+            self._listener.group_changed()
 
     def _any_alive(self) -> bool:
         return any(slot.alive for slot in self._slots)

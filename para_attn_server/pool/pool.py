@@ -18,7 +18,8 @@ from para_attn_server.core.errors import IllegalTransition, JobError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.messages import Ready
 from para_attn_server.core.output import temporary_path
-from para_attn_server.pool.group import Group, GroupState
+from para_attn_server.pool.group import Group
+from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.run import Outcome
 from para_attn_server.pool.scheduler import assign
 from para_attn_server.stores.base import JobStore
@@ -129,11 +130,11 @@ class Pool:
 
     # --- what the groups tell ---
 
-    def group_changed(self, group: Group) -> None:
+    def group_changed(self) -> None:
         self._publish(self.view())
 
-    def group_ready(self, group: Group, ready: Ready) -> None:
-        log.info("worker group is ready", group=group.index, ranks=group.num_ranks, device=ready.device)
+    def group_ready(self, group: int, ready: Ready) -> None:
+        log.info("worker group is ready", group=group, device=ready.device)
         self.ever_ready = True
         self._versions = ready.versions
         document = {"model": self._model, "schema": ready.schema, "output_suffix": ready.output_suffix}
@@ -142,8 +143,8 @@ class Pool:
         self._publish(self.view())
         self.dispatch()
 
-    def setup_failed(self, group: Group, reason: str, traceback: str) -> None:
-        log.error("setup failed", group=group.index, reason=reason)
+    def setup_failed(self, group: int, reason: str, traceback: str) -> None:
+        log.error("setup failed", group=group, reason=reason)
         self._on_setup_failed(reason, traceback)
 
     def run_started(self, job_id: str) -> None:

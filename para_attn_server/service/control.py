@@ -7,6 +7,7 @@ to know when to look. Plain threading; in a gevent worker the threads are greenl
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import random
@@ -25,7 +26,7 @@ from para_attn_server.service.news import JobNews, News
 
 _log = logging.getLogger(__name__)
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
-_SEND_TIMEOUT = 1.0
+_SEND_TIMEOUT, _RECEIVE_TIMEOUT = 1.0, 60.0
 
 
 @dataclass(slots=True)
@@ -157,11 +158,12 @@ class ControlLink:
     def _serve(self, connection: socket.socket) -> None:
         out = connection.dup()
         out.settimeout(_SEND_TIMEOUT)
+        connection.settimeout(_RECEIVE_TIMEOUT)  # a time-out makes both of them non-blocking: they share one file
         with connection, out:
             self._up(out)
             lines = LineBuffer()
             try:
-                while not self.closing and (data := connection.recv(1 << 16)):
+                while not self.closing and (data := _received(connection)):
                     for message in lines.feed(data):
                         self._take(message)
             except OSError as error:
@@ -200,6 +202,12 @@ class ControlLink:
         elif isinstance(message, CancelReply) and (asked := self._asked.get(message.request)) is not None:
             asked.reply = message
             asked.done.set()
+
+
+def _received(connection: socket.socket) -> bytes:
+    while True:
+        with contextlib.suppress(TimeoutError):
+            return connection.recv(1 << 16)
 
 
 def _shut(connection: socket.socket) -> None:

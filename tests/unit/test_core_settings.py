@@ -82,8 +82,8 @@ def test_settings_are_handed_on_as_environment(monkeypatch: pytest.MonkeyPatch, 
         cancel_timeout=0.25,
         log_format="json",
     )
-    environment = given.as_environment()
-    assert all(name.startswith(ENV_PREFIX) for name in environment)
+    environment = given.as_environment({"PARA_ATTN_SERVER_HOST": "inherited", "HOME": "kept"})
+    assert {name for name in environment if not name.startswith(ENV_PREFIX)} == {"HOME"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert load_settings() == given
@@ -91,7 +91,7 @@ def test_settings_are_handed_on_as_environment(monkeypatch: pytest.MonkeyPatch, 
 
 def test_defaults_are_handed_on_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given = load_settings()
-    for name, value in given.as_environment().items():
+    for name, value in given.as_environment({"PARA_ATTN_SERVER_MODEL_PATH": "inherited"}).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
     assert load_settings() == given

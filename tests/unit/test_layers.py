@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "daemon": {"core", "stores", "outputs", "executors", "pool"},
     "service": {"core", "stores", "outputs"},
     "http": {"core", "stores", "outputs", "service"},
-    "client": set(),
+    "client": {"core"},
     "cli": {"core", "client"},
     "server": {"core", "client"},
     "__init__": {"core", "client", "server"},
@@ -90,7 +90,7 @@ def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= LONGEST_FILE
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "migrations" not in path.parts:
             lines = (node.end_lineno or 0) - node.body[0].lineno + 1
             assert lines <= LONGEST_FUNCTION, f"{path.name}: {node.name} has {lines} lines"
 

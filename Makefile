@@ -1,0 +1,72 @@
+# `make demo` and `make test` are the two commands to know; `make help` lists the rest.
+# Everything is installed into .venv; PYTHON=python3.12 chooses the interpreter it is made with.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install --constraint constraints.txt --editable
+PACKAGING := setup.py pyproject.toml constraints.txt
+MODEL ?= demo
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo serve test test-slow test-all lint bench clean
+
+help: ## list these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+
+demo: $(VENV)/.stamp-demo ## start a server with the embedded model, draw one picture, stop the server
+	@$(BIN)/python examples/demo.py
+
+serve: $(VENV)/.stamp-demo ## leave a server running on port 5000 (MODEL=demo, ARGS="--port 8080 ...")
+	@exec $(BIN)/para-attn-server --model $(MODEL) --num-devices 2 $(ARGS)
+
+test: $(VENV)/.stamp-test ## run the test suite, without what is slow (ARGS: more for pytest)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(VENV)/.stamp-test
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+test-all: ## the whole test suite
+	$(MAKE) test
+	$(MAKE) test-slow
+
+lint: $(VENV)/.stamp-dev ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.stamp-demo ## measure what the server adds to a bare torchrun of the same pipeline
+	$(BIN)/python benchmarks/overhead.py $(ARGS)
+
+clean: ## remove .venv, caches and build files; outputs and state directories stay
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the virtual environment; a stamp is written last, so that what was interrupted is done again -------------------
+
+$(VENV)/.stamp-venv:
+	@python=$${PYTHON:-$$(for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+	    $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)}; \
+	test -n "$$python" || { echo "Python 3.11 or newer is needed: PYTHON=/path/to/python make ..." >&2; exit 1; }; \
+	echo "making $(VENV) with $$($$python --version)"; \
+	$$python -m venv --clear $(VENV)
+# para-attn's metadata names a direct URL in an extra: pip 26.3 refuses it, 26.2.1 takes it.
+	@$(PIP) install --quiet "pip==26.2.1"
+	@touch $@
+
+$(VENV)/.stamp-demo: $(VENV)/.stamp-venv $(PACKAGING)
+	@echo "installing para-attn-server (the first time takes minutes: PyTorch is large)"
+	@$(INSTALL) ".[para-attn]"
+	@touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-venv $(PACKAGING)
+	@echo "installing para-attn-server with the test extra (the first time takes minutes: PyTorch is large)"
+	@$(INSTALL) ".[para-attn,test]"
+	@touch $@ $(VENV)/.stamp-demo
+
+$(VENV)/.stamp-dev: $(VENV)/.stamp-venv $(PACKAGING)
+	@echo "installing para-attn-server with the dev extra (the first time takes minutes: PyTorch is large)"
+	@$(INSTALL) ".[para-attn,dev]"
+	@touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-demo

@@ -1,0 +1,1 @@
+"""The embedded demo model: a tiny FluxPipeline trained on pictures of shapes drawn on the fly."""

@@ -1,0 +1,48 @@
+"""What users see of a group, and what a group tells the pool."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Protocol
+
+from para_attn_server.core.messages import Ready
+from para_attn_server.pool.run import Outcome
+
+
+class GroupState(StrEnum):
+    """What users see of a group."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BUSY = "busy"
+    RECOVERING = "recovering"
+    BROKEN = "broken"
+    STOPPING = "stopping"
+
+
+class GroupListener(Protocol):
+    """What a group tells the pool."""
+
+    def group_changed(self) -> None:
+        """A group's state, ranks or cause are new."""
+
+    def group_ready(self, group: int, ready: Ready) -> None:
+        """All ranks of that group are set up; `ready` is rank zero's."""
+
+    def setup_failed(self, group: int, reason: str, traceback: str) -> None:
+        """A setup of that group has failed; it will try again."""
+
+    def run_started(self, job_id: str) -> None:
+        """Rank zero enters predict."""
+
+    def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
+        """A step is done."""
+
+    def run_logged(self, job_id: str, text: str) -> None:
+        """The predictor has logged a line."""
+
+    def run_ended(self, job_id: str, outcome: Outcome) -> None:
+        """The job has come to its end, and all ranks have left it."""
+
+    def run_lost(self, job_id: str, cause: str) -> None:
+        """The group was lost while it ran the job, through no error of the job's own; no rank is left."""
