@@ -1,0 +1,48 @@
+"""What the app does when something below it breaks; without processes."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from para_attn_server.core.errors import IllegalTransition, StateDirError
+from para_attn_server.core.settings import Settings
+from para_attn_server.http.app import create_app
+
+PATH = "/somewhere/secret/jobs.sqlite3"
+
+
+def answer_to(error: Exception) -> Any:
+    """The answer to GET /readyz when the service raises that."""
+
+    def readiness() -> None:
+        raise error
+
+    service: Any = SimpleNamespace(readiness=readiness)
+    return create_app(service, Settings(model="m")).test_client().get("/readyz")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RuntimeError(f"{PATH} is strange"), 500),
+        (IllegalTransition(f"{PATH} no"), 500),
+        (StateDirError(f"{PATH} is locked"), 503),
+        (RecursionError(), 500),
+    ],
+)
+def test_an_error_inside_is_logged_and_not_told(
+    error: Exception, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        answer = answer_to(error)
+    assert answer.status_code == status
+    assert answer.mimetype == "application/problem+json"
+    assert PATH not in answer.text
+    assert "Traceback" not in answer.text
+    record = caplog.records[-1]
+    assert record.exc_info is not None
+    assert record.exc_info[1] is error

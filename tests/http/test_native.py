@@ -1,0 +1,445 @@
+"""Every answer of the native dialect, from the real web processes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import random
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stand_in import pool_view
+from waiting import wait_until
+from web import SCHEMA, Web
+
+from para_attn_server.core.channel import GroupView, RankView
+from para_attn_server.core.errors import JobError
+
+UNKNOWN = "0123456789abcdef" * 2
+JSON = {"content-type": "application/json"}
+
+
+def fields(answer: Any) -> dict[str, str]:
+    """What a 400 says of each wrong argument."""
+    return {field["pointer"]: field["detail"] for field in answer.json()["errors"]}
+
+
+# --- POST /generate ---
+
+
+def test_a_request_becomes_a_job_that_the_parent_is_told_of(web: Web) -> None:
+    answer = web.post("/generate", json={"prompt": "a", "width": 64})
+    assert answer.status_code == 202
+    job_id = answer.json()["request_id"]
+    assert answer.json() == {"request_id": job_id}
+    assert answer.headers["location"] == f"/get_output/{job_id}"
+    assert answer.headers["retry-after"] == "1"
+    wait_until(lambda: job_id in web.parent.submitted, 5)
+    job = web.job(job_id)
+    seed = job.kwargs["seed"]
+    assert job.kwargs == {"prompt": "a", "width": 64, "steps": 20, "anything": None, "seed": seed}
+    assert 0 <= seed < 2**32
+    assert job.output_path == str(web.settings.output_dir.resolve() / f"{job_id}.png")
+
+
+def test_the_output_may_be_named(web: Web) -> None:
+    job = web.job(web.submit(output_path="mine.png"))
+    assert job.output_path == str(web.settings.output_dir.resolve() / "mine.png")
+    assert "output_path" not in job.kwargs
+
+
+def test_each_wrong_argument_is_named(web: Web) -> None:
+    answer = web.post("/generate", json={"width": 65, "stepz": 3})
+    assert answer.status_code == 400
+    assert answer.json()["type"] == "urn:para-attn-server:problem:invalid-input"
+    said = fields(answer)
+    assert set(said) == {"#/prompt", "#/width", "#/stepz"}
+    assert said["#/width"] == "must be an integer from 64 to 256, a multiple of 16, not 65"
+    assert "did you mean steps?" in said["#/stepz"]
+
+
+@pytest.mark.parametrize("path", ["/tmp/a.png", "../a.png", "nowhere/a.png", "", "a\x00.png", ".hidden", "x" * 300])
+def test_an_output_path_that_leads_elsewhere_is_refused(web: Web, path: str) -> None:
+    answer = web.post("/generate", json={"prompt": "a", "output_path": path})
+    assert answer.status_code == 400
+    assert list(fields(answer)) == ["#/output_path"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"3",
+        b'"a"',
+        b"null",
+        b"{",
+        b'{"prompt": "a"} x',
+        b"\xff\xfe",
+        b'{"prompt": "\xff"}',
+        b'{"prompt": "a", "width": NaN}',
+        b'{"prompt": "a", "anything": Infinity}',
+        b'{"prompt": "a", "anything": ' + b"9" * 5000 + b"}",
+        b'{"prompt": "\\ud800"}',
+        b'{"prompt": "a", "anything": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+        b'{"prompt": "a", "anything": ' + b'{"a":' * 100 + b"1" + b"}" * 100 + b"}",
+    ],
+)
+def test_a_body_that_is_no_sound_json_object_is_refused(web: Web, body: bytes) -> None:
+    assert web.post("/generate", content=body, headers=JSON).status_code == 400
+    assert web.get("/healthz").status_code == 200
+
+
+def test_a_body_that_is_not_declared_as_json_is_refused(web: Web) -> None:
+    assert web.post("/generate", content=b'{"prompt": "a"}').status_code == 415
+    answer = web.post("/generate", data={"prompt": "a"})
+    assert answer.status_code == 415
+    assert "application/json" in answer.json()["detail"]
+    vendor = {"content-type": "application/vnd.x+json; charset=utf-8"}
+    assert web.post("/generate", content=b'{"prompt": "a"}', headers=vendor).status_code == 202
+
+
+def test_a_body_too_large_is_refused_also_without_a_length(web: Web) -> None:
+    body = json.dumps({"prompt": "a" * 200_000}).encode()
+    assert web.post("/generate", content=body, headers=JSON).status_code == 413
+    assert web.post("/generate", content=iter([body[:50_000], body[50_000:]]), headers=JSON).status_code == 413
+    chunked = web.post("/generate", content=iter([b'{"prompt"', b': "a"}']), headers=JSON)
+    assert chunked.status_code == 202
+
+
+def test_without_a_known_schema_nothing_is_taken(web: Web) -> None:
+    web.put_schema(model="another|None")
+    wait_until(lambda: web.get("/readyz").status_code == 503, 5)
+    answer = web.post("/generate", json={"prompt": "a"})
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert "being loaded" in answer.json()["detail"]
+    assert web.get("/schema").status_code == 503
+
+
+def test_a_broken_pool_takes_nothing_and_says_why(web: Web) -> None:
+    group = GroupView(0, "broken", 1.0, [RankView(0, None, None)], cause="setup() failed three times")
+    web.parent.show(pool_view(groups=[group]))
+    wait_until(lambda: web.get("/readyz").status_code == 503, 5)
+    answer = web.post("/generate", json={"prompt": "a"})
+    assert answer.status_code == 503
+    assert "setup() failed three times" in answer.json()["detail"]
+    assert "retry-after" in answer.headers
+    status = web.get("/server_status")
+    assert status.status_code == 500
+    assert status.json()["detail"] == "setup() failed three times"
+    assert status.json()["server"]["groups"][0]["state"] == "broken"
+
+
+def test_one_broken_group_of_two_is_no_reason(web: Web) -> None:
+    groups = [GroupView(0, "broken", 1.0, []), GroupView(1, "recovering", 1.0, [])]
+    web.parent.show(pool_view(groups=groups))
+    wait_until(lambda: len(web.get("/server_status").json()["groups"]) == 2, 5)
+    assert web.submit()
+
+
+def test_a_stopping_server_takes_nothing(web: Web) -> None:
+    web.parent.show(pool_view(stopping=True))
+    wait_until(lambda: web.get("/readyz").status_code == 503, 5)
+    answer = web.post("/generate", json={"prompt": "a"})
+    assert answer.status_code == 503
+    assert answer.json()["detail"] == "the server is stopping"
+
+
+def test_a_full_queue_refuses_with_429(tmp_path: Path) -> None:
+    web = Web(tmp_path, max_queue=2)
+    try:
+        first, _ = web.submit(), web.submit()
+        answer = web.post("/generate", json={"prompt": "a"})
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) > 0
+        web.parent.start(first)
+        web.submit()
+    finally:
+        web.close()
+
+
+# --- looking at jobs ---
+
+
+@pytest.mark.parametrize("route", ["get_output", "request_status", "outputs"])
+@pytest.mark.parametrize("job_id", [UNKNOWN, "zz", "a" * 65, "ABCDEF", "%2e%2e", "a b"])
+def test_an_unknown_id_is_404(web: Web, route: str, job_id: str) -> None:
+    assert web.get(f"/{route}/{job_id}").status_code == 404
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("route", ["get_output", "request_status"])
+def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
+    web.parent.show(pool_view(mean_seconds=4.0))
+    first, second = web.submit(), web.submit()
+    queued = web.ask(method, f"/{route}/{second}")
+    assert queued.status_code == 202
+    assert queued.headers["retry-after"] == "1"
+    body = queued.json()
+    assert (body["request_id"], body["status"], body["queue_position"]) == (second, "queued", 1)
+    assert (body["step"], body["total_steps"], body["started_at"]) == (0, None, None)
+    wait_until(lambda: web.ask(method, f"/{route}/{second}").json()["eta_seconds"], 5)
+
+    web.parent.start(first)
+    web.parent.step(first, 5, 20)
+    running = wait_until(lambda: (b := web.ask(method, f"/{route}/{first}").json())["step"] == 5 and b, 5)
+    assert (running["status"], running["total_steps"], running["queue_position"]) == ("running", 20, None)
+    assert running["attempts"] == 1
+    elapsed = time.time() - running["started_at"]
+    assert 0 <= running["eta_seconds"] <= 3 * elapsed + 0.1
+    assert web.ask(method, f"/{route}/{second}").json()["queue_position"] == 0
+
+    web.parent.succeed(first, b"bytes")
+    done = web.ask(method, f"/{route}/{first}")
+    assert done.status_code == 200
+    body = done.json()
+    assert ("output" in body) == (route == "get_output")
+    assert body["status"] == "succeeded"
+    assert body["file_type"] == "image/png"
+    assert body["output_path"] == web.job(first).output_path
+    assert (body["size"], body["sha256"]) == (5, hashlib.sha256(b"bytes").hexdigest())
+    assert body["seed"] == web.job(first).kwargs["seed"]
+    timings = body["timings"]
+    assert timings["run_seconds"] == pytest.approx(timings["finished_at"] - timings["started_at"], abs=1e-5)
+    assert timings["queued_seconds"] == pytest.approx(timings["started_at"] - timings["created_at"], abs=1e-5)
+
+
+@pytest.mark.parametrize("route", ["get_output", "request_status", "outputs"])
+def test_a_canceled_job_is_gone(web: Web, route: str) -> None:
+    job_id = web.submit()
+    web.parent.cancel(job_id)
+    answer = web.get(f"/{route}/{job_id}")
+    assert answer.status_code == 410
+    assert answer.json()["request_id"] == job_id
+
+
+@pytest.mark.parametrize("route", ["get_output", "request_status", "outputs"])
+def test_a_failed_job_says_why(web: Web, route: str) -> None:
+    job_id = web.started()
+    web.parent.fail(job_id, JobError("out_of_memory", "the device is full", rank=1, step=3, hint="lower width"))
+    answer = web.get(f"/{route}/{job_id}")
+    assert answer.status_code == 500
+    body = answer.json()
+    assert body["detail"] == "the device is full"
+    assert body["request_id"] == job_id
+    assert body["error"] == {
+        "type": "out_of_memory",
+        "message": "the device is full",
+        "rank": 1,
+        "step": 3,
+        "hint": "lower width",
+    }
+
+
+def test_a_requeued_job_is_shown_as_it_is_now(web: Web) -> None:
+    job_id = web.started()
+    web.parent.step(job_id, 7, 20)
+    wait_until(lambda: web.get(f"/request_status/{job_id}").json()["step"] == 7, 5)
+    web.parent.requeue(job_id)
+    wait_until(lambda: web.get(f"/request_status/{job_id}").json()["status"] == "queued", 5)
+    web.parent.start(job_id)
+    body = wait_until(lambda: (b := web.get(f"/request_status/{job_id}").json())["status"] == "running" and b, 5)
+    assert (body["step"], body["attempts"]) == (0, 2)
+
+
+def test_without_news_the_store_is_asked(web: Web) -> None:
+    job_id = web.started()
+    web.new_parent()
+    web.parent.store.progress(job_id, 3, 9, time.time())
+    assert web.get(f"/request_status/{job_id}").json()["step"] == 3
+
+
+# --- ?wait ---
+
+
+@pytest.mark.parametrize("wait", ["-1", "61", "x", "nan", "inf", "", "1e9"])
+def test_a_wait_out_of_range_is_refused(web: Web, wait: str) -> None:
+    answer = web.get(f"/get_output/{web.submit()}", params={"wait": wait})
+    assert answer.status_code == 400
+    assert answer.json()["errors"] == [{"detail": "must be a number of seconds from 0 to 60", "parameter": "wait"}]
+
+
+def test_a_wait_ends_with_the_job(web: Web) -> None:
+    job_id = web.started()
+    ended: list[float] = []
+
+    def finish() -> None:
+        wait_until(lambda: web.parent.links, 5)
+        web.parent.succeed(job_id)
+        ended.append(time.monotonic())
+
+    timer = threading.Timer(0.3, finish)
+    timer.start()
+    answer = web.get(f"/get_output/{job_id}?wait=30")
+    answered = time.monotonic()
+    timer.join()
+    assert answer.status_code == 200
+    assert answered - ended[0] < 1.0  # woken, not polled
+
+
+def test_a_wait_ends_with_its_time(web: Web) -> None:
+    began = time.monotonic()
+    assert web.get(f"/get_output/{web.submit()}?wait=0.2").status_code == 202
+    assert 0.2 <= time.monotonic() - began < 3
+
+
+def test_a_wait_goes_on_by_the_store_when_the_parent_is_away(web: Web) -> None:
+    job_id = web.started()
+    web.parent._wake.send(b"x")  # its thread ends: it reads nothing and tells nothing any more
+    web.parent.hang_up()
+    timer = threading.Timer(0.3, web.parent.succeed, [job_id])
+    timer.start()
+    answer = web.get(f"/get_output/{job_id}?wait=20")
+    timer.join()
+    web.new_parent()
+    assert answer.status_code == 200
+    assert answer.elapsed.total_seconds() < 5
+
+
+def test_nobody_waits_for_a_queued_job_of_a_stopping_server(web: Web) -> None:
+    job_id = web.submit()
+    timer = threading.Timer(0.3, web.parent.show, [pool_view(stopping=True)])
+    timer.start()
+    answer = web.get(f"/get_output/{job_id}?wait=30")
+    timer.join()
+    assert answer.status_code == 202
+    assert answer.elapsed.total_seconds() < 5
+
+
+# --- the output's bytes ---
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 196_607, 196_608, 196_609, 1_000_003])
+def test_the_output_in_base64_is_the_file(web: Web, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    answer = web.get(f"/get_output/{web.done(data)}")
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert base64.b64decode(answer.json()["output"], validate=True) == data
+
+
+def test_the_output_as_a_file(web: Web) -> None:
+    job_id = web.done(b"0123456789")
+    answer = web.get(f"/outputs/{job_id}")
+    assert (answer.status_code, answer.content) == (200, b"0123456789")
+    assert answer.headers["content-type"] == "image/png"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    part = web.get(f"/outputs/{job_id}", headers={"range": "bytes=2-4"})
+    assert (part.status_code, part.content) == (206, b"234")
+    assert web.get(f"/outputs/{job_id}", headers={"range": "bytes=50-"}).status_code == 416
+    known = {"if-none-match": answer.headers["etag"]}
+    assert web.get(f"/outputs/{job_id}", headers=known).status_code == 304
+    head = web.ask("HEAD", f"/outputs/{job_id}")
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
+
+
+def test_an_output_on_its_way_is_202(web: Web) -> None:
+    assert web.get(f"/outputs/{web.started()}").status_code == 202
+
+
+def test_a_removed_output_is_gone(web: Web) -> None:
+    job_id = web.done()
+    Path(web.job(job_id).output_path).unlink()
+    assert web.get(f"/outputs/{job_id}").status_code == 410
+    assert web.get(f"/get_output/{job_id}").status_code == 410
+    assert web.get(f"/request_status/{job_id}").status_code == 200
+
+
+# --- cancel ---
+
+
+def test_a_queued_job_is_canceled(web: Web) -> None:
+    job_id = web.submit()
+    answer = web.post(f"/cancel/{job_id}")
+    assert answer.status_code == 200
+    assert (answer.json()["request_id"], answer.json()["status"]) == (job_id, "canceled")
+    assert web.post(f"/cancel/{job_id}").status_code == 404
+
+
+def test_without_an_id_the_oldest_running_job_is_canceled(web: Web) -> None:
+    web.submit()
+    older, newer = web.started(), web.started()
+    answer = web.post("/cancel")
+    assert answer.status_code == 200
+    assert answer.json()["request_id"] == older
+    assert web.post("/cancel").json()["request_id"] == newer
+    assert web.post("/cancel").status_code == 404
+
+
+def test_a_cancel_is_answered_when_the_ranks_have_left(web: Web) -> None:
+    job_id = web.started()
+    web.parent.leave_at_once = False
+    timer = threading.Timer(0.5, web.parent.cancel, [job_id])
+    began = time.monotonic()
+    timer.start()
+    answer = web.post(f"/cancel/{job_id}")
+    timer.join()
+    assert answer.status_code == 200
+    assert 0.5 <= time.monotonic() - began < 3
+
+
+def test_a_job_that_ends_before_the_cancel_takes_effect_is_shown_as_it_ended(web: Web) -> None:
+    job_id = web.started()
+    web.parent.leave_at_once = False
+    timer = threading.Timer(0.2, web.parent.succeed, [job_id])
+    timer.start()
+    answer = web.post(f"/cancel/{job_id}")
+    timer.join()
+    assert (answer.status_code, answer.json()["status"]) == (200, "succeeded")
+
+
+def test_there_is_nothing_to_cancel(web: Web) -> None:
+    assert web.post("/cancel").status_code == 404
+    assert web.post(f"/cancel/{UNKNOWN}").status_code == 404
+    assert web.post(f"/cancel/{web.done()}").status_code == 404
+    assert web.post("/cancel/zz").status_code == 404
+
+
+# --- the server itself ---
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_server_status(web: Web, method: str) -> None:
+    web.started()
+    web.submit()
+    answer = web.ask(method, "/server_status")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["groups"][0]["ranks"] == [
+        {"rank": 0, "pid": 11, "device": "cpu"},
+        {"rank": 1, "pid": 12, "device": "cpu"},
+    ]
+    assert body["groups"][0]["state"] == "ready"
+    assert (body["queue"]["running"], body["queue"]["queued"]) == (1, 1)
+    assert body["uptime_seconds"] >= 0
+    assert body["versions"]["torch"] == "9.9"
+    assert "para-attn-server" in body["versions"]
+
+
+def test_the_schema_and_the_index(web: Web) -> None:
+    assert web.get("/schema").json() == SCHEMA
+    assert "POST /generate" in web.get("/").json()["endpoints"]
+    assert web.get("/readyz").json() == {"status": "ready"}
+
+
+def test_unknown_routes_and_methods(web: Web) -> None:
+    assert web.get("/nope").status_code == 404
+    answer = web.get("/generate")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["allow"]
+    assert web.ask("DELETE", f"/get_output/{UNKNOWN}").status_code == 405
+    assert web.get("/cancel").status_code == 405
+
+
+def test_without_a_parent_jobs_are_taken_and_the_status_says_so(web: Web) -> None:
+    web.parent.hang_up()
+    web.parent.close()
+    wait_until(lambda: web.get("/server_status").status_code == 500, 5)
+    assert web.post("/cancel").status_code == 503
+    assert web.post(f"/cancel/{web.submit()}").status_code == 503
+    web.new_parent()
+    assert web.get("/server_status").status_code == 200

@@ -1,0 +1,155 @@
+"""The real web processes on a loopback port, as the parent starts them, with the stand-in parent behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import psutil
+from pydantic import Field
+from stand_in import StandInParent
+from waiting import wait_until
+
+from para_attn_server.core.channel import PoolView
+from para_attn_server.core.job import Job
+from para_attn_server.core.schema import arguments_model, request_schema
+from para_attn_server.core.settings import Settings
+from para_attn_server.stores.migrate import ensure_schema
+
+PROBLEM_JSON = "application/problem+json"
+
+
+def predict(
+    prompt: str,
+    output_path: str,
+    width: Annotated[int, Field(ge=64, le=256, multiple_of=16)] = 128,
+    steps: int = 20,
+    anything: Any = None,
+    seed: Annotated[int | None, Field(ge=0, le=2**32 - 1)] = None,
+) -> None:
+    """The predictor that the stand-in parent pretends to have."""
+
+
+SCHEMA = request_schema(arguments_model(predict))
+
+
+class Web:
+    """gunicorn with a stand-in parent. `parent` decides what happens to jobs; every answer is checked for form."""
+
+    def __init__(self, folder: Path, **changes: Any) -> None:
+        self.settings = Settings(
+            model="stand-in", state_dir=folder / "state", output_dir=folder / "outputs", port=0, **changes
+        )
+        self.settings.state_dir.mkdir()
+        self.settings.output_dir.mkdir()
+        ensure_schema(self.settings.state_dir / "jobs.sqlite3")
+        self.parent = StandInParent(self.settings.state_dir)
+        self.put_schema()
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
+        self.port: int = self.listener.getsockname()[1]
+        self.log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
+        self.process = subprocess.Popen(
+            self.command(os.getpid()),
+            pass_fds=[self.listener.fileno()],
+            env=os.environ | self.settings.as_environment(),
+            stderr=self.log_file,
+            process_group=0,
+        )
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=70)
+        wait_until(self._answers, 30, "the web to answer")
+        wait_until(lambda: self.parent.links == self.settings.web_workers, 10, "the control links")
+
+    def command(self, parent: int) -> list[str]:
+        """How the parent starts gunicorn."""
+        return [sys.executable, "-m", "para_attn_server.http", str(self.listener.fileno()), str(parent)]
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log()
+        try:
+            return self.client.get("/healthz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def put_schema(self, model: str = "stand-in|None") -> None:
+        """Write the schema document, as the parent does when the ranks are ready."""
+        self.parent.store.put_document("schema", {"model": model, "schema": SCHEMA, "output_suffix": ".png"})
+
+    def new_parent(self, view: PoolView | None = None) -> None:
+        """The parent dies and another one comes."""
+        self.parent.close()
+        self.parent = StandInParent(self.settings.state_dir, view)
+        wait_until(lambda: self.parent.links == self.settings.web_workers, 15, "the control links")
+
+    def log(self) -> str:
+        """All that the web has logged."""
+        size = os.fstat(self.log_file.fileno()).st_size
+        return os.pread(self.log_file.fileno(), size, 0).decode(errors="replace")
+
+    def workers(self) -> list[psutil.Process]:
+        """The web worker processes."""
+        return psutil.Process(self.process.pid).children()
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """One request, its answer checked: an error is problem+json and tells nothing about the server's inside."""
+        answer = self.client.request(method, path, **options)
+        assert answer.headers["cache-control"] == "no-store"
+        if answer.status_code >= 400 and method != "HEAD":
+            self.check_problem(answer)
+        return answer
+
+    def check_problem(self, answer: httpx.Response) -> None:
+        """RFC 9457, without a traceback or a path of the server."""
+        assert answer.headers["content-type"] == PROBLEM_JSON
+        body = answer.json()
+        assert {"type", "title", "status", "detail", "instance"} <= set(body)
+        assert body["status"] == answer.status_code
+        for inside in ("Traceback", ".py", str(self.settings.state_dir.parent), "site-packages", "sqlite"):
+            assert inside not in answer.text, answer.text
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        """GET."""
+        return self.ask("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> httpx.Response:
+        """POST."""
+        return self.ask("POST", path, **options)
+
+    def submit(self, **arguments: Any) -> str:
+        """A new job's id."""
+        answer = self.post("/generate", json={"prompt": "a", **arguments})
+        assert answer.status_code == 202, answer.text
+        job_id: str = answer.json()["request_id"]
+        return job_id
+
+    def started(self, **arguments: Any) -> str:
+        """A job that runs."""
+        job_id = self.submit(**arguments)
+        self.parent.start(job_id)
+        return job_id
+
+    def done(self, data: bytes = b"picture") -> str:
+        """A job that has succeeded."""
+        job_id = self.started()
+        self.parent.succeed(job_id, data)
+        return job_id
+
+    def job(self, job_id: str) -> Job:
+        """The job's row."""
+        job = self.parent.store.get(job_id)
+        assert job is not None
+        return job
+
+    def close(self) -> None:
+        """Stop everything."""
+        self.process.kill()  # the workers follow: they die with their master
+        self.process.wait(10)
+        self.client.close()
+        self.listener.close()
+        self.parent.close()
+        self.log_file.close()

@@ -1,0 +1,287 @@
+"""The group's state machine, driven step by step with a chosen clock; the ranks' part is played by the test."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from para_attn_server.core.errors import JobError
+from para_attn_server.core.job import Job, JobStatus, Output
+from para_attn_server.core.launch import ModelSpec, RankSpec
+from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
+from para_attn_server.pool.group import BACKOFF_FIRST, BROKEN_AFTER, SETTLE_LEAST, STOP_PATIENCE, Group
+
+OUTPUT = Output("/out/a.png", "image/png", 3, "ab")
+RANKS = 2
+
+
+class Handle:
+    def __init__(self, pid: int) -> None:
+        self.pid, self.sent, self.killed = pid, [], False
+
+    def send(self, message: Any) -> None:
+        self.sent.append(type(message).__name__)
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+class Script:
+    """Executor, listener and clock in one: what the group did, and what happens to it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.launches = 0
+        self.news: list[tuple[Any, ...]] = []
+        self.handles: list[Handle] = []
+        self.group = Group(
+            0, RANKS, self._specs, self, self, setup_timeout=60, cancel_timeout=5, clock=lambda: self.now
+        )
+        self.group.start()
+
+    def _specs(self) -> list[RankSpec]:
+        return [RankSpec(ModelSpec("m"), 0, rank, RANKS, 1, [], 1, "info", "console") for rank in range(RANKS)]
+
+    def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: Any) -> None:
+        self.launches += 1
+        self.generation = generation
+
+    def close(self) -> None: ...
+
+    def group_changed(self) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith(("run_", "group_", "setup_")):
+            return lambda *args: self.news.append((name, *args))
+        raise AttributeError(name)
+
+    def launched(self) -> None:
+        self.handles = [Handle(1000 * self.launches + rank) for rank in range(RANKS)]
+        self.group.launched(self.generation, list(self.handles))
+
+    def say(self, rank: int, message: Any) -> None:
+        self.group.message(self.generation, rank, message)
+
+    def ready(self) -> Script:
+        self.launched()
+        for rank in range(RANKS):
+            self.say(rank, Ready(rank, "cpu", {} if rank == 0 else None, {}, ".png"))
+        return self
+
+    def busy(self) -> Script:
+        self.ready()
+        self.group.assign(Job("j", 1, JobStatus.RUNNING, {}, "/out/a.png", 0.0))
+        return self
+
+    def die(self, *ranks: int, how: str = "killed by SIGKILL") -> None:
+        for rank in ranks:
+            self.group.died(self.generation, rank, how)
+
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        self.group.tick(self.now)
+
+    def heard(self, name: str) -> list[tuple[Any, ...]]:
+        return [entry[1:] for entry in self.news if entry[0] == name]
+
+
+def failed(rank: int, points: int = 3, kind: str = "ValueError") -> Failed:
+    return Failed(1, rank, points, JobError(kind, "no", rank), "")
+
+
+def test_it_is_ready_when_all_ranks_are() -> None:
+    script = Script()
+    script.launched()
+    script.say(0, Ready(0, "cpu", {}, {}, ".png"))
+    assert script.group.state == "starting"
+    script.say(1, Ready(1, "cpu", None, {}, ".png"))
+    assert script.group.state == "ready"
+
+
+def test_a_job_ends_when_its_last_rank_has_left() -> None:
+    script = Script().busy()
+    script.say(0, Started(1))
+    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    assert script.group.state == "busy"
+    assert not script.heard("run_ended")
+    script.say(1, Finished(1, 1, 5, 0.1, None))
+    assert script.heard("run_ended") == [("j", OUTPUT)]
+    assert script.group.state == "ready"
+
+
+def test_a_late_message_of_an_earlier_run_or_launch_is_dropped() -> None:
+    script = Script().busy()
+    script.say(0, Finished(7, 0, 5, 0.1, OUTPUT))
+    script.group.message(script.generation - 1, 0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.say(1, Finished(1, 1, 5, 0.1, None))
+    assert script.group.state == "busy"
+
+
+def test_the_first_terminal_message_of_a_rank_counts() -> None:
+    script = Script().busy()
+    script.say(0, Canceled(1, 0, 2))
+    script.say(0, Finished(1, 0, 2, 0.1, OUTPUT))
+    script.say(1, Canceled(1, 1, 2))
+    assert script.heard("run_ended") == [("j", None)]
+
+
+def test_failures_at_the_same_point_are_settled_by_a_barrier_and_the_group_is_kept() -> None:
+    script = Script().busy()
+    script.say(0, failed(0))
+    script.say(1, failed(1))
+    assert [handle.sent[-1] for handle in script.handles] == ["Settle", "Settle"]
+    script.say(0, Settled(1, 0))
+    assert not script.heard("run_ended")
+    script.say(1, Settled(1, 1))
+    assert script.heard("run_ended")[0][1].type == "ValueError"
+    assert (script.group.state, script.launches) == ("ready", 1)
+
+
+def test_a_barrier_that_is_not_passed_rebuilds_the_group() -> None:
+    script = Script().busy()
+    script.say(0, failed(0))
+    script.say(1, failed(1))
+    script.say(0, Settled(1, 0))
+    script.pass_time(SETTLE_LEAST)
+    assert all(handle.killed for handle in script.handles)
+    script.die(0, 1)
+    assert script.heard("run_ended")[0][1].type == "ValueError"
+    assert script.launches == 2
+
+
+def test_failures_at_different_points_rebuild_the_group_at_once() -> None:
+    script = Script().busy()
+    script.say(0, failed(0, points=3))
+    script.say(1, failed(1, points=4))
+    assert all(handle.killed for handle in script.handles)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_rank_that_fails_alone_fails_the_job_with_its_cause_and_rebuilds_the_group(rank: int) -> None:
+    script = Script().busy()
+    script.say(rank, failed(rank))
+    script.pass_time(SETTLE_LEAST / 2)
+    assert not script.handles[0].killed
+    script.pass_time(SETTLE_LEAST / 2)
+    assert script.group.state == "recovering"
+    assert f"rank {rank} failed while rank {1 - rank} stayed inside" in (script.group.view().cause or "")
+    assert not script.heard("run_ended"), "not before every rank is dead"
+    script.die(0, 1)
+    assert [outcome.rank for _, outcome in script.heard("run_ended")] == [rank]
+    script.ready()
+    assert (script.group.state, script.group.view().cause) == ("ready", None)
+
+
+def test_slow_steps_give_the_other_ranks_longer_to_leave() -> None:
+    script = Script().busy()
+    script.say(0, Step(1, 1, 9))
+    script.now += 4
+    script.say(0, Step(1, 2, 9))
+    script.say(0, failed(0))
+    script.pass_time(7.9)
+    assert not script.handles[0].killed
+    script.pass_time(0.2)
+    assert script.handles[0].killed
+
+
+def test_a_dead_rank_loses_the_run_once_every_rank_is_dead() -> None:
+    script = Script().busy()
+    script.die(1)
+    assert script.group.state == "recovering"
+    assert script.handles[0].killed
+    assert (script.launches, script.heard("run_lost")) == (1, [])
+    script.die(0)
+    assert script.heard("run_lost") == [("j", "rank 1 killed by SIGKILL")]
+    assert script.launches == 2
+
+
+def test_a_rank_that_dies_after_rank_zero_published_costs_the_group_and_not_the_job() -> None:
+    script = Script().busy()
+    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.die(1)
+    script.die(0)
+    assert script.heard("run_ended") == [("j", OUTPUT)]
+    assert script.launches == 2
+
+
+def test_a_death_outweighs_the_failures_that_it_causes_in_its_peers() -> None:
+    script = Script().busy()
+    script.say(0, failed(0, kind="RuntimeError"))
+    script.die(1)
+    script.die(0)
+    assert script.heard("run_lost") == [("j", "rank 1 killed by SIGKILL")]
+
+
+def test_cancel_goes_to_rank_zero_once() -> None:
+    script = Script().busy()
+    script.group.cancel()
+    script.group.cancel()
+    assert script.handles[0].sent == ["Run", "Cancel"]
+    assert script.handles[1].sent == ["Run"]
+
+
+def test_a_cancel_that_is_not_followed_in_time_rebuilds_the_group() -> None:
+    script = Script().busy()
+    script.group.cancel()
+    script.pass_time(5)
+    script.die(0, 1)
+    assert script.heard("run_ended") == [("j", None)]
+    assert script.launches == 2
+
+
+def test_a_failed_setup_backs_off_longer_each_time_until_broken_and_goes_on_trying() -> None:
+    script = Script()
+    for attempt in range(1, BROKEN_AFTER + 1):
+        assert script.launches == attempt
+        script.launched()
+        script.say(1, SetupError(1, "RuntimeError: no weights", "trace"))
+        script.die(0, 1)
+        assert script.heard("setup_failed")[-1] == (0, "setup failed on rank 1: RuntimeError: no weights", "trace")
+        backoff = 60 if attempt == BROKEN_AFTER else BACKOFF_FIRST * 2 ** (attempt - 1)
+        script.pass_time(backoff - 0.01)
+        assert script.launches == attempt
+        script.pass_time(0.01)
+    assert (script.group.state, script.launches) == ("broken", BROKEN_AFTER + 1)
+    script.ready()
+    assert script.group.state == "ready"
+
+
+def test_a_setup_that_takes_too_long_names_the_slow_rank() -> None:
+    script = Script()
+    script.launched()
+    script.say(0, Ready(0, "cpu", {}, {}, ".png"))
+    script.pass_time(60)
+    script.die(0, 1)
+    assert "rank 1: not done within 60 s" in script.heard("setup_failed")[0][1]
+
+
+def test_stop_lets_idle_ranks_leave_and_kills_them_if_they_do_not() -> None:
+    script = Script().ready()
+    script.group.stop()
+    assert [handle.sent for handle in script.handles] == [["Stop"], ["Stop"]]
+    script.die(0, how="exited with status 0")
+    assert not script.group.stopped
+    script.pass_time(STOP_PATIENCE)
+    assert script.handles[1].killed
+    script.die(1)
+    assert script.group.stopped
+    assert script.launches == 1
+
+
+def test_stop_kills_a_busy_group_and_gives_its_job_back() -> None:
+    script = Script().busy()
+    script.group.stop()
+    script.die(0, 1)
+    assert script.heard("run_lost") == [("j", "the server stops")]
+    assert script.group.stopped
+
+
+def test_stop_while_ranks_are_being_launched_kills_them_when_they_come() -> None:
+    script = Script()
+    script.group.stop()
+    assert not script.group.stopped
+    script.launched()
+    assert all(handle.killed for handle in script.handles)
+    script.die(0, 1)
+    assert script.group.stopped
