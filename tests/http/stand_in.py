@@ -55,12 +55,18 @@ class StandInParent:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
+    def vanish(self) -> None:
+        """Be gone from the control channel; the store can still be written."""
+        if self._thread.is_alive():
+            self._wake.send(b"x")
+            self._thread.join(5)
+            for connection in (*self._links, self._listener, self._wake, self._wake_read):
+                connection.close()
+            self._links.clear()
+
     def close(self) -> None:
-        """Vanish: all connections end."""
-        self._wake.send(b"x")
-        self._thread.join(5)
-        for connection in (*self._links, self._listener, self._wake, self._wake_read):
-            connection.close()
+        """Vanish altogether."""
+        self.vanish()
         self.store.close()
 
     @property

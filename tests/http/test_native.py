@@ -195,7 +195,7 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     assert web.ask(method, f"/{route}/{second}").json()["queue_position"] == 0
 
     web.parent.succeed(first, b"bytes")
-    done = web.ask(method, f"/{route}/{first}")
+    done = web.ask(method, f"/{route}/{first}?wait=5")
     assert done.status_code == 200
     body = done.json()
     assert ("output" in body) == (route == "get_output")
@@ -290,8 +290,7 @@ def test_a_wait_ends_with_its_time(web: Web) -> None:
 
 def test_a_wait_goes_on_by_the_store_when_the_parent_is_away(web: Web) -> None:
     job_id = web.started()
-    web.parent._wake.send(b"x")  # its thread ends: it reads nothing and tells nothing any more
-    web.parent.hang_up()
+    web.parent.vanish()
     timer = threading.Timer(0.3, web.parent.succeed, [job_id])
     timer.start()
     answer = web.get(f"/get_output/{job_id}?wait=20")
@@ -436,8 +435,7 @@ def test_unknown_routes_and_methods(web: Web) -> None:
 
 
 def test_without_a_parent_jobs_are_taken_and_the_status_says_so(web: Web) -> None:
-    web.parent.hang_up()
-    web.parent.close()
+    web.parent.vanish()
     wait_until(lambda: web.get("/server_status").status_code == 500, 5)
     assert web.post("/cancel").status_code == 503
     assert web.post(f"/cancel/{web.submit()}").status_code == 503

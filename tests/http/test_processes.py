@@ -134,7 +134,7 @@ def test_no_process_outlives_a_killed_parent(own: Web, victim: str) -> None:
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    environment = os.environ | own.settings.as_environment()
+    environment = own.settings.as_environment(os.environ)
     launcher = subprocess.Popen(
         [sys.executable, "-c", script], pass_fds=[listener], env=environment, stdout=subprocess.PIPE, text=True
     )

@@ -57,7 +57,7 @@ class Web:
         self.process = subprocess.Popen(
             self.command(os.getpid()),
             pass_fds=[self.listener.fileno()],
-            env=os.environ | self.settings.as_environment(),
+            env=self.settings.as_environment(os.environ),
             stderr=self.log_file,
             process_group=0,
         )

@@ -1,0 +1,52 @@
+"""What a failed job tells its client: the cause, and nothing of the server's inside."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+import torch
+
+from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.worker.failures import OutputMissing, describe
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (ValueError("a bad value"), "ValueError", "a bad value"),
+        (RuntimeError(""), "RuntimeError", "RuntimeError"),
+        (SystemExit(3), "SystemExit", "3"),
+        (MemoryError(), "out_of_memory", "out of memory"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory", "2 GiB"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y.png"), "output_unwritable", "No space left on device"),
+        (PermissionError(errno.EACCES, "Permission denied", "/x/y.png"), "output_unwritable", "Permission denied"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file or directory", "/x/lora.bin"),
+            "FileNotFoundError",
+            "No such file",
+        ),
+        (OutputMissing(), "output_missing", "wrote no file"),
+        (InvalidInput([FieldError("#/steps", "must be at most 50")]), "invalid_input", "steps: must be at most 50"),
+    ],
+)
+def test_an_exception_becomes_a_type_and_a_message(error: BaseException, kind: str, words: str) -> None:
+    told = describe(error, rank=1, step=4)
+    assert told.type == kind
+    assert words in told.message
+    assert told.rank == 1
+
+
+def test_memory_and_disk_come_with_a_hint() -> None:
+    assert "lower" in (describe(MemoryError(), 0, 1).hint or "")
+    assert "space" in (describe(OSError(errno.ENOSPC, "x"), 0, 1).hint or "")
+
+
+def test_paths_tracebacks_and_length_are_cut() -> None:
+    nested = RuntimeError("worker said: Traceback (most recent call last):\n  File /srv/app/secret.py\nboom")
+    assert describe(nested, 0, None).message == "worker said:"
+    message = describe(
+        ValueError("cannot open /srv/models/private/model.bin now, see https://a.b/c/d"), 0, None
+    ).message
+    assert message == "cannot open model.bin now, see https://a.b/c/d"
+    assert len(describe(ValueError("x" * 10000), 0, None).message) == 500
