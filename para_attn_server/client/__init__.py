@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -40,7 +41,7 @@ __all__ = [
 Progress = Callable[[dict[str, Any]], None]
 
 _LONG_POLL = 20.0
-_FOLLOW = 0.2  # seconds between two looks at a job whose progress is followed
+_FOLLOW = 0.1  # seconds between two looks at a job whose progress is followed
 _CANCEL_TIMEOUT = 120.0  # a cancel is answered when all ranks have left the job
 
 
@@ -90,7 +91,7 @@ class Client:
         """
         parameters = {"wait": f"{wait:.3f}"} if wait else {}
         response = self._transport.request(
-            "GET", f"/request_status/{request_id}", params=parameters, timeout=self._transport.timeout + wait
+            "GET", _path("request_status", request_id), params=parameters, timeout=self._transport.timeout + wait
         )
         body = body_of(response)
         if problem_kind(body) == "job-canceled":
@@ -127,7 +128,7 @@ class Client:
 
         Raises JobFailed and JobCanceled, and RequestRefused where the job has not ended or its file is gone.
         """
-        body = checked(self._ended(request_id, self._transport.request("GET", f"/get_output/{request_id}")))
+        body = checked(self._ended(request_id, self._transport.request("GET", _path("get_output", request_id))))
         return {**body, "output": b64decode(body["output"])}
 
     def save(self, request_id: str, path: str | Path) -> Path:
@@ -138,7 +139,7 @@ class Client:
         final = Path(path)
         partial = final.with_name(f".{final.name}.{request_id}.part")
         try:
-            self._ended(request_id, self._transport.download(f"/outputs/{request_id}", partial))
+            self._ended(request_id, self._transport.download(_path("outputs", request_id), partial))
             partial.replace(final)
         finally:
             partial.unlink(missing_ok=True)
@@ -164,7 +165,7 @@ class Client:
         Raises RequestRefused when there is nothing to cancel.
         """
         if request_id is not None:
-            return checked(self._transport.request("POST", f"/cancel/{request_id}", timeout=_CANCEL_TIMEOUT))
+            return checked(self._transport.request("POST", _path("cancel", request_id), timeout=_CANCEL_TIMEOUT))
         # Repeated after a 503 it could hit the next job, if the first order was heard after all.
         return checked(self._transport.request("POST", "/cancel", timeout=_CANCEL_TIMEOUT, again=frozenset()))
 
@@ -220,6 +221,10 @@ class Client:
             raise RequestRefused(202, {"title": "No output yet", "detail": f"the job is {body.get('status')}"})
         checked(response)
         return response
+
+
+def _path(route: str, request_id: str) -> str:
+    return f"/{route}/{quote(request_id, safe='')}"
 
 
 def _succeeded(status: dict[str, Any]) -> dict[str, Any]:

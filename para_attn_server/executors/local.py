@@ -40,6 +40,7 @@ class LocalExecutor:
         self._context.set_forkserver_preload([_PRELOAD])
         os.environ[_PARENT_VARIABLE] = str(os.getpid())
         os.environ[_MODULES_VARIABLE] = preload
+        os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()

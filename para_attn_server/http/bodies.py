@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from flask import Response, current_app, request, send_file
-from werkzeug.exceptions import BadRequest, Gone, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, Gone, RequestEntityTooLarge, UnsupportedMediaType
 
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Output
@@ -37,8 +37,11 @@ def json_object() -> dict[str, Any]:
     """The request's body; raises 415 unless it is declared as JSON, 413 when too large, 400 unless it is an object."""
     if not request.is_json:
         raise UnsupportedMediaType("Send a JSON object of arguments with the header Content-Type: application/json.")
+    data = request.get_data(cache=False)
+    if request.content_length is None and len(data) >= (request.max_content_length or len(data) + 1):
+        raise RequestEntityTooLarge  # werkzeug cuts a chunked body off at the limit, and says nothing
     try:
-        body = json.loads(request.get_data(cache=False).decode())
+        body = json.loads(data.decode())
     except RecursionError:
         raise BadRequest("The body is nested too deeply.") from None
     except ValueError as error:

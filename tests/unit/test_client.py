@@ -243,3 +243,10 @@ def test_a_proxy_in_the_environment_is_not_asked_for_loopback(
     server.says(ACCEPTED)
     with Client(server.url, patience=0) as client:
         assert client.submit() == "ab"
+
+
+def test_an_id_stays_one_part_of_the_path(server: ScriptedServer, client: Client) -> None:
+    server.says(problem(404, "job-not-found"))
+    with pytest.raises(RequestRefused):
+        client.cancel("../generate?x")
+    assert server.requests[0][1] == "/cancel/..%2Fgenerate%3Fx"

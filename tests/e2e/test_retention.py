@@ -1,0 +1,38 @@
+"""Old jobs and their outputs go after --keep; nothing else does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from serving import RunningServer
+from waiting import wait_until
+
+
+def test_jobs_and_outputs_are_removed_after_keep(serve: Callable[..., RunningServer], counting_model: str) -> None:
+    server = serve(counting_model, keep="1h")
+    server.wait_ready()
+    job_id = server.submit(seed=1)
+    output = Path(server.result(job_id).json()["output_path"])
+    bystander = output.with_name("somebody's own file.txt")
+    bystander.write_text("kept")
+    assert server.terminate() == 0
+    again = serve(counting_model, keep="0s")
+    again.wait_ready()
+    wait_until(lambda: again.get(f"/request_status/{job_id}").status_code == 404, 10)
+    wait_until(lambda: not output.exists(), 10)
+    assert bystander.read_text() == "kept"
+
+
+def test_a_named_output_goes_where_it_was_asked_for_and_nowhere_else(counting: RunningServer) -> None:
+    first = Path(counting.result(counting.submit(seed=1)).json()["output_path"])
+    root = first.parent
+    (root / "sub").mkdir()
+    result = counting.result(counting.submit(seed=2, output_path="sub/mine.txt")).json()
+    assert Path(result["output_path"]) == root / "sub" / "mine.txt"
+    assert (root / "sub" / "mine.txt").read_text().startswith("2 ")
+    assert [path.name for path in (root / "sub").iterdir()] == ["mine.txt"], "no temporary file is left"
+    for bad in ("../escape.txt", "/etc/passwd", "missing/folder.txt", "sub", ""):
+        answer = counting.post("/generate", json={"output_path": bad})
+        assert answer.status_code == 400, bad
+        assert answer.json()["errors"][0]["pointer"] == "#/output_path"
