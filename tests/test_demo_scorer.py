@@ -6,7 +6,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-
 from demo_model.captions import all_words, caption, plain_caption, with_gaps
 from demo_model.drawing import draw
 from demo_model.evaluate import MEASURES, build_cases, marks, score, true_renders

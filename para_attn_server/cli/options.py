@@ -1,8 +1,8 @@
 """The server's command-line options, made from `core.settings.Settings`: none is declared here a second time.
 
 An option is named after its field, its help is the field's description, and click reads the environment variable too,
-so that an error names the option and the variable it came from. `python -m para_attn_server.cli.options` prints the
-table of docs/settings.md.
+so that an error names the option and the variable it came from. `python -m para_attn_server.cli.options` prints
+docs/settings.md.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import click
 from para_attn_server.core.settings import ENV_PREFIX, Settings, parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
+_PAGE = """# Settings
+
+Every setting is an option of `para-attn-server`, an environment variable, and an argument of `ParaAttentionServer`
+(the option's name with underscores). An option wins over the environment. Durations take a unit: `500ms`, `10s`, `5m`,
+`12h`, `7d`; a bare number is seconds.
+
+This page is what `python -m para_attn_server.cli.options` prints; a test holds them together.
+"""
 _DURATION_UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
-
-
-def duration(text: str) -> float:
-    """Seconds from a number or from text with a unit such as 10s, 5m, 7d; raises click.BadParameter."""
-    try:
-        return float(parse_duration(text))
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 def flag(name: str) -> str:
@@ -69,9 +69,9 @@ def default_text(schema: dict[str, Any]) -> str:
     return _duration_text(default) if isinstance(default, float) else str(default)
 
 
-def settings_table() -> str:
-    """Every setting as a row of a Markdown table."""
-    lines = ["| option | environment variable | default | meaning |", "| --- | --- | --- | --- |"]
+def settings_page() -> str:
+    """The page docs/settings.md: every setting as a row of a table."""
+    lines = [_PAGE, "| option | environment variable | default | meaning |", "| --- | --- | --- | --- |"]
     for name, schema in declared().items():
         default = default_text(schema)
         shown = f"`{default}`" if default else ""
@@ -98,8 +98,21 @@ def _click_type(schema: dict[str, Any]) -> Any:
     if schema["type"] == "integer":
         return click.IntRange(min=schema.get("minimum"), max=schema.get("maximum"))
     if schema["type"] == "number":
-        return duration
+        return _duration(schema.get("exclusiveMinimum"))
     return click.Path(path_type=Path) if schema.get("format") == "path" else click.STRING
+
+
+def _duration(more_than: float | None) -> Callable[[str], float]:
+    def duration(text: str) -> float:
+        try:
+            seconds = float(parse_duration(text))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+        if more_than is not None and seconds <= more_than:
+            raise click.BadParameter(f"must be more than {more_than:g}s")
+        return seconds
+
+    return duration
 
 
 def _duration_text(seconds: float) -> str:
@@ -108,4 +121,4 @@ def _duration_text(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    click.echo(settings_table())
+    click.echo(settings_page())

@@ -78,6 +78,15 @@ class Settings(BaseSettings):
         description="Modules, separated by commas, imported once and shared by all ranks, so that a rank starts "
         "quickly. They must neither start threads nor touch a GPU when imported.",
     )
+    step_timeout: Duration = Field(
+        1800.0,
+        gt=0,
+        description="How long a running job may go without a step before its worker group counts as hung. Between the "
+        "steps of a job its own pace sets a closer limit.",
+    )
+    job_timeout: Duration | None = Field(
+        None, gt=0, description="How long a job may run; it is canceled then, and fails. Default: no limit."
+    )
     web_workers: int = Field(1, ge=1, description="Web worker processes.")
     web_connections: int = Field(1000, ge=1, description="Open connections per web worker.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")

@@ -30,7 +30,7 @@ from para_attn_server.daemon.launching import spec_maker
 from para_attn_server.daemon.web import WebServer
 from para_attn_server.executors.local import LocalExecutor
 from para_attn_server.outputs.folder import OutputFolder
-from para_attn_server.pool.group import Group
+from para_attn_server.pool.group import Group, Timeouts
 from para_attn_server.pool.pool import Pool
 from para_attn_server.stores.lock import StateDirLock
 from para_attn_server.stores.migrate import ensure_schema
@@ -118,8 +118,12 @@ class Daemon:
                 spec_maker(self._settings, self._model, index, num_ranks, devices[index]),
                 self._executor,
                 self._pool,
-                self._settings.setup_timeout,
-                self._settings.cancel_timeout,
+                Timeouts(
+                    self._settings.setup_timeout,
+                    self._settings.step_timeout,
+                    self._settings.job_timeout,
+                    self._settings.cancel_timeout,
+                ),
             )
             for index in range(self._settings.num_groups)
         ]

@@ -16,6 +16,15 @@ class RankHandle(Protocol):
     def send(self, message: ToRank) -> None:
         """Never blocks; a message to a dead rank goes nowhere (its death is told by `died`)."""
 
+    def request_stacks(self) -> None:
+        """Ask the rank for the Python stacks of its threads; it works in native code too, not in a stopped process."""
+
+    def stacks(self) -> str:
+        """What the rank has printed since, empty if it could not."""
+
+    def stopped(self) -> bool:
+        """True when the process is stopped by a signal or a debugger."""
+
     def kill(self) -> None:
         """SIGKILL to the rank and to the processes that it started. Asked twice: once."""
 

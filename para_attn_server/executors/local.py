@@ -8,6 +8,7 @@ forkserver fires when the thread that started it ends. Watching and talking is d
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import multiprocessing
 import os
 import queue
@@ -29,6 +30,9 @@ _PRELOAD = "para_attn_server.worker.preload"
 # Read by the preload module, which the parent must not import.
 _PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"
 _MODULES_VARIABLE = "PARA_ATTN_PRELOAD"
+
+Started = tuple[Any, socket.socket, int]
+"""A process, the parent's end of its pipe, and the file that its stacks are written to."""
 
 
 class LocalExecutor:
@@ -60,40 +64,44 @@ class LocalExecutor:
             order()
 
     def _launch(self, generation: int, specs: list[RankSpec], board: int, events: RankEvents) -> None:
-        started: list[tuple[Any, socket.socket]] = []
+        started: list[Started] = []
         try:
             for spec in specs:
                 started.append(self._start(spec, board))
         except Exception as error:
             log.warning("ranks could not be started", group=specs[0].group, error=repr(error))
-            for process, ours in started:
+            for process, ours, stacks in started:
                 process.kill()
                 process.join()
                 ours.close()
+                os.close(stacks)
             self._loop.call_soon_threadsafe(events.launch_failed, generation, f"ranks could not be started: {error!r}")
         else:
             self._loop.call_soon_threadsafe(self._adopt, generation, started, events)
         finally:
             os.close(board)
 
-    def _start(self, spec: RankSpec, board: int) -> tuple[Any, socket.socket]:
+    def _start(self, spec: RankSpec, board: int) -> Started:
         ours, theirs = socket.socketpair()
+        stacks = os.memfd_create("para-attn-server-stacks")
+        fcntl.fcntl(stacks, fcntl.F_SETFL, os.O_APPEND)  # both processes share one position in it
         try:
             process = self._context.Process(
                 target=_rank_main,
-                args=(spec, Connection(theirs.detach()), SharedFd(board)),
+                args=(spec, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks)),
                 name=f"group-{spec.group}-rank-{spec.rank}",
             )
             process.start()
         except BaseException:
             ours.close()
+            os.close(stacks)
             raise
-        return process, ours
+        return process, ours, stacks
 
-    def _adopt(self, generation: int, started: list[tuple[Any, socket.socket]], events: RankEvents) -> None:
+    def _adopt(self, generation: int, started: list[Started], events: RankEvents) -> None:
         handles: list[RankHandle] = []
-        for rank, (process, ours) in enumerate(started):
-            handles.append(RankProcess(self._loop, generation, rank, process, ours, events))
+        for rank, (process, ours, stacks) in enumerate(started):
+            handles.append(RankProcess(self._loop, generation, rank, process, ours, stacks, events))
         events.launched(generation, handles)
 
 
@@ -111,8 +119,8 @@ def _received(duplicate: Any) -> SharedFd:
     return SharedFd(duplicate.detach())
 
 
-def _rank_main(spec: RankSpec, connection: Connection, board: SharedFd) -> None:
+def _rank_main(spec: RankSpec, connection: Connection, board: SharedFd, stacks: SharedFd) -> None:
     """Runs in the rank: what it imports, the parent must not."""
     from para_attn_server.worker.rank import main
 
-    main(spec, connection, board.fd)
+    main(spec, connection, board.fd, stacks.fd)

@@ -25,6 +25,7 @@ from para_attn_server.executors.base import RankEvents
 log = structlog.get_logger()
 _HEADER = struct.Struct("!i")  # the frames of multiprocessing.connection, which the rank's end speaks
 _LARGEST = 64 * 2**20
+_LARGEST_STACKS = 2**16
 
 
 class RankProcess(asyncio.Protocol):
@@ -37,9 +38,11 @@ class RankProcess(asyncio.Protocol):
         rank: int,
         process: Any,
         ours: socket.socket,
+        stacks_fd: int,
         events: RankEvents,
     ) -> None:
         self.pid: int = process.pid
+        self._stacks_fd = stacks_fd
         self._loop, self._events, self._process = loop, events, process
         self._generation, self._rank = generation, rank
         self._buffer = bytearray()
@@ -78,6 +81,24 @@ class RankProcess(asyncio.Protocol):
             with contextlib.suppress(psutil.Error):
                 helper.kill()
 
+    def request_stacks(self) -> None:
+        """Have faulthandler in the rank write to its stacks file (see worker/rank.py)."""
+        if not self._ended and self._pidfd >= 0:
+            os.ftruncate(self._stacks_fd, 0)
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGUSR1)
+
+    def stacks(self) -> str:
+        """The stacks file; the end of a very long one is cut."""
+        return "" if self._ended else os.pread(self._stacks_fd, _LARGEST_STACKS, 0).decode(errors="replace")
+
+    def stopped(self) -> bool:
+        """The process's state by /proc, see proc_pid_stat(5)."""
+        try:
+            return psutil.Process(self.pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+        except psutil.Error:
+            return False
+
     # --- asyncio.Protocol ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -112,6 +133,7 @@ class RankProcess(asyncio.Protocol):
             self._loop.remove_reader(self._pidfd)
         self._drain()
         self._ended = True
+        os.close(self._stacks_fd)
         if self._pidfd >= 0:
             os.close(self._pidfd)
         self._connecting.cancel()

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import structlog
 
 from para_attn_server.core.board import StepBoard
-from para_attn_server.core.channel import GroupView, RankView
+from para_attn_server.core.channel import GroupView
+from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job
 from para_attn_server.core.launch import RankSpec
 from para_attn_server.core.messages import (
@@ -32,11 +33,12 @@ from para_attn_server.core.messages import (
     Started,
     Step,
     Stop,
-    ToRank,
 )
 from para_attn_server.executors.base import Executor, RankHandle
 from para_attn_server.pool.listener import GroupListener, GroupState
+from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import JobRun, Lost, Outcome
+from para_attn_server.pool.watchdog import find_laggard, silent_for, step_budget
 
 log = structlog.get_logger()
 
@@ -50,20 +52,25 @@ BROKEN_AFTER = 4
 """Failed setups in a row after which the group counts as broken; it goes on trying at the last backoff."""
 
 
-@dataclass(slots=True)
-class RankSlot:
-    """One rank of the group as it is now."""
+STACKS_PATIENCE = 0.3
+"""Seconds that the ranks of a stuck run have to print their stacks."""
+SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"))
 
-    handle: RankHandle | None = None
-    alive: bool = False
-    ready: Ready | None = None
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that things may take: see the settings of the same names. job: None is without limit."""
+
+    setup: float
+    step: float
+    job: float | None
+    cancel: float
 
 
 class Group:
     """One worker group; also the RankEvents that its executor reports to.
 
-    make_specs: the ranks' launch specs, made anew for each launch (a fresh rendezvous port). Timeouts and the clock
-    are in seconds, the clock monotonic.
+    make_specs: the ranks' launch specs, made anew for each launch (a fresh rendezvous port). clock: monotonic seconds.
     """
 
     def __init__(
@@ -73,8 +80,7 @@ class Group:
         make_specs: Callable[[], list[RankSpec]],
         executor: Executor,
         listener: GroupListener,
-        setup_timeout: float,
-        cancel_timeout: float,
+        timeouts: Timeouts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.index, self.num_ranks = index, num_ranks
@@ -82,8 +88,8 @@ class Group:
         self.board = StepBoard.create(num_ranks)
         self.run: JobRun | None = None
         self._make_specs, self._executor, self._listener = make_specs, executor, listener
-        self._setup_timeout, self._cancel_timeout, self._clock = setup_timeout, cancel_timeout, clock
-        self._slots = [RankSlot() for _ in range(num_ranks)]
+        self._timeouts, self._clock = timeouts, clock
+        self._ranks = Ranks(num_ranks)
         self._generation = self._serial = self._failed_setups = 0
         self._launching = False
         self._killing = False
@@ -101,62 +107,87 @@ class Group:
         """Run a job; the group must be ready."""
         self._serial += 1
         self.run = JobRun(job.id, self._serial, self._clock())
-        self._send_all(Run(job.id, self._serial, job.kwargs, job.output_path))
+        self._ranks.send_all(Run(job.id, self._serial, job.kwargs, job.output_path))
         self._enter(GroupState.BUSY)
 
-    def cancel(self) -> None:
-        """Have the ranks leave the run; after the cancel timeout the group is rebuilt. Asked twice: once."""
+    def cancel(self, error: JobError | None = None) -> None:
+        """Have the ranks leave the run; after the cancel timeout the group is rebuilt. Asked twice: once.
+
+        error: what the job fails with then; without one it is canceled.
+        """
         if self.run is None or self.run.cancel_deadline is not None:
             return
-        self.run.cancel_deadline = self._clock() + self._cancel_timeout
-        self._send(0, Cancel(self.run.serial))
+        self.run.cancel_error = error
+        self.run.cancel_deadline = self._clock() + self._timeouts.cancel
+        self._ranks.send(0, Cancel(self.run.serial))
 
     def stop(self) -> None:
         """End the ranks: idle ones by themselves, busy ones at once."""
         self._enter(GroupState.STOPPING)
         self._deadline = self._clock() + STOP_PATIENCE
-        if self.run is None and all(slot.ready for slot in self._slots):
-            self._send_all(Stop())
+        if self.run is None and self._ranks.all_ready:
+            self._ranks.send_all(Stop())
         else:
-            self._kill(Lost("the server stops"))
+            self._kill(SERVER_STOPS)
 
     @property
     def stopped(self) -> bool:
         """No rank is left, and none will come."""
-        return self.state is GroupState.STOPPING and not self._launching and not self._any_alive()
+        return self.state is GroupState.STOPPING and not self._launching and not self._ranks.any_alive
 
     def view(self) -> GroupView:
         """The group as users see it."""
-        ranks = [
-            RankView(
-                rank,
-                pid=slot.handle.pid if slot.handle and slot.alive else None,
-                device=slot.ready.device if slot.ready else None,
-            )
-            for rank, slot in enumerate(self._slots)
-        ]
         job_id = self.run.job_id if self.run else None
-        return GroupView(self.index, self.state.value, self.since, ranks, job_id, self.cause or None)
+        return GroupView(self.index, self.state.value, self.since, self._ranks.views(), job_id, self.cause or None)
 
     def tick(self, now: float) -> None:
         """Act on the deadlines that have passed."""
         run = self.run
         if run is not None and not self._killing:
             self._catch_up(run, now)
-            if run.settle_deadline is not None and now >= run.settle_deadline:
-                self._lose(_unsettled(run, self.num_ranks), run.outcome())
-            elif run.cancel_deadline is not None and now >= run.cancel_deadline:
-                self._lose(f"canceled job {run.job_id} was not left within {self._cancel_timeout:g} s", None)
+            self._check_deadlines(run, now)
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
             self._overdue()
+
+    def _check_deadlines(self, run: JobRun, now: float) -> None:
+        if run.settle_deadline is not None and now >= run.settle_deadline:
+            self._lose(_unsettled(run, self.num_ranks), run.outcome())
+        elif run.cancel_deadline is not None and now >= run.cancel_deadline:
+            cause = f"canceled job {run.job_id} was not left within {self._timeouts.cancel:g} s"
+            self._lose(cause, run.output or run.cancel_error)
+        elif run.stacks_deadline is not None:
+            if now >= run.stacks_deadline:
+                self._lose_stuck(run)
+        elif self._timeouts.job is not None and now - run.started >= self._timeouts.job:
+            self.cancel(JobError("timeout", f"the job ran longer than {self._timeouts.job:g} s", step=run.step))
+        else:
+            self._watch(run, now)
+
+    def _watch(self, run: JobRun, now: float) -> None:
+        """Ask all ranks for their stacks if the run shows no sign of life for longer than its step may take."""
+        ranks = [self.board.progress(rank) for rank in range(self.num_ranks)]
+        budget = step_budget(run, ranks[0].total, self._timeouts.step)
+        run.silence = silent_for(run, ranks, now)
+        if run.silence > budget:
+            run.stacks_deadline = now + STACKS_PATIENCE
+            log.error("run is stuck", group=self.index, job=run.job_id, silent_seconds=run.silence, budget=budget)
+            self._ranks.request_stacks()
+
+    def _lose_stuck(self, run: JobRun) -> None:
+        sights = self._ranks.sights(self.board)
+        for rank, sight in enumerate(sights):
+            log.error("stacks of a stuck run", group=self.index, rank=rank, stopped=sight.stopped, stacks=sight.stacks)
+        laggard, why = find_laggard(sights)
+        who = "which rank is undetermined" if laggard is None else f"rank {laggard} holds the others up"
+        cause = f"no progress for {run.silence:.1f} s after step {run.step}: {who} ({why})"
+        self._lose(cause, run.output or Lost(JobError("hang", cause, laggard, run.step)))
 
     # --- what the executor tells ---
 
     def launched(self, generation: int, handles: list[RankHandle]) -> None:
         self._launching = False
-        for slot, handle in zip(self._slots, handles, strict=True):
-            slot.handle, slot.alive = handle, True
+        self._ranks.adopt(handles)
         if self._killing:
             self._kill(self._verdict)
         self._listener.group_changed()
@@ -183,24 +214,25 @@ class Group:
     def died(self, generation: int, rank: int, how: str) -> None:
         if generation != self._generation:
             return
-        self._slots[rank].alive = False
+        self._ranks.slots[rank].alive = False
         if not self._killing and self.state is not GroupState.STOPPING:
             log.error("rank died", group=self.index, rank=rank, how=how)
-            if self.run is None and not all(slot.ready for slot in self._slots):
+            if self.run is None and not self._ranks.all_ready:
                 self._setup_error = self._setup_error or SetupError(rank, f"rank {rank} {how} during setup", "")
                 self._kill(None)
             else:
                 cause = f"rank {rank} {how}"
-                self._lose(cause, (self.run and self.run.output) or Lost(cause))
-        if not self._any_alive() and not self._launching:
+                lost = Lost(JobError("rank_lost", cause, rank, self.run.step if self.run else None))
+                self._lose(cause, (self.run and self.run.output) or lost)
+        if not self._ranks.any_alive and not self._launching:
             self._buried()
 
     # --- the inside ---
 
     def _on_ready(self, rank: int, ready: Ready) -> None:
-        self._slots[rank].ready = ready
-        first = self._slots[0].ready
-        if first is None or not all(slot.ready for slot in self._slots) or self._killing:
+        self._ranks.slots[rank].ready = ready
+        first = self._ranks.slots[0].ready
+        if first is None or not self._ranks.all_ready or self._killing:
             return
         self._deadline, self._failed_setups, self.cause = None, 0, ""
         self._enter(GroupState.READY)
@@ -246,7 +278,7 @@ class Group:
             self._lose("the ranks failed at different steps", run.outcome())
         else:
             run.settle_deadline = now + SETTLE_LEAST
-            self._send_all(Settle(run.serial))
+            self._ranks.send_all(Settle(run.serial))
 
     def _end(self, outcome: Outcome) -> None:
         run, self.run = self.run, None
@@ -263,10 +295,8 @@ class Group:
 
     def _kill(self, verdict: Outcome | Lost) -> None:
         self._killing, self._verdict = True, verdict
-        for slot in self._slots:
-            if slot.handle is not None and slot.alive:
-                slot.handle.kill()
-        if not self._any_alive() and not self._launching:
+        self._ranks.kill()
+        if not self._ranks.any_alive and not self._launching:
             self._buried()
 
     def _buried(self) -> None:
@@ -276,7 +306,7 @@ class Group:
         error, self._setup_error = self._setup_error, None
         if run is not None:
             if isinstance(verdict, Lost):
-                self._listener.run_lost(run.job_id, verdict.cause)
+                self._listener.run_lost(run.job_id, verdict.error)
             else:
                 self._listener.run_ended(run.job_id, verdict)
         if self.state is GroupState.STOPPING:
@@ -292,16 +322,15 @@ class Group:
         broken = self._failed_setups >= BROKEN_AFTER
         self.cause = f"setup failed on rank {error.rank}: {error.message}"
         self._deadline = self._clock() + (BACKOFF_LAST if broken else backoff)
-        for slot in self._slots:
-            slot.handle = slot.ready = None
+        self._ranks = Ranks(self.num_ranks)
         self._enter(GroupState.BROKEN if broken else GroupState.RECOVERING)
         self._listener.setup_failed(self.index, self.cause, error.traceback)
 
     def _overdue(self) -> None:
         if self.state is GroupState.STOPPING:
-            self._kill(Lost("the server stops"))
-        elif self._launching or self._any_alive():
-            self._setup_error = SetupError(self._slowest(), f"not done within {self._setup_timeout:g} s", "")
+            self._kill(SERVER_STOPS)
+        elif self._launching or self._ranks.any_alive:
+            self._setup_error = SetupError(self._ranks.slowest, f"not done within {self._timeouts.setup:g} s", "")
             self._kill(None)
         else:
             self._launch()
@@ -309,30 +338,15 @@ class Group:
     def _launch(self) -> None:
         self._generation += 1
         self._launching = True
-        self._slots = [RankSlot() for _ in range(self.num_ranks)]
-        self._deadline = self._clock() + self._setup_timeout
+        self._ranks = Ranks(self.num_ranks)
+        self._deadline = self._clock() + self._timeouts.setup
         self._executor.launch(self._generation, self._make_specs(), self.board.fd, self)
         self._listener.group_changed()
-
-    def _slowest(self) -> int:
-        return next((rank for rank, slot in enumerate(self._slots) if slot.ready is None), 0)
 
     def _enter(self, state: GroupState) -> None:
         if self.state is not GroupState.STOPPING:  # from which nothing leads back
             self.state, self.since = state, time.time()
             self._listener.group_changed()
-
-    def _any_alive(self) -> bool:
-        return any(slot.alive for slot in self._slots)
-
-    def _send(self, rank: int, message: ToRank) -> None:
-        handle = self._slots[rank].handle
-        if handle is not None:
-            handle.send(message)
-
-    def _send_all(self, message: ToRank) -> None:
-        for rank in range(self.num_ranks):
-            self._send(rank, message)
 
 
 def _unsettled(run: JobRun, num_ranks: int) -> str:

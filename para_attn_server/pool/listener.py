@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Protocol
 
+from para_attn_server.core.errors import JobError
 from para_attn_server.core.messages import Ready
 from para_attn_server.pool.run import Outcome
 
@@ -44,5 +45,5 @@ class GroupListener(Protocol):
     def run_ended(self, job_id: str, outcome: Outcome) -> None:
         """The job has come to its end, and all ranks have left it."""
 
-    def run_lost(self, job_id: str, cause: str) -> None:
+    def run_lost(self, job_id: str, error: JobError) -> None:
         """The group was lost while it ran the job, through no error of the job's own; no rank is left."""

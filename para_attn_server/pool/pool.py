@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
@@ -173,21 +174,20 @@ class Pool:
         self._update(job)
         self.dispatch()
 
-    def run_lost(self, job_id: str, cause: str) -> None:
+    def run_lost(self, job_id: str, error: JobError) -> None:
         job = self._store.get(job_id)
         if job is None:
             return
         _remove_half_written(job)
         if self.stopping:
-            self._give_back(job, cause)
+            self._give_back(job, error.message)
         elif job.cancel_requested:
             self._update(self._store.cancel(job_id, time.time()))
         elif job.attempts >= self._max_attempts:
-            message = f"its worker group was lost {job.attempts} times, last because {cause}"
-            self._update(self._store.fail(job_id, JobError("rank_lost", message), time.time()))
+            self._update(self._store.fail(job_id, _last_attempt(error, job.attempts), time.time()))
         else:
-            log.warning("job goes back into the queue", job=job_id, cause=cause, attempts=job.attempts)
-            self._update(self._store.requeue(job_id, cause, charge=True, now=time.time()))
+            log.warning("job goes back into the queue", job=job_id, cause=error.message, attempts=job.attempts)
+            self._update(self._store.requeue(job_id, error.message, charge=True, now=time.time()))
             self.dispatch()
 
     # --- the inside ---
@@ -206,6 +206,14 @@ class Pool:
 
     def _update(self, job: Job) -> None:
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
+
+
+def _last_attempt(error: JobError, attempts: int) -> JobError:
+    """A job that took its group down every time is poison: no group is risked on it again."""
+    if attempts < 2:
+        return error
+    message = f"its worker group was lost in each of {attempts} attempts, last because: {error.message}"
+    return replace(error, type="poison", message=message)
 
 
 def _remove_half_written(job: Job) -> None:

@@ -6,22 +6,27 @@ from dataclasses import dataclass, field
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Output
-from para_attn_server.core.messages import Canceled, Failed, Finished, Left
+from para_attn_server.core.messages import Failed, Finished, Left
 
 Outcome = Output | JobError | None
-"""What a run came to: its output, its error, or None for canceled."""
+"""What a run came to: its output, its error, or None for canceled by its client."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The run's group was lost through no error of the job's own."""
+    """The run's group was lost through no error of the job's own. error: what the job fails with if this was its last
+    attempt."""
 
-    cause: str
+    error: JobError
 
 
 @dataclass(slots=True)
 class JobRun:
-    """The run that a group is doing. Times are monotonic seconds; a deadline of None is not running."""
+    """The run that a group is doing. Times are monotonic seconds; a deadline of None is not running.
+
+    cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
+    silence: seconds without a sign of life when the run was found stuck.
+    """
 
     job_id: str
     serial: int
@@ -31,6 +36,9 @@ class JobRun:
     settling: bool = False
     settle_deadline: float | None = None
     cancel_deadline: float | None = None
+    cancel_error: JobError | None = None
+    stacks_deadline: float | None = None
+    silence: float = 0.0
     step: int = 0
     stepped_at: float | None = None
     longest_step: float = 0.0
@@ -66,6 +74,6 @@ class JobRun:
         """What the job came to, once all ranks have left. The cause of a failure is the first that explains it."""
         if self.failures:
             return min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch").error
-        if self.output is not None and not isinstance(self.left.get(0), Canceled):
+        if self.output is not None:
             return self.output
-        return None
+        return self.cancel_error

@@ -27,6 +27,7 @@ from para_attn_server.stores.base import JobStore, QueueCounts
 _LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
 _CANCEL_SLACK = 10.0
 _ROWS_KEPT = 1024
+_MEAN_FRESH = 1.0
 
 
 class Outputs(Protocol):
@@ -56,6 +57,8 @@ class JobService:
         self._settings = settings
         self._contracts = ContractReader(store, f"{settings.model}|{settings.model_path}")
         self._rows: OrderedDict[str, tuple[int, Job]] = OrderedDict()
+        self._mean: float | None = None
+        self._mean_read_at = -_MEAN_FRESH
 
     # --- what the server can do ---
 
@@ -90,8 +93,11 @@ class JobService:
     def mean_seconds(self) -> float | None:
         """Mean time of a job on a group, None before the first."""
         pool = self._control.pool()
-        known = pool.mean_seconds if pool is not None else None
-        return self._store.mean_seconds() if known is None else known
+        if pool is not None and pool.mean_seconds is not None:
+            return pool.mean_seconds
+        if time.monotonic() - self._mean_read_at >= _MEAN_FRESH:
+            self._mean, self._mean_read_at = self._store.mean_seconds(), time.monotonic()
+        return self._mean
 
     # --- jobs ---
 

@@ -11,6 +11,7 @@ import difflib
 import math
 import secrets
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator, validators
@@ -21,6 +22,12 @@ from para_attn_server.service.wording import described, shown
 
 MAX_DEPTH = 32
 """Deepest nesting of arrays and objects in a request."""
+
+MAX_VALUES = 20_000
+"""Most values, keys among them, in a request: a check takes 30 us for each, and holds up the web worker."""
+
+MAX_PROBLEMS = 50
+"""Most wrong arguments that one answer names."""
 
 _SEED = "seed"
 _SEED_WIDTH = 2**32 - 1
@@ -53,7 +60,7 @@ class RequestValidator:
         arguments = dict(body)
         if self._seed_range is not None and arguments.get(_SEED) is None:
             arguments[_SEED] = self._seed(*self._seed_range)
-        problems = list(_unfit_values(arguments)) or self._problems(arguments)
+        problems = list(islice(_unfit_values(arguments), MAX_PROBLEMS)) or self._problems(arguments)
         if problems:
             raise InvalidInput(problems)
         for name, default in self._defaults.items():
@@ -70,6 +77,8 @@ class RequestValidator:
         for error in self._check.iter_errors(arguments):
             for problem in _explained(error, self._definitions):
                 found.setdefault(problem.pointer, problem)
+                if len(found) == MAX_PROBLEMS:
+                    return list(found.values())
         return sorted(found.values(), key=lambda problem: problem.pointer)
 
 
@@ -93,23 +102,32 @@ def _full_range(low: float, high: float) -> tuple[int, int]:
     return int(low), int(low + _SEED_WIDTH if math.isnan(high) else high)
 
 
-def _unfit_values(value: Any, pointer: str = "#", depth: int = 0) -> Iterator[FieldError]:
-    """What no schema allows: values that JSON has no word for, text that is no Unicode, and endless nesting."""
-    if depth > MAX_DEPTH:
-        yield FieldError(pointer, f"is nested deeper than {MAX_DEPTH} levels")
-    elif isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
-            yield FieldError(pointer, "must be valid Unicode text without lone surrogates")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            yield FieldError(pointer, "must be a finite number")
-    elif isinstance(value, int):
-        if value.bit_length() > 1000:
-            yield FieldError(pointer, "must be a number below 10**300 in size")
-    elif isinstance(value, (dict, list)):
-        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _unfit_values(key, f"{pointer}/...", depth + 1) if isinstance(key, str) else ()
-            yield from _unfit_values(item, _join(pointer, key), depth + 1)
+def _unfit_values(arguments: Mapping[str, Any]) -> Iterator[FieldError]:
+    """What no schema allows: values that JSON has no word for, text that is no Unicode, endless nesting or length."""
+    stack: list[tuple[Any, str, int]] = [(arguments, "#", 0)]
+    for _ in range(MAX_VALUES):
+        if not stack:
+            return
+        value, pointer, depth = stack.pop()
+        said = f"is nested deeper than {MAX_DEPTH} levels" if depth > MAX_DEPTH else _unfit(value)
+        if said is not None:
+            yield FieldError(pointer, said)
+        elif isinstance(value, dict):
+            stack.extend((key, _join(pointer, key), depth + 1) for key in value)
+            stack.extend((item, _join(pointer, key), depth + 1) for key, item in value.items())
+        elif isinstance(value, list):
+            stack.extend((item, _join(pointer, index), depth + 1) for index, item in enumerate(value[:MAX_VALUES]))
+    yield FieldError("#", f"the request holds more than {MAX_VALUES} values")
+
+
+def _unfit(value: Any) -> str | None:
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+        return "must be valid Unicode text without lone surrogates"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return "must be a number below 10**300 in size"
+    return None
 
 
 def _explained(error: ValidationError, definitions: Mapping[str, Any]) -> Iterator[FieldError]:
@@ -150,5 +168,5 @@ def _unknown(name: str, known: list[str]) -> str:
 
 def _join(pointer: str, part: str | int) -> str:
     """A JSON pointer one level deeper (RFC 6901: `~` and `/` escaped)."""
-    text = str(part)[:100].replace("~", "~0").replace("/", "~1")
+    text = str(part)[:100].encode(errors="replace").decode().replace("~", "~0").replace("/", "~1")
     return f"{pointer}/{text}"

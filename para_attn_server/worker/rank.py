@@ -7,6 +7,7 @@ zero looks at its pipe at every step (step_control.py), so no order is ever read
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import os
 import platform
@@ -69,9 +70,10 @@ class Pipe:
         return self._cancel == serial
 
 
-def main(spec: RankSpec, connection: Connection, board_fd: int) -> None:
-    """Entry point of the process."""
+def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int) -> None:
+    """Entry point of the process. stacks_fd: file to which SIGUSR1 makes this rank write its threads' stacks."""
     _guard(spec)
+    faulthandler.register(signal.SIGUSR1, file=stacks_fd, all_threads=True, chain=False)
     pipe = Pipe(connection)
     board = StepBoard(board_fd, spec.num_ranks)
     try:

@@ -10,7 +10,15 @@ from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
-from para_attn_server.pool.group import BACKOFF_FIRST, BROKEN_AFTER, SETTLE_LEAST, STOP_PATIENCE, Group
+from para_attn_server.pool.group import (
+    BACKOFF_FIRST,
+    BROKEN_AFTER,
+    SETTLE_LEAST,
+    STACKS_PATIENCE,
+    STOP_PATIENCE,
+    Group,
+    Timeouts,
+)
 
 OUTPUT = Output("/out/a.png", "image/png", 3, "ab")
 RANKS = 2
@@ -18,7 +26,7 @@ RANKS = 2
 
 class Handle:
     def __init__(self, pid: int) -> None:
-        self.pid, self.sent, self.killed = pid, [], False
+        self.pid, self.sent, self.killed, self.is_stopped = pid, [], False, False
 
     def send(self, message: Any) -> None:
         self.sent.append(type(message).__name__)
@@ -26,17 +34,32 @@ class Handle:
     def kill(self) -> None:
         self.killed = True
 
+    def request_stacks(self) -> None:
+        self.sent.append("stacks?")
+
+    def stacks(self) -> str:
+        return "File x.py"
+
+    def stopped(self) -> bool:
+        return self.is_stopped
+
 
 class Script:
     """Executor, listener and clock in one: what the group did, and what happens to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, step_timeout: float = 30) -> None:
         self.now = 100.0
         self.launches = 0
         self.news: list[tuple[Any, ...]] = []
         self.handles: list[Handle] = []
         self.group = Group(
-            0, RANKS, self._specs, self, self, setup_timeout=60, cancel_timeout=5, clock=lambda: self.now
+            0,
+            RANKS,
+            self._specs,
+            self,
+            self,
+            Timeouts(setup=60, step=step_timeout, job=100, cancel=5),
+            clock=lambda: self.now,
         )
         self.group.start()
 
@@ -88,6 +111,10 @@ class Script:
 
 def failed(rank: int, points: int = 3, kind: str = "ValueError") -> Failed:
     return Failed(1, rank, points, JobError(kind, "no", rank), "")
+
+
+def lost_causes(script: Script) -> list[str]:
+    return [error.message for _, error in script.heard("run_lost")]
 
 
 def test_it_is_ready_when_all_ranks_are() -> None:
@@ -192,7 +219,7 @@ def test_a_dead_rank_loses_the_run_once_every_rank_is_dead() -> None:
     assert script.handles[0].killed
     assert (script.launches, script.heard("run_lost")) == (1, [])
     script.die(0)
-    assert script.heard("run_lost") == [("j", "rank 1 killed by SIGKILL")]
+    assert lost_causes(script) == ["rank 1 killed by SIGKILL"]
     assert script.launches == 2
 
 
@@ -210,7 +237,7 @@ def test_a_death_outweighs_the_failures_that_it_causes_in_its_peers() -> None:
     script.say(0, failed(0, kind="RuntimeError"))
     script.die(1)
     script.die(0)
-    assert script.heard("run_lost") == [("j", "rank 1 killed by SIGKILL")]
+    assert lost_causes(script) == ["rank 1 killed by SIGKILL"]
 
 
 def test_cancel_goes_to_rank_zero_once() -> None:
@@ -273,7 +300,7 @@ def test_stop_kills_a_busy_group_and_gives_its_job_back() -> None:
     script = Script().busy()
     script.group.stop()
     script.die(0, 1)
-    assert script.heard("run_lost") == [("j", "the server stops")]
+    assert lost_causes(script) == ["the server stops"]
     assert script.group.stopped
 
 
@@ -285,3 +312,30 @@ def test_stop_while_ranks_are_being_launched_kills_them_when_they_come() -> None
     assert all(handle.killed for handle in script.handles)
     script.die(0, 1)
     assert script.group.stopped
+
+
+def test_a_run_without_a_sign_of_life_is_stuck_and_the_stopped_rank_is_named() -> None:
+    script = Script().busy()
+    script.handles[1].is_stopped = True
+    script.pass_time(29)
+    assert "stacks?" not in script.handles[0].sent
+    script.pass_time(2)
+    assert [handle.sent[-1] for handle in script.handles] == ["stacks?", "stacks?"]
+    assert not script.handles[0].killed
+    script.pass_time(STACKS_PATIENCE)
+    script.die(0, 1)
+    ((_, error),) = script.heard("run_lost")
+    assert (error.type, error.rank) == ("hang", 1)
+    assert "rank 1 holds the others up (its process is stopped)" in error.message
+    assert script.launches == 2
+
+
+def test_a_job_over_its_time_is_canceled_and_fails() -> None:
+    script = Script(step_timeout=1000).busy()
+    script.pass_time(99)
+    assert script.handles[0].sent == ["Run"]
+    script.pass_time(1)
+    assert script.handles[0].sent == ["Run", "Cancel"]
+    script.say(0, Canceled(1, 0, 2))
+    script.say(1, Canceled(1, 1, 2))
+    assert script.heard("run_ended")[0][1].type == "timeout"

@@ -101,7 +101,7 @@ def test_no_import_runs_in_a_circle() -> None:
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in sources()
     }
     for name, path in modules.items():
-        found = {target for target in imports(path, top_level_only=True)}
+        found = set(imports(path, top_level_only=True))
         graph[name] = {m for t in found for m in (t, t.rpartition(".")[0]) if m in modules and m != name}
     done: set[str] = set()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
@@ -14,7 +15,7 @@ from pydantic import BaseModel, Field
 
 from para_attn_server.core.errors import InvalidInput
 from para_attn_server.core.schema import OUTPUT_PATH, arguments_model, request_schema, validated
-from para_attn_server.service.validation import MAX_DEPTH, RequestValidator
+from para_attn_server.service.validation import MAX_DEPTH, MAX_PROBLEMS, RequestValidator
 
 
 class Point(BaseModel, extra="forbid"):
@@ -148,8 +149,26 @@ def test_endless_nesting_is_refused() -> None:
     assert "deeper" in next(iter(refused({"prompt": "a", "anything": value}).values()))
 
 
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({f"x{number}": 1 for number in range(9_000)}, MAX_PROBLEMS),
+        ({"points": [3] * 19_000}, MAX_PROBLEMS),
+        ({"anything": [math.nan] * 10_000_000}, MAX_PROBLEMS),
+        ({"anything": [1] * 10_000_000}, 1),
+        ({f"x{number}": 1 for number in range(200_000)}, 1),
+    ],
+)
+def test_a_flood_is_answered_briefly_and_soon(body: dict[str, Any], named: int) -> None:
+    began = time.process_time()
+    assert len(refused({"prompt": "a", **body})) == named
+    assert time.process_time() - began < 5
+
+
 def test_a_surrogate_in_a_key_is_refused() -> None:
-    assert refused({"prompt": "a", "anything": {"\ud800": 1}})
+    said = "must be valid Unicode text without lone surrogates"
+    assert refused({"prompt": "a", "anything": {"\ud800": 1}}) == {"#/anything/?": said}
+    assert refused({"prompt": "a", "\ud800": math.nan})["#/?"]
 
 
 # --- the seed ---

@@ -1,0 +1,91 @@
+"""The ranks of one group as they are now: started or not, ready or not, alive or not. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from para_attn_server.core.board import StepBoard
+from para_attn_server.core.channel import RankView
+from para_attn_server.core.messages import Ready, ToRank
+from para_attn_server.executors.base import RankHandle
+from para_attn_server.pool.watchdog import Sight
+
+
+@dataclass(slots=True)
+class RankSlot:
+    """One rank."""
+
+    handle: RankHandle | None = None
+    alive: bool = False
+    ready: Ready | None = None
+
+
+class Ranks:
+    """All ranks of one launch."""
+
+    def __init__(self, num_ranks: int) -> None:
+        self.slots = [RankSlot() for _ in range(num_ranks)]
+
+    def adopt(self, handles: Sequence[RankHandle]) -> None:
+        """The processes have been started."""
+        for slot, handle in zip(self.slots, handles, strict=True):
+            slot.handle, slot.alive = handle, True
+
+    def send(self, rank: int, message: ToRank) -> None:
+        """To one rank."""
+        handle = self.slots[rank].handle
+        if handle is not None:
+            handle.send(message)
+
+    def send_all(self, message: ToRank) -> None:
+        """To every rank."""
+        for rank in range(len(self.slots)):
+            self.send(rank, message)
+
+    def kill(self) -> None:
+        """SIGKILL to all that live."""
+        for handle in self._living():
+            handle.kill()
+
+    def request_stacks(self) -> None:
+        """Ask all that live for their stacks."""
+        for handle in self._living():
+            handle.request_stacks()
+
+    def sights(self, board: StepBoard) -> list[Sight]:
+        """What is known of each rank, for the watchdog."""
+        return [
+            Sight(board.progress(rank), slot.handle.stopped(), slot.handle.stacks())
+            for rank, slot in enumerate(self.slots)
+            if slot.handle is not None
+        ]
+
+    @property
+    def any_alive(self) -> bool:
+        """True while a process is left."""
+        return any(slot.alive for slot in self.slots)
+
+    @property
+    def all_ready(self) -> bool:
+        """True when every rank is set up."""
+        return all(slot.ready for slot in self.slots)
+
+    @property
+    def slowest(self) -> int:
+        """The first rank that is not set up."""
+        return next((rank for rank, slot in enumerate(self.slots) if slot.ready is None), 0)
+
+    def views(self) -> list[RankView]:
+        """The ranks as users see them."""
+        return [
+            RankView(
+                rank,
+                pid=slot.handle.pid if slot.handle and slot.alive else None,
+                device=slot.ready.device if slot.ready else None,
+            )
+            for rank, slot in enumerate(self.slots)
+        ]
+
+    def _living(self) -> list[RankHandle]:
+        return [slot.handle for slot in self.slots if slot.handle is not None and slot.alive]
