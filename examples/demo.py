@@ -43,6 +43,9 @@ def main() -> int:
             tail = "\n".join(log.read_text(errors="replace").splitlines()[-40:])
             print(f"\nthe demo failed: {error}\nthe end of the server's log:\n{tail}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            return 130
     say(f"the picture is {PICTURE.absolute()} ({PICTURE.stat().st_size} bytes)")
     return 0
 
@@ -63,10 +66,11 @@ def running_server(folder: Path, log: Path) -> Iterator[str]:
         url = f"http://127.0.0.1:{port}"
         wait_ready(url, server)
         yield url
-        stop(server)
+        say("stopping the server")
     finally:
-        server.kill()
-        server.wait()
+        code = stop(server)
+    if code != 0:
+        raise RuntimeError(f"the server ended with exit code {code}")
 
 
 def wait_ready(url: str, server: subprocess.Popen[bytes]) -> None:
@@ -84,16 +88,14 @@ def wait_ready(url: str, server: subprocess.Popen[bytes]) -> None:
     say("ready: " + ", ".join(f"rank {rank['rank']} is process {rank['pid']} on {rank['device']}" for rank in ranks))
 
 
-def stop(server: subprocess.Popen[bytes]) -> None:
-    """Ask the server to stop and wait until it has."""
-    say("stopping the server")
+def stop(server: subprocess.Popen[bytes]) -> int:
+    """Ask the server to stop, and make it if it does not; returns its exit code."""
     server.send_signal(signal.SIGTERM)
     try:
-        code = server.wait(STOP_TIMEOUT)
+        return server.wait(STOP_TIMEOUT)
     except subprocess.TimeoutExpired:
-        raise RuntimeError(f"the server did not stop within {STOP_TIMEOUT:.0f} s") from None
-    if code != 0:
-        raise RuntimeError(f"the server ended with exit code {code}")
+        server.kill()
+        return server.wait()
 
 
 def free_port() -> int:

@@ -5,7 +5,6 @@ Budgets count the process's own CPU seconds, so a paused (stopped) or crowded pr
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,7 +58,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(state, partial)
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -70,13 +69,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 def pictures(scenes: list[Scene], rng: np.random.Generator, height: int, width: int) -> torch.Tensor:
     """Random pictures of the scenes as a batch of N x 3 x height x width, values from -1 to 1."""
     batch = np.stack([draw(scene, rng, height, width) for scene in scenes])
-    return (
-        torch.from_numpy(batch)
-        .permute(0, 3, 1, 2)
-        .mul_(2)
-        .sub_(1)
-        .contiguous(memory_format=torch.channels_last)
-    )
+    return torch.from_numpy(batch).permute(0, 3, 1, 2).mul_(2).sub_(1).contiguous(memory_format=torch.channels_last)
 
 
 def every(seconds: float) -> Iterator[bool]:

@@ -117,14 +117,10 @@ def _anchors(places: tuple[str, ...]) -> list[tuple[float, float]]:
     if len(places) < 2 or "centre" not in places:
         return [ANCHORS[place] for place in places]
     scale = BESIDE_CENTRE / (0.5 - ANCHORS["left"][0])
-    return [
-        (0.5 + (x - 0.5) * scale, 0.5 + (y - 0.5) * scale) for x, y in (ANCHORS[place] for place in places)
-    ]
+    return [(0.5 + (x - 0.5) * scale, 0.5 + (y - 0.5) * scale) for x, y in (ANCHORS[place] for place in places)]
 
 
-def _place(
-    item: Item, anchor: tuple[float, float], extent: tuple[float, float], rng: np.random.Generator
-) -> Placed:
+def _place(item: Item, anchor: tuple[float, float], extent: tuple[float, float], rng: np.random.Generator) -> Placed:
     """One shape near its anchor, with jitter (more when the prompt leaves the place open), inside the picture."""
     radius = rng.uniform(*RADII[item.size])
     angle = rng.uniform(-ANGLE_JITTER, ANGLE_JITTER)
@@ -158,9 +154,7 @@ def layout(scene: Scene, rng: np.random.Generator, height: int, width: int) -> L
     background = _jittered(background_rgb(scene.background), rng)
     best: list[Placed] = []
     for _ in range(30):
-        placed = [
-            _place(item, anchor, extent, rng) for item, anchor in zip(scene.items, anchors, strict=True)
-        ]
+        placed = [_place(item, anchor, extent, rng) for item, anchor in zip(scene.items, anchors, strict=True)]
         if not best or _room(placed) > _room(best):
             best = placed
         if _room(best) >= 1:

@@ -148,16 +148,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256])
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--generated-only", action="store_true", help="leave out the scorer and the autoencoder"
-    )
+    parser.add_argument("--generated-only", action="store_true", help="leave out the scorer and the autoencoder")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     pipe = FluxPipeline.from_pretrained(options.model, torch_dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    print(
-        f"{options.model.name}, split {options.split}, {options.count} prompts a row, {options.steps} steps\n"
-    )
+    print(f"{options.model.name}, split {options.split}, {options.count} prompts a row, {options.steps} steps\n")
     table(pipe, options)
 
 

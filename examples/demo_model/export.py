@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -61,7 +60,9 @@ def export(work: Path, out: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     out.parent.mkdir(parents=True, exist_ok=True)
     assemble(work).to(torch.float16).save_pretrained(fresh, safe_serialization=True)
+    for file in fresh.rglob("*.safetensors"):
+        file.chmod(0o644)
     if out.exists():
-        os.rename(out, old)
-    os.rename(fresh, out)
+        out.rename(old)
+    fresh.rename(out)
     shutil.rmtree(old, ignore_errors=True)

@@ -133,8 +133,6 @@ def read_picture(picture: Array) -> Reading:
     background = _background(picture)
     mask = np.linalg.norm(picture - background, axis=2) > DIFFERENT
     smallest = SMALLEST_AREA * min(mask.shape) ** 2
-    found = [
-        _read_region(picture, region, background) for region in regions(mask) if region.sum() >= smallest
-    ]
+    found = [_read_region(picture, region, background) for region in regions(mask) if region.sum() >= smallest]
     found.sort(key=lambda item: -item.area)
     return Reading(nearest_colour(background), tuple(found))

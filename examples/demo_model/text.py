@@ -40,9 +40,7 @@ class TextModels:
     def tokens(self, captions: list[str], length: int = TEXT_LENGTH) -> tuple[Tensor, Tensor]:
         """The token numbers for CLIP and for T5, padded as the pipeline pads them."""
         return tuple(  # type: ignore[return-value]
-            tokenizer(
-                captions, padding="max_length", truncation=True, max_length=size, return_tensors="pt"
-            ).input_ids
+            tokenizer(captions, padding="max_length", truncation=True, max_length=size, return_tensors="pt").input_ids
             for tokenizer, size in ((self.clip_tokenizer, TEXT_LENGTH), (self.t5_tokenizer, length))
         )
 
@@ -102,11 +100,7 @@ class ReadOut(nn.Module):
         whole = len(COLOURS) + 1 + 2 * sum(self.slot_sizes)
         self.pooled, self.mean = nn.Linear(WIDTH, whole), nn.Linear(WIDTH, whole)
         self.noun = nn.Linear(WIDTH, sum(self.slot_sizes) + 2)
-        written = [
-            f"▁{form}"
-            for shape in (*SHAPES, ANY_SHAPE)
-            for form in (shape, shape.capitalize(), shape.upper())
-        ]
+        written = [f"▁{form}" for shape in (*SHAPES, ANY_SHAPE) for form in (shape, shape.capitalize(), shape.upper())]
         self.noun_ids = torch.tensor(t5_tokenizer.convert_tokens_to_ids(written))
 
     def _whole_loss(self, output: Tensor, labels: Tensor, grounds: Tensor) -> Tensor:
@@ -172,9 +166,7 @@ def _run(
     while budget.progress < 1:
         set_rates([optimizer], learning_rate(budget.progress, step, 0.4))
         scenes = [with_gaps(sample_scene(rng, "train", two=0.5), rng, 0.5) for _ in range(192)]
-        clip_ids, t5_ids = models.tokens(
-            [caption(scene, rng) for scene in scenes], (32, 32, 32, 48)[step % 4]
-        )
+        clip_ids, t5_ids = models.tokens([caption(scene, rng) for scene in scenes], (32, 32, 32, 48)[step % 4])
         loss = read_out(*models.encode(clip_ids, t5_ids), t5_ids, scenes)
         loss.backward()
         nn.utils.clip_grad_norm_(all_parts.parameters(), 1.0)

@@ -28,9 +28,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--work-dir", type=Path, default=Path("demo_training"), help="folder for checkpoints")
     parser.add_argument("--out", type=Path, help="folder to export the pipeline to when done")
     parser.add_argument("--stages", nargs="+", choices=[*SHARES, "export"], default=[*SHARES, "export"])
-    parser.add_argument(
-        "--pool-scale", type=float, default=1.0, help="makes the pools of examples smaller or larger"
-    )
+    parser.add_argument("--pool-scale", type=float, default=1.0, help="makes the pools of examples smaller or larger")
     return parser.parse_args(arguments)
 
 

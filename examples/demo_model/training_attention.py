@@ -24,9 +24,7 @@ class TrainingAttention:
         image_rotary_emb: Rotary | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Attention output, for image tokens and (in a double block) for text tokens."""
-        parts = self._heads(
-            attn, hidden_states, (attn.to_q, attn.to_k, attn.to_v), (attn.norm_q, attn.norm_k)
-        )
+        parts = self._heads(attn, hidden_states, (attn.to_q, attn.to_k, attn.to_v), (attn.norm_q, attn.norm_k))
         if encoder_hidden_states is not None:
             layers = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj)
             text = self._heads(attn, encoder_hidden_states, layers, (attn.norm_added_q, attn.norm_added_k))

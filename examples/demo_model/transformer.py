@@ -48,9 +48,7 @@ def build_transformer() -> FluxTransformer2DModel:
         axes_dims_rope=(8, 12, 12),
     )
     for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and (
-            name.endswith("norm.linear") or ".norm1" in name or "norm_out" in name
-        ):
+        if isinstance(module, nn.Linear) and (name.endswith("norm.linear") or ".norm1" in name or "norm_out" in name):
             nn.init.zeros_(module.weight)
             nn.init.zeros_(module.bias)
     nn.init.zeros_(model.proj_out.weight)
@@ -167,9 +165,7 @@ class Trainer:
         self.save()
 
 
-def train_transformer(
-    work: Path, seconds: float, vae: AutoencoderKL, text: TextModels, scale: float = 1.0
-) -> None:
+def train_transformer(work: Path, seconds: float, vae: AutoencoderKL, text: TextModels, scale: float = 1.0) -> None:
     """Train (or go on training) for a budget of CPU seconds, on fresh pools every so often.
 
     `scale` makes the pools smaller or larger, for a quick first run.

@@ -70,9 +70,7 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return (weight * (error.abs() + error.square())).mean()
 
 
-def _step(
-    vae: AutoencoderKL, size: tuple[int, int, int], rng: np.random.Generator, noise: float
-) -> torch.Tensor:
+def _step(vae: AutoencoderKL, size: tuple[int, int, int], rng: np.random.Generator, noise: float) -> torch.Tensor:
     """The loss of one random batch; with the encoder frozen no gradient flows into it."""
     height, width, count = size
     images = pictures([sample_scene(rng, "train") for _ in range(count)], rng, height, width)
@@ -93,17 +91,13 @@ def train_vae(work: Path, seconds: float, stage: str = "vae") -> AutoencoderKL:
         vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True)["model"])
         vae.encoder.requires_grad_(False)
     trained = [p for p in vae.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        trained, lr=2e-3 if decoder_only else 4e-3, betas=(0.9, 0.98), weight_decay=1e-3
-    )
+    optimizer = torch.optim.AdamW(trained, lr=2e-3 if decoder_only else 4e-3, betas=(0.9, 0.98), weight_decay=1e-3)
     path = work / f"{stage}.pt"
     state = load_checkpoint(path)
     if state:
         vae.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
-    _run(
-        vae, optimizer, path, Budget(seconds, state["spent"] if state else 0.0), state["step"] if state else 0
-    )
+    _run(vae, optimizer, path, Budget(seconds, state["spent"] if state else 0.0), state["step"] if state else 0)
     return vae.requires_grad_(True).eval()
 
 

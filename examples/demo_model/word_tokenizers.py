@@ -37,9 +37,7 @@ def build_clip_tokenizer() -> CLIPTokenizer:
 
 def _renumbered(vocabulary: dict[str, int]) -> dict[str, int]:
     """The vocabulary with the two special tokens first and the rest in its own order, without gaps."""
-    rest = sorted(
-        (token for token in vocabulary if token not in (START, END)), key=lambda token: vocabulary[token]
-    )
+    rest = sorted((token for token in vocabulary if token not in (START, END)), key=lambda token: vocabulary[token])
     return {token: number for number, token in enumerate((START, END, *rest))}
 
 

@@ -111,9 +111,10 @@ class IllegalTransition(ServerError):
 class JobError:
     """Why a job failed, as data.
 
-    type: `invalid_input`, `exception`, `out_of_memory`, `output_missing`, `output_unwritable`, `rank_lost`, `hang`,
-    `kwargs_mismatch`, `poison` or `expired`. message: for the client, without traceback or server paths.
-    rank and step: where it happened, None where that has no meaning. hint: what to change, if known.
+    type: the class name of the predictor's exception, or what the server found: `invalid_input`, `kwargs_mismatch`,
+    `out_of_memory`, `output_missing`, `output_unwritable`, `rank_lost`, `hang`, `poison` (its group was lost in every
+    attempt) or `timeout`. message: for the client, without traceback or server paths. rank and step: where it happened,
+    None where that has no meaning. hint: what to change, if known.
     """
 
     type: str

@@ -121,7 +121,6 @@ class Failed:
     rank: int
     points: int
     error: JobError
-    traceback: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -267,8 +267,6 @@ class Group:
         if isinstance(message, Failed):
             error = message.error
             log.warning("rank failed", group=self.index, rank=message.rank, job=run.job_id, error=error.as_dict())
-            if message.traceback:
-                log.info("its traceback", group=self.index, rank=message.rank, traceback=message.traceback)
             run.settle_deadline = run.settle_deadline or now + max(SETTLE_LEAST, 2 * run.longest_step)
         if len(run.left) < self.num_ranks or self._killing:
             return

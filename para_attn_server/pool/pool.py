@@ -55,6 +55,7 @@ class Pool:
         self._mean_seconds = store.mean_seconds()
         self._store_version = -1
         self._written_at = 0.0
+        self._unwritten: dict[str, tuple[int, int | None]] = {}
         self.stopping = False
         self.ever_ready = False
 
@@ -153,16 +154,18 @@ class Pool:
 
     def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
         self._publish(JobUpdate(job_id, JobStatus.RUNNING, step, total))
+        self._unwritten[job_id] = (step, total)
         now = time.monotonic()
         if now - self._written_at >= PROGRESS_EVERY or step == total:
             self._written_at = now
-            self._store.progress(job_id, step, total, time.time())
+            self._write_progress(job_id)
 
     def run_logged(self, job_id: str, text: str) -> None:
         self._store.log(job_id, text, time.time())
 
     def run_ended(self, job_id: str, outcome: Outcome) -> None:
         now = time.time()
+        self._write_progress(job_id)
         if isinstance(outcome, Output):
             job = self._store.succeed(job_id, outcome, now)
             self._mean_seconds = self._store.mean_seconds()
@@ -179,6 +182,7 @@ class Pool:
         if job is None:
             return
         _remove_half_written(job)
+        self._unwritten.pop(job_id, None)
         if self.stopping:
             self._give_back(job, error.message)
         elif job.cancel_requested:
@@ -191,6 +195,10 @@ class Pool:
             self.dispatch()
 
     # --- the inside ---
+
+    def _write_progress(self, job_id: str) -> None:
+        if job_id in self._unwritten:
+            self._store.progress(job_id, *self._unwritten.pop(job_id), time.time())
 
     def _give_back(self, job: Job, cause: str) -> None:
         """A running job whose end the server itself brought about: not the job's fault, so it is not charged."""

@@ -71,9 +71,13 @@ class JobRun:
         return len({failure.points for failure in self.failures}) <= 1
 
     def outcome(self) -> Outcome:
-        """What the job came to, once all ranks have left. The cause of a failure is the first that explains it."""
-        if self.failures:
-            return min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch").error
+        """What the job came to, once all ranks have left or will not.
+
+        An output that rank zero has published is the job's, whatever another rank did afterward. The cause of a failure
+        is the first that explains it.
+        """
         if self.output is not None:
             return self.output
+        if self.failures:
+            return min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch").error
         return self.cancel_error

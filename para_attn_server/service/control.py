@@ -121,7 +121,8 @@ class ControlLink:
                 raise DaemonUnreachable("the server's control process does not answer; try again in a moment")
             return asked.reply.job_id
         finally:
-            del self._asked[number]
+            with self._lock:
+                del self._asked[number]
 
     def _send(self, message: Submitted | CancelOrder) -> bool:
         with self._lock:

@@ -110,7 +110,7 @@ class Script:
 
 
 def failed(rank: int, points: int = 3, kind: str = "ValueError") -> Failed:
-    return Failed(1, rank, points, JobError(kind, "no", rank), "")
+    return Failed(1, rank, points, JobError(kind, "no", rank))
 
 
 def lost_causes(script: Script) -> list[str]:

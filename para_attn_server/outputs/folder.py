@@ -1,0 +1,108 @@
+"""The folder that outputs are written to: where a request may have its file, and the removal of old ones.
+
+It writes nothing; ranks do, through `core.output`. The check of a path holds for the moment of submission. A path
+that passes has no links in it, but a program with write access to the output root may put one in afterwards, and the
+rank would follow it: give that access only to whom you trust with this user's files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+from typing import NoReturn
+
+from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.core.output import temporary_path
+from para_attn_server.core.schema import OUTPUT_PATH
+
+_MOST_NAME_BYTES = 255
+_MOST_PATH_BYTES = 4095
+_NOTHING = 0
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class OutputFolder:
+    """The output root and its rules.
+
+    allow_any: requests may also name absolute paths and use `..`, anywhere on this machine.
+    """
+
+    def __init__(self, root: Path, allow_any: bool) -> None:
+        self.root = root
+        self.allow_any = allow_any
+
+    def resolve(self, requested: str | None, job_id: str, suffix: str) -> Path:
+        """The absolute path of a job's output; the server names the file (id and suffix) when None is requested.
+
+        Raises InvalidInput that says what is right and tells nothing about the server's folders. A file that is
+        there already will be replaced.
+        """
+        real_root = Path(os.path.realpath(self.root))
+        if requested is None:
+            return real_root / f"{job_id}{suffix}"
+        self._check_text(requested)
+        path = real_root / requested
+        if path.name.startswith(".") or not path.name:
+            _refuse("must end in a file name that does not begin with a dot")
+        final = Path(os.path.realpath(path.parent)) / path.name
+        if not self.allow_any and not final.is_relative_to(real_root):
+            _refuse("leads outside the output root; give a path below it, without links that leave it")
+        if _kind(final.parent) != stat.S_IFDIR:
+            _refuse("its directory does not exist; name a file in an existing directory")
+        self._check_lengths(final, job_id)
+        if _kind(final) not in (_NOTHING, stat.S_IFREG):
+            _refuse("there is something other than a file in that place; choose another name")
+        return final
+
+    def remove(self, path: str | Path, *, modified_before: float | None = None) -> bool:
+        """Remove a job's output file, by the path recorded in the job; True when it is gone now.
+
+        Leaves alone what is no regular file, what is reached through a link, what is outside the root (unless
+        allow_any), and a file changed at or after `modified_before` (Unix seconds): another job's, or a person's.
+        Raises OSError where the disk refuses.
+        """
+        file = Path(path)
+        if Path(os.path.realpath(file)) != file:
+            return False
+        if not self.allow_any and not file.is_relative_to(os.path.realpath(self.root)):
+            return False
+        try:
+            found = file.lstat()
+        except OSError:
+            return False
+        if not stat.S_ISREG(found.st_mode) or (modified_before is not None and found.st_mtime >= modified_before):
+            return False
+        file.unlink(missing_ok=True)
+        return True
+
+    def _check_text(self, requested: str) -> None:
+        if not requested or _UNFIT.search(requested):
+            _refuse("must be a non-empty file path without control characters or lone surrogates")
+        if requested.endswith("/"):
+            _refuse("must name a file, not a directory")
+        if self.allow_any:
+            return
+        if requested.startswith("/"):
+            _refuse("absolute paths are refused; give a path relative to the output root")
+        if ".." in requested.split("/"):
+            _refuse("`..` is refused; give a path below the output root")
+
+    @staticmethod
+    def _check_lengths(final: Path, job_id: str) -> None:
+        for path in (final, temporary_path(final, job_id)):
+            if len(os.fsencode(path.name)) > _MOST_NAME_BYTES or len(os.fsencode(path)) > _MOST_PATH_BYTES:
+                _refuse(f"is too long; a file name and its suffix may have {_MOST_NAME_BYTES} bytes at most")
+
+
+def _kind(path: Path) -> int:
+    """The type bits of what is there (of a link itself), 0 when nothing is or when it cannot be seen."""
+    try:
+        return stat.S_IFMT(path.lstat().st_mode)
+    except OSError:
+        return _NOTHING
+
+
+def _refuse(detail: str) -> NoReturn:
+    raise InvalidInput([FieldError(f"#/{OUTPUT_PATH}", detail)])

@@ -1,0 +1,131 @@
+"""A predictor that breaks in a named way, at a named point, on a named rank. Usable by hand with --model.
+
+Faults in setup are asked for by environment variables, since setup() takes no arguments:
+CHAOS_SETUP=KIND, CHAOS_RANK=RANK (-1: all), CHAOS_MARKER=FILE (break only while that file does not exist).
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import torch.distributed as dist
+from pydantic import Field
+
+from para_attn_server import Predictor
+
+Kind = Literal[
+    "none",
+    "raise",
+    "exit",
+    "sigkill",
+    "sigstop",
+    "segfault",
+    "spin",
+    "sleep",
+    "memory",
+    "fork",
+    "garbage",
+    "wrong type",
+]
+Point = Literal["first", "middle", "last", "output"]
+STEPS = 6
+
+
+class ChaosPredictor(Predictor):
+    """Six steps with a collective each, then an output; breaks on request."""
+
+    pipe = None
+    output_suffix = ".txt"
+
+    def setup(self) -> None:
+        kind = os.environ.get("CHAOS_SETUP", "none")
+        rank = int(os.environ.get("CHAOS_RANK", "0"))
+        if rank in (-1, int(os.environ["RANK"])) and not spent(os.environ.get("CHAOS_MARKER", "")):
+            break_now(kind)
+        dist.init_process_group("gloo")
+
+    def predict(
+        self,
+        kind: Kind = "none",
+        point: Point = "middle",
+        rank: Annotated[int, Field(ge=-1, description="-1: all ranks")] = 0,
+        marker: Annotated[str, Field(description="break only while this file does not exist")] = "",
+        seed: int = 0,
+        delay: Annotated[float, Field(ge=0)] = 0.005,
+        *,
+        output_path: str,
+    ) -> Any:
+        breaks = kind != "none" and rank in (-1, dist.get_rank())
+        at = {"first": 1, "middle": STEPS // 2, "last": STEPS, "output": STEPS + 1}[point]
+        total = torch.zeros(1, dtype=torch.float64)
+        for step in range(1, STEPS + 1):
+            if breaks and step == at and not spent(marker):
+                break_now(kind)
+            value = torch.tensor([float(seed + step)], dtype=torch.float64)
+            dist.all_reduce(value)
+            total += value
+            time.sleep(delay)
+            self.step(step, STEPS)
+        if dist.get_rank() == 0:
+            with Path(output_path).open("w") as file:
+                file.write(f"{seed} ")
+                if breaks and at > STEPS and not spent(marker):
+                    break_now(kind)
+                file.write(f"{total.item()!r}\n")
+        elif breaks and at > STEPS and not spent(marker):
+            break_now(kind)
+
+
+def spent(marker: str) -> bool:
+    """True when this rank has broken before; remembers that it breaks now. Without a marker it always breaks."""
+    if not marker:
+        return False
+    own = Path(f"{marker}.{os.environ['RANK']}")
+    if own.exists():
+        return True
+    own.touch()
+    return False
+
+
+def break_now(kind: str) -> None:
+    """Do the damage."""
+    match kind:
+        case "raise":
+            raise ValueError("chaos was asked for")
+        case "wrong type":
+            torch.zeros(1) + "text"  # type: ignore[operator]
+        case "exit":
+            os._exit(3)
+        case "sigkill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "segfault":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        case "sigstop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "spin":
+            while True:
+                pass
+        case "sleep":
+            time.sleep(3600)
+        case "memory":
+            _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+            resource.setrlimit(resource.RLIMIT_DATA, (2 * 2**30, hard))
+            try:
+                hoard = [bytearray(2**28) for _ in range(64)]
+                del hoard
+            finally:
+                resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+        case "fork":
+            subprocess.Popen(["sleep", "3600"])
+            os._exit(3)
+        case "garbage":
+            sys.stdout.buffer.write(os.urandom(4096))
+            sys.stdout.flush()
