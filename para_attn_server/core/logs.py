@@ -31,18 +31,20 @@ def configure_logging(level: str, log_format: str, process: str) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
-    def unfold_stacks(_logger: Any, _method: str, event: Any) -> Any:
-        if "stacks" in event:
-            event["event"] = f"{event['event']}\n{event.pop('stacks')}"
-        return event
-
     last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     if log_format == "console":
         plain = structlog.dev.plain_traceback
-        last = [unfold_stacks, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        last = [_unfold_stacks, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _unfold_stacks(_logger: Any, _method: str, event: Any) -> Any:
+    """Lines for people: stacks below the line that they belong to, not squeezed into it."""
+    if "stacks" in event:
+        event["event"] = f"{event['event']}\n{event.pop('stacks')}"
+    return event

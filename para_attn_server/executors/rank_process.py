@@ -73,13 +73,16 @@ class RankProcess(asyncio.Protocol):
         helpers = []
         with contextlib.suppress(psutil.Error):
             helpers = psutil.Process(self.pid).children(recursive=True)
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self._kill_process_group()
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         for helper in helpers:
             with contextlib.suppress(psutil.Error):
                 helper.kill()
+
+    def _kill_process_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def request_stacks(self) -> None:
         """Have faulthandler in the rank write to its stacks file (see worker/rank.py)."""
@@ -133,6 +136,7 @@ class RankProcess(asyncio.Protocol):
             self._loop.remove_reader(self._pidfd)
         self._drain()
         self._ended = True
+        self._kill_process_group()  # helpers that the rank has left behind
         os.close(self._stacks_fd)
         if self._pidfd >= 0:
             os.close(self._pidfd)

@@ -1,7 +1,7 @@
 """A predictor that breaks in a named way, at a named point, on a named rank. Usable by hand with --model.
 
 Faults in setup are asked for by environment variables, since setup() takes no arguments:
-CHAOS_SETUP=KIND, CHAOS_RANK=RANK (-1: all), CHAOS_MARKER=FILE (break only while that file does not exist).
+CHAOS_SETUP=KIND, CHAOS_RANK=RANK (-1: all), CHAOS_WHILE=FILE (break only while that file exists).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ChaosPredictor(Predictor):
     def setup(self) -> None:
         kind = os.environ.get("CHAOS_SETUP", "none")
         rank = int(os.environ.get("CHAOS_RANK", "0"))
-        if rank in (-1, int(os.environ["RANK"])) and not spent(os.environ.get("CHAOS_MARKER", "")):
+        if rank in (-1, int(os.environ["RANK"])) and Path(os.environ.get("CHAOS_WHILE", "/")).exists():
             break_now(kind)
         dist.init_process_group("gloo")
 

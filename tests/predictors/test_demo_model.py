@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from demo_model.evaluate import Case, build_cases, marks, score
 from demo_model.scenes import Item, Scene
 from demo_model.score import read_picture
@@ -15,8 +16,9 @@ from ranks import world_of_one
 
 from para_attn_predictors.demo import WEIGHTS, DemoPredictor
 
-LEAST = {"background": 0.95, "colour": 0.9, "place": 0.85, "shape": 0.75}
-"""Shares of held-out prompts that must be right, below what was measured: the test is for a broken model."""
+LEAST = {"background": 0.9, "colour": 0.85, "place": 0.75, "shape": 0.75}
+"""Shares of held-out prompts that must be right: the model's aim (0.95 for colours, 0.85 for shape and place) less what
+30 prompts can be off by chance. The measured figures are in docs/demo-model.md."""
 
 SPOKEN = {
     "a large red circle on the left on a blue background": Scene((Item("circle", "red", "left", "large"),), "blue"),
@@ -29,11 +31,16 @@ SPOKEN = {
 
 @pytest.fixture(scope="module")
 def predictor() -> Iterator[DemoPredictor]:
-    """The demo predictor as one rank."""
-    with world_of_one():
-        loaded = DemoPredictor()
-        loaded.setup()
-        yield loaded
+    """The demo predictor as one rank with one thread: a model this small is slower with more on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with world_of_one():
+            loaded = DemoPredictor()
+            loaded.setup()
+            yield loaded
+    finally:
+        torch.set_num_threads(threads)
 
 
 def drawn(predictor: DemoPredictor, folder: Path, prompt: str, seed: int, **sizes: int) -> np.ndarray:

@@ -1,0 +1,155 @@
+"""The failure matrix: every fault at every point on every choice of ranks, with one group and with two.
+
+The cells are generated. Each runs on a real server with gloo ranks, shared by the cells of its group count, and says
+what the job's client sees, what the next job sees, and how long the group needs to take work again. With
+FAILURE_MATRIX set to a file, the table is written there (`make failure-matrix`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import marked_processes
+from serving import RunningServer
+from waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+CHAOS = f"{Path(__file__).parents[1] / 'predictors' / 'chaos.py'}:ChaosPredictor"
+STEP_TIMEOUT = 1.5
+RAISING = {"raise": "ValueError", "wrong type": "TypeError", "memory": "out_of_memory"}
+DYING = ("exit", "sigkill", "segfault", "fork")
+HANGING = ("sigstop", "spin", "sleep")
+POINTS = ("first", "middle", "last", "output")
+RANKS = {0: "rank 0", 1: "rank 1", -1: "all ranks"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fault at one point on some ranks."""
+
+    kind: str
+    point: str
+    rank: int
+
+    @property
+    def rank_zero_publishes(self) -> bool:
+        """The fault comes when rank zero no longer needs the broken rank."""
+        return self.point == "output" and self.rank == 1
+
+    def allowed(self) -> set[tuple[int, str | None, int]]:
+        """What the client may see: status code, error type, attempts. More than one where two processes race."""
+        done_at_once, done_again = (200, None, 1), (200, None, 2)
+        if self.kind == "garbage":
+            return {done_at_once}
+        if self.kind in RAISING:
+            return {done_at_once} if self.rank_zero_publishes else {(500, RAISING[self.kind], 1)}
+        return {done_at_once, done_again} if self.rank_zero_publishes else {done_again}
+
+    @property
+    def keeps_group(self) -> bool:
+        """Whether the ranks must be the same processes afterward."""
+        return self.kind == "garbage" or (self.kind in RAISING and (self.rank == -1 or self.point == "output"))
+
+
+CELLS = [Cell(k, p, r) for k in (*RAISING, *DYING, *HANGING, "garbage") for p in POINTS for r in RANKS]
+ROWS: dict[tuple[Cell, int], tuple[str, float]] = {}
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one group", "two groups"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("matrix")
+    settings = {"step_timeout": f"{STEP_TIMEOUT}s", "num_groups": request.param}
+    running = RunningServer(CHAOS, {"state_dir": folder / "state", "output_dir": folder / "outputs", **settings})
+    running.groups = request.param
+    wait_until(lambda: ready(running), 90)
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _table() -> Iterator[None]:
+    yield
+    if "FAILURE_MATRIX" in os.environ:
+        Path(os.environ["FAILURE_MATRIX"]).write_text(table())
+
+
+def ready(server: RunningServer) -> bool:
+    groups = server.get("/server_status").json().get("groups", [])
+    return len(groups) == server.groups and all(group["state"] == "ready" for group in groups)
+
+
+def all_pids(server: RunningServer) -> list[int]:
+    groups = server.get("/server_status").json()["groups"]
+    return [rank["pid"] for group in groups for rank in group["ranks"]]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda c: f"{c.kind}-{c.point}-{RANKS[c.rank]}")
+def test_cell(server: RunningServer, cell: Cell, tmp_path: Path) -> None:
+    pids = all_pids(server)
+    marker = "" if cell.kind in RAISING else str(tmp_path / "marker")
+    job_id = server.submit(kind=cell.kind, point=cell.point, rank=cell.rank, marker=marker, seed=1)
+    neighbour = server.submit(seed=2)
+    result = server.result(job_id)
+    ended = time.monotonic()
+    body = result.json()
+    seen = (result.status_code, body.get("error", {}).get("type"), server.status(job_id)["attempts"])
+    assert seen in cell.allowed(), body
+    wait_until(lambda: ready(server), 30, "the group to take work again")
+    healed = time.monotonic() - ended
+    assert server.result(neighbour).status_code == 200
+    assert server.result(server.submit(seed=3)).status_code == 200
+    assert (all_pids(server) == pids) == cell.keeps_group
+    assert not [p for p in marked_processes() if is_helper(p)], "a helper of a dead rank is left"
+    outputs = Path(server.result(neighbour).json()["output_path"]).parent
+    assert not list(outputs.glob(".*.part*")), "a half-written output is left"
+    words = f"{seen[0]}{' ' + seen[1] if seen[1] else ''}, attempt {seen[2]}"
+    ROWS[cell, server.groups] = (words, healed)
+
+
+def is_helper(process: psutil.Process) -> bool:
+    try:
+        return "3600" in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def table() -> str:
+    """The matrix as markdown."""
+    lines = [
+        "| fault | at | on | groups | its client sees | group takes work again after |",
+        "|---|---|---|---|---|---|",
+    ]
+    for (cell, groups), (words, healed) in ROWS.items():
+        kept = "at once (kept)" if cell.keeps_group else f"{healed:.1f} s (rebuilt)"
+        lines.append(f"| {cell.kind} | {cell.point} | {RANKS[cell.rank]} | {groups} | {words} | {kept} |")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("rank", RANKS, ids=RANKS.values())
+@pytest.mark.parametrize("kind", ["raise", "exit", "sigkill", "segfault", "fork", "memory"])
+def test_setup_cell_the_group_backs_off_and_heals_when_the_fault_is_gone(tmp_path: Path, kind: str, rank: int) -> None:
+    flag = tmp_path / "broken"
+    environment = {"CHAOS_SETUP": kind, "CHAOS_RANK": str(rank), "CHAOS_WHILE": str(flag)}
+    settings = {"state_dir": tmp_path / "state", "output_dir": tmp_path / "outputs"}
+    server = RunningServer(CHAOS, settings, environment)
+    server.groups = 1
+    try:
+        server.wait_ready()
+        flag.touch()
+        psutil.Process(server.rank_pid(0)).kill()
+        wait_until(lambda: "setup failed" in (server.group()["cause"] or ""), 20)
+        assert server.group()["state"] == "recovering"
+        job_id = server.submit(seed=4)
+        assert server.status(job_id)["status"] == "queued", "accepted and queued while the group heals"
+        flag.unlink()
+        assert server.result(job_id).status_code == 200
+        assert server.status(job_id)["attempts"] == 1
+    finally:
+        server.close()
