@@ -26,7 +26,7 @@ setup(
     },
     install_requires=[
         "torch>=2.6",
-        "diffusers>=0.36",
+        "diffusers>=0.42",
         "transformers>=4.56",
         "accelerate>=1.0",
         "sentencepiece>=0.2",

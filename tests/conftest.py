@@ -29,7 +29,7 @@ def _nothing_left(_mark: None) -> Iterator[None]:
     shared = set(SHARED_MEMORY.iterdir())
     yield
     wait_until(lambda: not marked_processes(), 15, f"processes left: {marked_processes()}")
-    assert set(SHARED_MEMORY.iterdir()) <= shared
+    wait_until(lambda: set(SHARED_MEMORY.iterdir()) <= shared, 15, "shared memory to be given back")
 
 
 def marked_processes() -> list[psutil.Process]:

@@ -23,7 +23,7 @@ RADII: dict[str | None, tuple[float, float]] = {
 }
 BESIDE_CENTRE = 0.34
 PLACE_JITTER = 0.035
-ANGLE_JITTER = math.radians(14)
+ANGLE_JITTER = math.radians(6)
 COLOUR_JITTER = 7
 GAP = 0.04
 EDGE = 0.015

@@ -17,7 +17,7 @@ from .vae import LATENTS
 
 TOKEN = 16
 CAPTIONS = 3
-GAPS = 0.12
+GAPS = 0.06
 
 
 @dataclass
@@ -56,10 +56,10 @@ def image_ids(height: int, width: int) -> Tensor:
 
 
 def token_weights(images: Tensor) -> Tensor:
-    """Loss weights: three for tokens that a shape touches, one for bare background; N x tokens x 1."""
+    """Loss weights: four for tokens that a shape touches, one for bare background; N x tokens x 1."""
     difference = (images - images[:, :, :1, :1]).abs().amax(1, keepdim=True)
     touched = torch.nn.functional.max_pool2d(difference, TOKEN) > 0.1
-    return (1.0 + 2.0 * touched).flatten(1).unsqueeze(2)
+    return (1.0 + 3.0 * touched).flatten(1).unsqueeze(2)
 
 
 @torch.no_grad()
@@ -74,10 +74,12 @@ def build_pool(
 ) -> Pool:
     """Draw and encode `count` random training pictures of one size."""
     height, width = size
-    latents, weights, scenes = [], [], []
+    latents: list[Tensor] = []
+    weights: list[Tensor] = []
+    scenes: list[Scene] = []
     chunk = max(1, 16 * 64 * 64 // (height * width))
     while len(scenes) < count:
-        batch: list[Scene] = [sample_scene(rng, "train", two=0.45) for _ in range(chunk)]
+        batch = [sample_scene(rng, "train", two=0.45) for _ in range(chunk)]
         images = pictures(batch, rng, height, width)
         latents.append(encode_pictures(vae, images).half())
         weights.append(token_weights(images).half())

@@ -6,10 +6,15 @@ The bfloat16 backward pass of the fused CPU attention is several times slower. I
 from __future__ import annotations
 
 import torch
-from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor, nn
 
 Rotary = tuple[Tensor, Tensor]
+
+
+def _turned(states: Tensor, turn: Tensor) -> Tensor:
+    """Rotary embedding as one complex product: channels 2i and 2i + 1 turn together; batch x tokens x heads x 32."""
+    pairs = torch.view_as_complex(states.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turn).flatten(-2)
 
 
 class TrainingAttention:
@@ -45,8 +50,8 @@ class TrainingAttention:
     def _attend(parts: tuple[Tensor, ...], rotary: Rotary | None) -> Tensor:
         query, key, value = parts
         if rotary is not None:
-            query = apply_rotary_emb(query, rotary, sequence_dim=1)
-            key = apply_rotary_emb(key, rotary, sequence_dim=1)
+            turn = torch.complex(rotary[0][:, ::2], rotary[1][:, ::2])[None, :, None]
+            query, key = _turned(query, turn), _turned(key, turn)
         query, key, value = (part.transpose(1, 2).to(torch.bfloat16) for part in (query, key, value))
         weights = torch.softmax(query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5, dim=-1)
         return (weights.to(torch.bfloat16) @ value).transpose(1, 2).flatten(2)

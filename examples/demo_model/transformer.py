@@ -17,18 +17,18 @@ from .training_attention import TrainingAttention
 from .vae import LATENTS
 from .word_tokenizers import TEXT_LENGTH
 
-ROUND_SECONDS = 1300.0
+ROUND_SECONDS = 2500.0
 EMA = 0.998
 SHIFT = 3.0
 # Picture size (height, width): pictures in a pool, batch size, share of the steps.
 PLAN: dict[tuple[int, int], tuple[int, int, float]] = {
-    (64, 64): (16000, 80, 0.30),
-    (128, 128): (16000, 40, 0.50),
-    (96, 96): (3000, 56, 0.05),
-    (192, 192): (2000, 16, 0.05),
-    (256, 256): (2000, 10, 0.06),
-    (64, 128): (1500, 56, 0.02),
-    (128, 64): (1500, 56, 0.02),
+    (64, 64): (9000, 80, 0.12),
+    (128, 128): (18000, 40, 0.76),
+    (96, 96): (1500, 56, 0.02),
+    (192, 192): (1500, 16, 0.03),
+    (256, 256): (1500, 10, 0.05),
+    (64, 128): (800, 56, 0.01),
+    (128, 64): (800, 56, 0.01),
 }
 
 
@@ -58,7 +58,8 @@ def build_transformer() -> FluxTransformer2DModel:
 
 def build_optimizers(model: FluxTransformer2DModel) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of the blocks, AdamW for all else."""
-    matrices, others = [], []
+    matrices: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         in_block = "transformer_blocks" in name and parameter.ndim == 2
         (matrices if in_block else others).append(parameter)
@@ -152,7 +153,8 @@ class Trainer:
         generator = torch.Generator().manual_seed(3000 + self.step)
         rng = np.random.default_rng(3000 + self.step)
         shares = np.array([PLAN[pool.height, pool.width][2] for pool in pools])
-        due, recent = every(30.0), {}
+        due = every(30.0)
+        recent: dict[str, float] = {}
         while self.budget.spent < until and self.budget.progress < 1:
             pool = pools[int(rng.choice(len(pools), p=shares / shares.sum()))]
             loss = self.train_step(pool, text, generator)
@@ -165,6 +167,18 @@ class Trainer:
         self.save()
 
 
+def round_pools(work: Path, number: int, vae: AutoencoderKL, text: TextModels, scale: float) -> list[Pool]:
+    """The pools of one round of training, kept in the work folder so that a resumed run need not draw them again."""
+    path = work / "pools.pt"
+    state = load_checkpoint(path)
+    if state and state["number"] == number:
+        return [Pool(**fields) for fields in state["pools"]]
+    rng = np.random.default_rng(4000 + number)
+    pools = [build_pool(vae, text, size, int(plan[0] * scale), rng) for size, plan in PLAN.items()]
+    save_checkpoint(path, {"number": number, "pools": [vars(pool) for pool in pools]})
+    return pools
+
+
 def train_transformer(work: Path, seconds: float, vae: AutoencoderKL, text: TextModels, scale: float = 1.0) -> None:
     """Train (or go on training) for a budget of CPU seconds, on fresh pools every so often.
 
@@ -172,7 +186,7 @@ def train_transformer(work: Path, seconds: float, vae: AutoencoderKL, text: Text
     """
     trainer = Trainer(work, seconds)
     while trainer.budget.progress < 1:
-        rng = np.random.default_rng(4000 + trainer.step)
-        pools = [build_pool(vae, text, size, int(plan[0] * scale), rng) for size, plan in PLAN.items()]
+        number = int(trainer.budget.spent // ROUND_SECONDS)
+        pools = round_pools(work, number, vae, text, scale)
         print(f"pools ready at {trainer.budget.spent:.0f}s", flush=True)
-        trainer.run_round(pools, text, trainer.budget.spent + ROUND_SECONDS)
+        trainer.run_round(pools, text, (number + 1) * ROUND_SECONDS)

@@ -97,7 +97,11 @@ _TYPES: dict[str, Any] = {cls.__name__: cls for cls in (Submitted, CancelOrder, 
 
 def encode(message: ToParent | ToWeb) -> bytes:
     """One line of JSON."""
-    return json.dumps({"type": type(message).__name__, **asdict(message)}).encode() + b"\n"
+    if isinstance(message, PoolView):
+        fields = asdict(message)
+    else:  # flat, and sent at every step: no deep copy
+        fields = {name: getattr(message, name) for name in type(message).__slots__}
+    return json.dumps({"type": type(message).__name__, **fields}).encode() + b"\n"
 
 
 def decode(line: bytes) -> ToParent | ToWeb:

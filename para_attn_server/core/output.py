@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import mimetypes
-import os
 from pathlib import Path
 
 from para_attn_server.core.job import Output
@@ -17,8 +16,9 @@ def temporary_path(output_path: str | Path, job_id: str) -> Path:
 
 
 def publish(temporary: Path, output_path: str | Path) -> Output:
-    """Flush the temporary file to disk and give it its final name.
+    """Give the temporary file its final name, in one step.
 
+    Not flushed to disk first: what must outlast a loss of power is the accepted job, and its output can be made again.
     Raises FileNotFoundError when predict wrote nothing, other OSErrors when the disk refuses.
     """
     final = Path(output_path)
@@ -26,7 +26,6 @@ def publish(temporary: Path, output_path: str | Path) -> Output:
     with temporary.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-        os.fsync(file.fileno())
         size = file.tell()
     temporary.replace(final)
     return Output(str(final), media_type(final), size, digest.hexdigest())

@@ -55,6 +55,7 @@ def arguments_model(
 def request_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a request body; `output_path` is added as an optional string.
 
+    An integer `seed` loses its default: over HTTP one that is left out is drawn, so that no jobs are alike by accident.
     Raises SetupFailed where an argument's type has no JSON form.
     """
     try:
@@ -67,6 +68,9 @@ def request_schema(model: type[BaseModel]) -> dict[str, Any]:
         "title": "Output Path",
         "description": "File to write, relative to the server's output root; the server names it when left out.",
     }
+    seed = schema["properties"].get("seed", {})
+    if "integer" in {kind.get("type") for kind in (seed, *seed.get("anyOf", ()))}:
+        seed.pop("default", None)
     schema["title"] = "GenerateRequest"
     schema["additionalProperties"] = False
     return schema

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @property
+    def database(self) -> Path:
+        """The file of the queue."""
+        return self.state_dir / "jobs.sqlite3"
+
     def as_environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """`base` with exactly these settings in it: how the command hands them to the daemon and to the web."""
         others = {name: value for name, value in base.items() if not name.startswith(ENV_PREFIX)}

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -26,10 +27,11 @@ from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
 from para_attn_server.daemon.housekeeping import remove_old_jobs
-from para_attn_server.daemon.launching import spec_maker
+from para_attn_server.daemon.launching import identity, spec_maker
 from para_attn_server.daemon.web import WebServer
 from para_attn_server.executors.local import LocalExecutor
 from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group, Timeouts
 from para_attn_server.pool.pool import Pool
 from para_attn_server.stores.lock import StateDirLock
@@ -38,7 +40,8 @@ from para_attn_server.stores.sql import SqlStore
 
 log = structlog.get_logger()
 
-DATABASE = "jobs.sqlite3"
+SOON = 0.01
+"""Seconds for which news of the pool are gathered."""
 TICK = 0.1
 """Seconds between two looks at deadlines and lost hints."""
 CLEAN_EVERY = 60.0
@@ -54,6 +57,7 @@ class Daemon:
         model: ModelSpec,
         listener: socket.socket,
         store: SqlStore,
+        contract: ModelContract,
         line: socket.socket | None,
     ) -> None:
         self._settings, self._store, self._line = settings, store, line
@@ -68,7 +72,12 @@ class Daemon:
         self._executor = LocalExecutor(self._loop, settings.preload)
         self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view())
         self._pool = Pool(
-            store, _model_key(settings), settings.max_attempts, self._control.publish, self._on_setup_failed
+            store,
+            contract,
+            settings.max_attempts,
+            self._control.publish,
+            lambda function: self._loop.call_later(SOON, function),
+            self._on_setup_failed,
         )
 
     async def run(self) -> ExitCode:
@@ -205,11 +214,12 @@ def _serve(settings: Settings) -> int:
     group_devices(settings)  # too few devices is known before anything starts
     _make_output_dir(settings.output_dir)
     with StateDirLock(settings.state_dir), _bind(settings) as listener:
-        database = settings.state_dir / DATABASE
-        ensure_schema(database)
-        store = SqlStore.open(database, durable=False)
+        ensure_schema(settings.database)
+        store = SqlStore.open(settings.database, durable=False)
         with contextlib.closing(store):
-            return asyncio.run(_run(settings, model, listener, store, line))
+            contract = ModelContract(store, *identity(model))
+            contract.claim()
+            return asyncio.run(_run(settings, model, listener, store, contract, line))
 
 
 def _make_output_dir(folder: Path) -> None:
@@ -220,10 +230,8 @@ def _make_output_dir(folder: Path) -> None:
         raise UsageError(f"output_dir: {reason}") from None
 
 
-async def _run(
-    settings: Settings, model: ModelSpec, listener: socket.socket, store: SqlStore, line: socket.socket | None
-) -> int:
-    return int(await Daemon(settings, model, listener, store, line).run())
+async def _run(*parts: Any) -> int:
+    return int(await Daemon(*parts).run())  # a Daemon is made on the loop that it runs on
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -240,7 +248,3 @@ def _bind(settings: Settings) -> socket.socket:
             "stop what listens there, or choose another --port"
         ) from None
     return listener
-
-
-def _model_key(settings: Settings) -> str:
-    return f"{settings.model}|{settings.model_path}"

@@ -1,11 +1,13 @@
-"""The launch specs of a group's ranks."""
+"""The launch specs of a group's ranks, and the identity of the model that they load."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 from para_attn_server.core.errors import ServerError
 from para_attn_server.core.launch import ModelSpec, RankSpec
@@ -24,6 +26,16 @@ def free_port() -> int:
                 continue
             return port
     raise ServerError("no free loopback port for a group's rendezvous")
+
+
+def identity(model: ModelSpec) -> tuple[str, str]:
+    """The model in words, and a version that changes with its code where that can be seen without importing it."""
+    code = model.pickled or b""
+    path = Path(model.name.rpartition(":")[0]).expanduser()
+    if not code and path.suffix == ".py" and path.is_file():
+        code = path.read_bytes()
+    words = model.name if model.model_path is None else f"{model.name} with {model.model_path}"
+    return words, hashlib.sha256(code).hexdigest()[:16]
 
 
 def spec_maker(

@@ -41,8 +41,11 @@ class RankEvents(Protocol):
     def message(self, generation: int, rank: int, message: FromRank) -> None:
         """A rank has said something."""
 
-    def died(self, generation: int, rank: int, how: str) -> None:
-        """A rank's process has ended; `how` in words, such as `killed by SIGKILL`. Said once, after its messages."""
+    def died(self, generation: int, rank: int, how: str, own_fault: bool) -> None:
+        """A rank's process has ended; `how` in words, such as `killed by SIGKILL`. Said once, after its messages.
+
+        own_fault: False when it was taken down by the death of what had started it.
+        """
 
 
 class Executor(Protocol):

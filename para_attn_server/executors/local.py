@@ -12,9 +12,11 @@ import fcntl
 import multiprocessing
 import os
 import queue
+import select
 import socket
 import threading
 from collections.abc import Callable
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
 from typing import Any
@@ -45,6 +47,7 @@ class LocalExecutor:
         os.environ[_PARENT_VARIABLE] = str(os.getpid())
         os.environ[_MODULES_VARIABLE] = preload
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
+        self._forkserver = ForkserverWatch()
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()
@@ -99,10 +102,34 @@ class LocalExecutor:
         return process, ours, stacks
 
     def _adopt(self, generation: int, started: list[Started], events: RankEvents) -> None:
+        self._forkserver.look()
         handles: list[RankHandle] = []
         for rank, (process, ours, stacks) in enumerate(started):
-            handles.append(RankProcess(self._loop, generation, rank, process, ours, stacks, events))
+            handles.append(
+                RankProcess(self._loop, generation, rank, process, ours, stacks, events, self._forkserver.alive)
+            )
         events.launched(generation, handles)
+
+
+class ForkserverWatch:
+    """Whether the forkserver lives: ranks that die with it have died through no fault of their own."""
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self._pidfd = -1
+
+    def look(self) -> None:
+        """Find the forkserver that has started the latest ranks."""
+        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # multiprocessing tells it nowhere else
+        if pid is None or pid == self._pid:
+            return
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        self._pid, self._pidfd = pid, os.pidfd_open(pid)
+
+    def alive(self) -> bool:
+        """False once it has ended, reaped or not."""
+        return self._pidfd < 0 or not select.select([self._pidfd], [], [], 0)[0]
 
 
 class SharedFd:

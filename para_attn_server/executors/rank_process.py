@@ -14,6 +14,7 @@ import pickle
 import signal
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import psutil
@@ -40,9 +41,10 @@ class RankProcess(asyncio.Protocol):
         ours: socket.socket,
         stacks_fd: int,
         events: RankEvents,
+        starter_alive: Callable[[], bool],
     ) -> None:
         self.pid: int = process.pid
-        self._stacks_fd = stacks_fd
+        self._stacks_fd, self._starter_alive = stacks_fd, starter_alive
         self._loop, self._events, self._process = loop, events, process
         self._generation, self._rank = generation, rank
         self._buffer = bytearray()
@@ -145,10 +147,11 @@ class RankProcess(asyncio.Protocol):
             self._transport.abort()
         else:
             self._socket.close()
-        how = _in_words(self._exit_code())
+        own_fault = self._starter_alive()
+        how = _in_words(self._exit_code()) if own_fault else "ended with the forkserver"
         with contextlib.suppress(ValueError):  # its exit status never came
             self._process.close()
-        self._events.died(self._generation, self._rank, how)
+        self._events.died(self._generation, self._rank, how, own_fault)
 
     def _drain(self) -> None:
         """Read what the rank said last: its end and its last words reach the loop in any order."""

@@ -25,7 +25,6 @@ from para_attn_server.service.control import ControlLink
 from para_attn_server.service.service import JobService
 from para_attn_server.stores.sql import SqlStore
 
-DATABASE = "jobs.sqlite3"
 GRACEFUL_SECONDS = 3
 """How long a stopping worker may finish its answers; whoever waits for a job is answered at once."""
 KEEPALIVE_SECONDS = 30
@@ -86,7 +85,7 @@ def serve(settings: Settings, fd: int) -> None:
 def _service(settings: Settings) -> JobService:
     control = ControlLink(settings.state_dir)
     control.start()
-    store = SqlStore.open(settings.state_dir / DATABASE, durable=True)
+    store = SqlStore.open(settings.database, durable=True)
     outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path)
     return JobService(store, control, outputs, settings)
 

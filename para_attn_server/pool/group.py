@@ -54,7 +54,7 @@ BROKEN_AFTER = 4
 
 STACKS_PATIENCE = 0.3
 """Seconds that the ranks of a stuck run have to print their stacks."""
-SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"))
+SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"), charge=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +177,15 @@ class Group:
     def _lose_stuck(self, run: JobRun) -> None:
         sights = self._ranks.sights(self.board)
         for rank, sight in enumerate(sights):
-            log.error("stacks of a stuck run", group=self.index, rank=rank, stopped=sight.stopped, stacks=sight.stacks)
+            log.error(
+                "stacks of a stuck run",
+                group=self.index,
+                rank=rank,
+                points=sight.progress.points,
+                phase=sight.progress.phase.name.lower(),
+                stopped=sight.stopped,
+                stacks=sight.stacks,
+            )
         laggard, why = find_laggard(sights)
         who = "which rank is undetermined" if laggard is None else f"rank {laggard} holds the others up"
         cause = f"no progress for {run.silence:.1f} s after step {run.step}: {who} ({why})"
@@ -211,7 +219,7 @@ class Group:
             case _:
                 self._on_run_message(self.run, message)
 
-    def died(self, generation: int, rank: int, how: str) -> None:
+    def died(self, generation: int, rank: int, how: str, own_fault: bool) -> None:
         if generation != self._generation:
             return
         self._ranks.slots[rank].alive = False
@@ -222,7 +230,7 @@ class Group:
                 self._kill(None)
             else:
                 cause = f"rank {rank} {how}"
-                lost = Lost(JobError("rank_lost", cause, rank, self.run.step if self.run else None))
+                lost = Lost(JobError("rank_lost", cause, rank, self.run.step if self.run else None), own_fault)
                 self._lose(cause, (self.run and self.run.output) or lost)
         if not self._ranks.any_alive and not self._launching:
             self._buried()
@@ -263,6 +271,10 @@ class Group:
             run.note_step(seen.step, now)
             self._listener.run_stepped(run.job_id, seen.step, seen.total)
 
+    def _last_progress(self, run: JobRun) -> tuple[int, int | None]:
+        seen = self.board.progress(0)
+        return (seen.step, seen.total) if seen.serial == run.serial else (0, None)
+
     def _on_left(self, run: JobRun, message: Finished | Canceled | Failed, now: float) -> None:
         if isinstance(message, Failed):
             error = message.error
@@ -281,8 +293,9 @@ class Group:
     def _end(self, outcome: Outcome) -> None:
         run, self.run = self.run, None
         assert run is not None
+        progress = self._last_progress(run)
         self._enter(GroupState.READY)
-        self._listener.run_ended(run.job_id, outcome)
+        self._listener.run_ended(run.job_id, outcome, progress)
 
     def _lose(self, cause: str, verdict: Outcome | Lost) -> None:
         """Kill and rebuild; the run's verdict is told when its last rank is dead."""
@@ -304,9 +317,9 @@ class Group:
         error, self._setup_error = self._setup_error, None
         if run is not None:
             if isinstance(verdict, Lost):
-                self._listener.run_lost(run.job_id, verdict.error)
+                self._listener.run_lost(run.job_id, verdict)
             else:
-                self._listener.run_ended(run.job_id, verdict)
+                self._listener.run_ended(run.job_id, verdict, self._last_progress(run))
         if self.state is GroupState.STOPPING:
             self._listener.group_changed()
         elif error is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Protocol
 
-from para_attn_server.core.errors import JobError
 from para_attn_server.core.messages import Ready
-from para_attn_server.pool.run import Outcome
+from para_attn_server.pool.run import Lost, Outcome
+from para_attn_server.stores.base import Progress
 
 
 class GroupState(StrEnum):
@@ -42,8 +42,8 @@ class GroupListener(Protocol):
     def run_logged(self, job_id: str, text: str) -> None:
         """The predictor has logged a line."""
 
-    def run_ended(self, job_id: str, outcome: Outcome) -> None:
-        """The job has come to its end, and all ranks have left it."""
+    def run_ended(self, job_id: str, outcome: Outcome, progress: Progress) -> None:
+        """The job has come to its end, and all ranks have left it; `progress` is rank zero's last."""
 
-    def run_lost(self, job_id: str, error: JobError) -> None:
+    def run_lost(self, job_id: str, lost: Lost) -> None:
         """The group was lost while it ran the job, through no error of the job's own; no rank is left."""

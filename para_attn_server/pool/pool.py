@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,54 +16,61 @@ from pathlib import Path
 import structlog
 
 from para_attn_server.core.channel import JobUpdate, PoolView, ToWeb
-from para_attn_server.core.errors import IllegalTransition, JobError
+from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.messages import Ready
 from para_attn_server.core.output import temporary_path
+from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.listener import GroupState
-from para_attn_server.pool.run import Outcome
+from para_attn_server.pool.run import Lost, Outcome
 from para_attn_server.pool.scheduler import assign
-from para_attn_server.stores.base import JobStore
+from para_attn_server.stores.base import JobStore, Progress
 
 log = structlog.get_logger()
 
 PROGRESS_EVERY = 0.1
-"""Seconds between two writes of a job's step to the store; the web workers hear of each step at once."""
-SCHEMA_DOCUMENT = "schema"
+"""Seconds between two writes of a job's step to the store; the web workers hear of each step that is told."""
+LOOK_EVERY = 0.5
+"""Seconds between two looks for jobs whose hint was lost."""
+MEAN_OVER = 20
+"""Jobs whose time makes the mean that users are told."""
 
 
 class Pool:
     """Groups, queue and store brought together; also the GroupListener of its groups.
 
-    model: identifies the predictor in the schema document. publish: sends news to all web workers.
-    on_setup_failed: told of each failed setup, with the rank's traceback.
+    contract: remembers what the ranks report of the predictor. publish: sends news to all web workers.
+    soon: calls a function a little later, once what is under way is done. on_setup_failed: told of each failed setup,
+    with the rank's traceback.
     """
 
     def __init__(
         self,
         store: JobStore,
-        model: str,
+        contract: ModelContract,
         max_attempts: int,
         publish: Callable[[ToWeb], None],
+        soon: Callable[[Callable[[], None]], object],
         on_setup_failed: Callable[[str, str], None],
     ) -> None:
-        self._store, self._model, self._max_attempts = store, model, max_attempts
-        self._publish, self._on_setup_failed = publish, on_setup_failed
+        self._store, self._contract, self._max_attempts = store, contract, max_attempts
+        self._publish, self._soon, self._on_setup_failed = publish, soon, on_setup_failed
         self._started_at = time.time()
         self._groups: Sequence[Group] = ()
         self._versions: dict[str, str] = {}
-        self._mean_seconds = store.mean_seconds()
+        self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
         self._store_version = -1
-        self._written_at = 0.0
-        self._unwritten: dict[str, tuple[int, int | None]] = {}
+        self._looked_at = 0.0
+        self._written_at: dict[str, float] = {}
+        self._view_is_due = False
         self.stopping = False
         self.ever_ready = False
 
     def start(self, groups: Sequence[Group]) -> None:
         """Put jobs that a former parent left running back into the queue, and launch the groups."""
         for job in self._store.running():
-            self._give_back(job, "the server was restarted")
+            self._give_back(job, "the server was restarted", charge=False)
         self._groups = groups
         for group in groups:
             group.start()
@@ -94,10 +102,12 @@ class Pool:
         """Deadlines of the groups, and jobs whose hint was lost. now: monotonic seconds."""
         for group in self._groups:
             group.tick(now)
-        version = self._store.data_version()
-        if version != self._store_version:
-            self._store_version = version
-            self.dispatch()
+        if now - self._looked_at >= LOOK_EVERY:
+            self._looked_at = now
+            version = self._store.data_version()
+            if version != self._store_version:
+                self._store_version = version
+                self.dispatch()
 
     def drain(self) -> None:
         """Start no further jobs; queued ones stay queued for the next start."""
@@ -126,23 +136,28 @@ class Pool:
             started_at=self._started_at,
             stopping=self.stopping,
             groups=[group.view() for group in self._groups],
-            mean_seconds=self._mean_seconds,
+            mean_seconds=sum(self._seconds) / len(self._seconds) if self._seconds else None,
             versions=self._versions,
         )
 
     # --- what the groups tell ---
 
     def group_changed(self) -> None:
+        """Several changes at once are told once, and not before the next job is on its way."""
+        if not self._view_is_due:
+            self._view_is_due = True
+            self._soon(self._publish_view)
+
+    def _publish_view(self) -> None:
+        self._view_is_due = False
         self._publish(self.view())
 
     def group_ready(self, group: int, ready: Ready) -> None:
         log.info("worker group is ready", group=group, device=ready.device)
         self.ever_ready = True
         self._versions = ready.versions
-        document = {"model": self._model, "schema": ready.schema, "output_suffix": ready.output_suffix}
-        if self._store.document(SCHEMA_DOCUMENT) != document:
-            self._store.put_document(SCHEMA_DOCUMENT, document)
-        self._publish(self.view())
+        self._contract.reported(ready)
+        self.group_changed()
         self.dispatch()
 
     def setup_failed(self, group: int, reason: str, traceback: str) -> None:
@@ -154,60 +169,53 @@ class Pool:
 
     def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
         self._publish(JobUpdate(job_id, JobStatus.RUNNING, step, total))
-        self._unwritten[job_id] = (step, total)
         now = time.monotonic()
-        if now - self._written_at >= PROGRESS_EVERY or step == total:
-            self._written_at = now
-            self._write_progress(job_id)
+        if now - self._written_at.get(job_id, 0.0) >= PROGRESS_EVERY:
+            self._written_at[job_id] = now
+            self._store.progress(job_id, step, total, time.time())
 
     def run_logged(self, job_id: str, text: str) -> None:
         self._store.log(job_id, text, time.time())
 
-    def run_ended(self, job_id: str, outcome: Outcome) -> None:
+    def run_ended(self, job_id: str, outcome: Outcome, progress: Progress) -> None:
         now = time.time()
-        self._write_progress(job_id)
+        self._written_at.pop(job_id, None)
         if isinstance(outcome, Output):
-            job = self._store.succeed(job_id, outcome, now)
-            self._mean_seconds = self._store.mean_seconds()
+            job = self._store.succeed(job_id, outcome, now, progress)
+            self._seconds.append(now - (job.started_at or now))
         elif isinstance(outcome, JobError):
-            job = self._store.fail(job_id, outcome, now)
+            job = self._store.fail(job_id, outcome, now, progress)
         else:
-            job = self._store.cancel(job_id, now)
-        log.info("job ended", job=job_id, status=job.status.value, group=job.group)
+            job = self._store.cancel(job_id, now, progress)
         self._update(job)
         self.dispatch()
+        log.info("job ended", job=job_id, status=job.status.value, group=job.group)
 
-    def run_lost(self, job_id: str, error: JobError) -> None:
+    def run_lost(self, job_id: str, lost: Lost) -> None:
         job = self._store.get(job_id)
         if job is None:
             return
-        _remove_half_written(job)
-        self._unwritten.pop(job_id, None)
-        if self.stopping:
-            self._give_back(job, error.message)
-        elif job.cancel_requested:
-            self._update(self._store.cancel(job_id, time.time()))
-        elif job.attempts >= self._max_attempts:
-            self._update(self._store.fail(job_id, _last_attempt(error, job.attempts), time.time()))
+        self._written_at.pop(job_id, None)
+        log.warning("a run is lost", job=job_id, cause=lost.error.message, attempts=job.attempts)
+        if lost.charge and job.attempts >= self._max_attempts and not job.cancel_requested:
+            _remove_half_written(job)
+            self._update(self._store.fail(job_id, _last_attempt(lost.error, job.attempts), time.time()))
         else:
-            log.warning("job goes back into the queue", job=job_id, cause=error.message, attempts=job.attempts)
-            self._update(self._store.requeue(job_id, error.message, charge=True, now=time.time()))
-            self.dispatch()
+            self._give_back(job, lost.error.message, lost.charge)
+        self.dispatch()
 
     # --- the inside ---
 
-    def _write_progress(self, job_id: str) -> None:
-        if job_id in self._unwritten:
-            self._store.progress(job_id, *self._unwritten.pop(job_id), time.time())
+    def _give_back(self, job: Job, cause: str, charge: bool) -> None:
+        """A running job whose ranks are gone goes back to its place in the queue; canceled, if it was to be.
 
-    def _give_back(self, job: Job, cause: str) -> None:
-        """A running job whose end the server itself brought about: not the job's fault, so it is not charged."""
+        charge: whether the run counts as an attempt.
+        """
         _remove_half_written(job)
-        with contextlib.suppress(IllegalTransition):
-            if job.cancel_requested:
-                self._update(self._store.cancel(job.id, time.time()))
-            else:
-                self._update(self._store.requeue(job.id, cause, charge=False, now=time.time()))
+        if job.cancel_requested:
+            self._update(self._store.cancel(job.id, time.time()))
+        else:
+            self._update(self._store.requeue(job.id, cause, charge=charge, now=time.time()))
 
     def _oldest_running(self) -> Job | None:
         return next(iter(self._store.running()), None)

@@ -14,10 +14,14 @@ Outcome = Output | JobError | None
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The run's group was lost through no error of the job's own. error: what the job fails with if this was its last
-    attempt."""
+    """The run's group was lost through no error of the job's own.
+
+    error: what the job fails with if this was its last attempt. charge: whether this was an attempt; it was none when
+    the server itself took the group down.
+    """
 
     error: JobError
+    charge: bool = True
 
 
 @dataclass(slots=True)

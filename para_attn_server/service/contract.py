@@ -23,11 +23,10 @@ class Contract:
 
 
 class ContractReader:
-    """Reads the contract, at most once a second when there is one. model: whose; another model's is ignored."""
+    """Reads the contract, at most once a second when there is one."""
 
-    def __init__(self, store: JobStore, model: str) -> None:
+    def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._model = model
         self._contract: Contract | None = None
         self._read_at = -_FRESH
 
@@ -40,7 +39,7 @@ class ContractReader:
 
     def _read(self) -> Contract | None:
         document = self._store.document(DOCUMENT)
-        if document is None or document["model"] != self._model:
+        if document is None or document["schema"] is None:
             return None
         schema = document["schema"]
         if self._contract is not None and self._contract.schema == schema:

@@ -95,7 +95,7 @@ class ControlLink:
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[threading.Event]:
-        """An event that is set whenever the job changes its status or the link goes up or down."""
+        """An event that is set when the job has ended, or the link goes up or down."""
         with self._news.watch(job_id) as event:
             yield event
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from para_attn_server.core.channel import JobUpdate
+from para_attn_server.core.job import JobStatus
 
 _KEPT = 1024
 
@@ -36,7 +37,7 @@ class News:
         return self._by_job.get(job_id)
 
     def put(self, update: JobUpdate) -> None:
-        """Keep an update; wakes the job's watchers when its status is another than before."""
+        """Keep an update; wakes the job's watchers when it has ended."""
         with self._lock:
             before = self._by_job.get(update.job_id)
             if before is not None and before.update.status == update.status and before.update.step <= update.step:
@@ -47,8 +48,9 @@ class News:
             self._by_job.move_to_end(update.job_id)
             if len(self._by_job) > _KEPT:
                 self._by_job.popitem(last=False)
-            for event in self._watchers.get(update.job_id, ()):
-                event.set()
+            if JobStatus(update.status).terminal:
+                for event in self._watchers.get(update.job_id, ()):
+                    event.set()
 
     def reset(self) -> None:
         """Forget everything (a connection begins or ends) and wake all."""
@@ -65,7 +67,7 @@ class News:
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[threading.Event]:
-        """An event that is set on each change of the job's status, and by wake_all()."""
+        """An event that is set when the job has ended, and by wake_all()."""
         event = threading.Event()
         with self._lock:
             self._watchers.setdefault(job_id, set()).add(event)

@@ -55,7 +55,7 @@ class JobService:
         self._control = control
         self._outputs = outputs
         self._settings = settings
-        self._contracts = ContractReader(store, f"{settings.model}|{settings.model_path}")
+        self._contracts = ContractReader(store)
         self._rows: OrderedDict[str, tuple[int, Job]] = OrderedDict()
         self._mean: float | None = None
         self._mean_read_at = -_MEAN_FRESH

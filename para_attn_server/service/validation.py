@@ -37,7 +37,8 @@ def _is_integer(_checker: Any, value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_Strict: Any = validators.extend(
+_extend: Any = validators.extend  # its types are known only where types-jsonschema is installed
+_Strict: Any = _extend(
     Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
 )
 
@@ -55,11 +56,12 @@ class RequestValidator:
     def validate(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The body with defaults and a seed filled in; raises InvalidInput naming each wrong argument.
 
-        A `seed` that is an integer, has no default of its own and is left out or null is drawn at random.
+        An integer `seed` that is left out or null is drawn at random, whatever the predictor's own default.
         """
         arguments = dict(body)
         if self._seed_range is not None and arguments.get(_SEED) is None:
-            arguments[_SEED] = self._seed(*self._seed_range)
+            low, high = self._seed_range
+            arguments[_SEED] = low + secrets.randbelow(high - low + 1)
         problems = list(islice(_unfit_values(arguments), MAX_PROBLEMS)) or self._problems(arguments)
         if problems:
             raise InvalidInput(problems)
@@ -67,10 +69,6 @@ class RequestValidator:
             if name not in arguments:
                 arguments[name] = copy.deepcopy(default)
         return arguments
-
-    def _seed(self, low: int, high: int) -> Any:
-        default = self._defaults.get(_SEED)
-        return low + secrets.randbelow(high - low + 1) if default is None else default
 
     def _problems(self, arguments: dict[str, Any]) -> list[FieldError]:
         found: dict[str, FieldError] = {}
@@ -136,26 +134,29 @@ def _explained(error: ValidationError, definitions: Mapping[str, Any]) -> Iterat
     for part in error.absolute_path:
         pointer = _join(pointer, part)
     schema: Mapping[str, Any] = error.schema if isinstance(error.schema, Mapping) else {}
+    instance: Any = error.instance
+    value: Any = error.validator_value
     known = list(schema.get("properties", {}))
     if error.validator == "additionalProperties":
-        for name in error.instance:
+        for name in instance:
             if name not in known:
                 yield FieldError(_join(pointer, name), _unknown(name, known))
     elif error.validator == "required":
-        for name in error.validator_value:
-            if name not in error.instance:
+        for name in value:
+            if name not in instance:
                 wanted = described(schema.get("properties", {}).get(name, {}), definitions)
                 yield FieldError(_join(pointer, name), f"is missing; it must be {wanted}")
     elif error.validator == "anyOf" and (nested := _in_only_option(error)):
         for inner in nested:
             yield from _explained(inner, definitions)
     else:
-        yield FieldError(pointer, f"must be {described(schema, definitions)}, not {shown(error.instance)}")
+        yield FieldError(pointer, f"must be {described(schema, definitions)}, not {shown(instance)}")
 
 
 def _in_only_option(error: ValidationError) -> list[ValidationError]:
     """The errors inside the only option that an object or array could have meant, for `anyOf` of one type and null."""
-    options = [o for o, option in enumerate(error.validator_value) if option.get("type") != "null"]
+    value: Any = error.validator_value
+    options = [o for o, option in enumerate(value) if option.get("type") != "null"]
     deeper = [inner for inner in error.context or () if inner.relative_schema_path[0] in options]
     return deeper if len(options) == 1 and any(len(inner.relative_path) for inner in deeper) else []
 

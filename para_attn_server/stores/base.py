@@ -13,6 +13,9 @@ from typing import Any, Protocol
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Event, Job, NewJob, Output
 
+Progress = tuple[int, int | None]
+"""Steps done, and of how many (None where unknown)."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueueCounts:
@@ -68,13 +71,15 @@ class JobStore(Protocol):
     def start(self, job_id: str, group: int, now: float) -> Job:
         """queued to running; adds one to attempts, sets step to 0."""
 
-    def succeed(self, job_id: str, output: Output, now: float) -> Job:
+    # progress: the last steps done and their total, written along; None leaves them as they are.
+
+    def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
         """running to succeeded; step becomes total_steps where that is known."""
 
-    def fail(self, job_id: str, error: JobError, now: float) -> Job:
+    def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
         """queued or running to failed."""
 
-    def cancel(self, job_id: str, now: float) -> Job:
+    def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
         """queued or running to canceled."""
 
     def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:

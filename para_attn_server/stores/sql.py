@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, Update, make_url
 from para_attn_server.core.errors import IllegalTransition, JobError, JobNotFound, QueueFull, UsageError
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
 from para_attn_server.stores import statements as sql
-from para_attn_server.stores.base import JobStore, QueueCounts
+from para_attn_server.stores.base import JobStore, Progress, QueueCounts
 from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version
 
 _DELETE_AT_ONCE = 500
@@ -120,24 +120,25 @@ class SqlStore(JobStore):
             _add_event(connection, job_id, "started", now, {"group": group, "attempt": job.attempts})
         return job
 
-    def succeed(self, job_id: str, output: Output, now: float) -> Job:
+    def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
         data = dataclasses.asdict(output)
         with self._writing() as connection:
-            job = _change(connection, sql.SUCCEED, job_id, "succeed", {"now": now, "result": data})
+            values = {"now": now, "result": data, **_steps(progress)}
+            job = _change(connection, sql.SUCCEED, job_id, "succeed", values)
             del data["path"]
             _add_event(connection, job_id, "succeeded", now, data)
         return job
 
-    def fail(self, job_id: str, error: JobError, now: float) -> Job:
+    def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
         data = error.as_dict()
         with self._writing() as connection:
-            job = _change(connection, sql.FAIL, job_id, "fail", {"now": now, "cause": data})
+            job = _change(connection, sql.FAIL, job_id, "fail", {"now": now, "cause": data, **_steps(progress)})
             _add_event(connection, job_id, "failed", now, {"error": data})
         return job
 
-    def cancel(self, job_id: str, now: float) -> Job:
+    def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
         with self._writing() as connection:
-            job = _change(connection, sql.CANCEL, job_id, "be canceled", {"now": now})
+            job = _change(connection, sql.CANCEL, job_id, "be canceled", {"now": now, **_steps(progress)})
             _add_event(connection, job_id, "canceled", now, {})
         return job
 
@@ -233,6 +234,11 @@ def _changed_row(connection: Connection, statement: Update, job_id: str, verb: s
     if status is None:
         raise JobNotFound(f"no job has the id {job_id}")
     raise IllegalTransition(f"job {job_id} is {status}: it cannot {verb}")
+
+
+def _steps(progress: Progress | None) -> dict[str, int | None]:
+    done, total = progress or (None, None)
+    return {"done": done, "total": total}
 
 
 def _add_event(connection: Connection, job_id: str, kind: str, now: float, data: dict[str, Any]) -> None:

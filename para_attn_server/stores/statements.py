@@ -51,6 +51,9 @@ def _transition(target: JobStatus, values: dict[str, Any]) -> Update:
 
 # --- transitions ---
 
+_DONE: ColumnElement[Any] = func.coalesce(bindparam("done"), jobs.c.step)
+_TOTAL: ColumnElement[Any] = func.coalesce(bindparam("total"), jobs.c.total_steps)
+
 START = _transition(
     JobStatus.RUNNING,
     {
@@ -66,11 +69,13 @@ SUCCEED = _transition(
     {
         "finished_at": bindparam("now"),
         "output": bindparam("result"),
-        "step": func.coalesce(jobs.c.total_steps, jobs.c.step),
+        "step": func.coalesce(_TOTAL, _DONE),
+        "total_steps": _TOTAL,
     },
 )
-FAIL = _transition(JobStatus.FAILED, {"finished_at": bindparam("now"), "error": bindparam("cause")})
-CANCEL = _transition(JobStatus.CANCELED, {"finished_at": bindparam("now")})
+_STEPS = {"step": _DONE, "total_steps": _TOTAL}
+FAIL = _transition(JobStatus.FAILED, {"finished_at": bindparam("now"), "error": bindparam("cause"), **_STEPS})
+CANCEL = _transition(JobStatus.CANCELED, {"finished_at": bindparam("now"), **_STEPS})
 REQUEUE = _transition(
     JobStatus.QUEUED,
     {

@@ -21,7 +21,7 @@ T = TypeVar("T")
 _SPINS = 50
 _SHORT_NAP, _LONG_NAP = 50e-6, 1e-3
 _PATIENCE = 0.05  # seconds of short naps before long ones: a wait that long is not on the critical path
-_REPORT_EVERY = 0.02  # seconds; steps faster than that are not each worth waking the parent
+_REPORT_EVERY = 0.1  # seconds; of faster steps not each is worth waking the parent, which can read the board
 
 
 class JobCanceled(BaseException):
@@ -115,7 +115,7 @@ class StepControl:
 
     def _tell(self, step: int, total: int | None) -> None:
         now = time.monotonic()
-        if now - self._reported_at >= _REPORT_EVERY or step == total:
+        if now - self._reported_at >= _REPORT_EVERY:
             self._reported_at = now
             self._send(Step(self._serial, step, total))
 

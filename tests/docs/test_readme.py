@@ -37,7 +37,8 @@ from para_attn_server.core.settings import ENV_PREFIX
 from para_attn_server.worker.loader import load_class
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("http-api", "job-life", "operations", "step-control"))]
+GUIDES = ("http-api", "job-life", "operations", "step-control")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / f"{name}.md" for name in GUIDES)]
 FENCE = re.compile(r"(?:^<!-- test: (?P<how>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 DOCUMENTED_PORT = re.compile(r"127\.0\.0\.1:(\d{4})|--port (\d{4})")
 
@@ -140,7 +141,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path
 def test_every_command_and_script_is_tested() -> None:
     for block in BLOCKS:
         assert block.how or block.language not in ("sh", "python"), f"{block.page}:{block.line} says no way to test it"
-        assert block.kind in ("", "server", "shell", "script", "start", "options", "make", "pip", "is", "beside", "torchrun")
+        assert block.kind in (
+            "",
+            "server",
+            "shell",
+            "script",
+            "start",
+            "options",
+            "make",
+            "pip",
+            "is",
+            "beside",
+            "torchrun",
+        )
 
 
 @of_kind("server")

@@ -85,7 +85,7 @@ def test_a_killed_rank_costs_an_attempt_and_not_the_job(counting: RunningServer,
 def test_a_job_that_loses_its_group_every_time_fails_after_max_attempts(counting: RunningServer) -> None:
     result = counting.result(counting.submit(fail_at=2, fail_rank=1, die=True))
     assert result.status_code == 500
-    assert result.json()["error"]["type"] == "rank_lost"
+    assert result.json()["error"]["type"] == "poison"
     assert counting.result(counting.submit()).status_code == 200
 
 

@@ -103,6 +103,7 @@ def test_other_processes_may_die(serve: Serve, counting_model: str, victim: str)
     wait_until(lambda: gone([found]), 5)
     wait_until(lambda: server_answers(server), 20)
     assert server.result(job_id).status_code == 200
+    assert server.status(job_id)["attempts"] == 1, "no fault of the job"
     assert server.result(server.submit()).status_code == 200
 
 

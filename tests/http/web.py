@@ -76,9 +76,10 @@ class Web:
         except httpx.TransportError:
             return False
 
-    def put_schema(self, model: str = "stand-in|None") -> None:
-        """Write the schema document, as the parent does when the ranks are ready."""
-        self.parent.store.put_document("schema", {"model": model, "schema": SCHEMA, "output_suffix": ".png"})
+    def put_schema(self, schema: dict[str, Any] | None = SCHEMA) -> None:
+        """Write the schema document, as the parent does when the ranks are ready; None: as at a new model's start."""
+        document = {"model": "stand-in", "version": "1", "schema": schema, "output_suffix": ".png"}
+        self.parent.store.put_document("schema", document)
 
     def new_parent(self, view: PoolView | None = None) -> None:
         """The parent dies and another one comes."""

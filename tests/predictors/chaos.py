@@ -119,7 +119,7 @@ def break_now(kind: str) -> None:
             _, hard = resource.getrlimit(resource.RLIMIT_DATA)
             resource.setrlimit(resource.RLIMIT_DATA, (2 * 2**30, hard))
             try:
-                hoard = [bytearray(2**28) for _ in range(64)]
+                hoard = [bytes(2**28) for _ in range(64)]  # asked for, never touched: it fails at once
                 del hoard
             finally:
                 resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))

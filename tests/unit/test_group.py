@@ -97,9 +97,9 @@ class Script:
         self.group.assign(Job("j", 1, JobStatus.RUNNING, {}, "/out/a.png", 0.0))
         return self
 
-    def die(self, *ranks: int, how: str = "killed by SIGKILL") -> None:
+    def die(self, *ranks: int, how: str = "killed by SIGKILL", own_fault: bool = True) -> None:
         for rank in ranks:
-            self.group.died(self.generation, rank, how)
+            self.group.died(self.generation, rank, how, own_fault)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -113,8 +113,12 @@ def failed(rank: int, points: int = 3, kind: str = "ValueError") -> Failed:
     return Failed(1, rank, points, JobError(kind, "no", rank))
 
 
+def ended(script: Script) -> list[Any]:
+    return [outcome for _, outcome, _ in script.heard("run_ended")]
+
+
 def lost_causes(script: Script) -> list[str]:
-    return [error.message for _, error in script.heard("run_lost")]
+    return [lost.error.message for _, lost in script.heard("run_lost")]
 
 
 def test_it_is_ready_when_all_ranks_are() -> None:
@@ -133,7 +137,7 @@ def test_a_job_ends_when_its_last_rank_has_left() -> None:
     assert script.group.state == "busy"
     assert not script.heard("run_ended")
     script.say(1, Finished(1, 1, 5, 0.1, None))
-    assert script.heard("run_ended") == [("j", OUTPUT)]
+    assert ended(script) == [OUTPUT]
     assert script.group.state == "ready"
 
 
@@ -150,7 +154,7 @@ def test_the_first_terminal_message_of_a_rank_counts() -> None:
     script.say(0, Canceled(1, 0, 2))
     script.say(0, Finished(1, 0, 2, 0.1, OUTPUT))
     script.say(1, Canceled(1, 1, 2))
-    assert script.heard("run_ended") == [("j", None)]
+    assert ended(script) == [None]
 
 
 def test_failures_at_the_same_point_are_settled_by_a_barrier_and_the_group_is_kept() -> None:
@@ -195,7 +199,7 @@ def test_one_rank_that_fails_alone_fails_the_job_with_its_cause_and_rebuilds_the
     assert f"rank {rank} failed while rank {1 - rank} stayed inside" in (script.group.view().cause or "")
     assert not script.heard("run_ended"), "not before every rank is dead"
     script.die(0, 1)
-    assert [outcome.rank for _, outcome in script.heard("run_ended")] == [rank]
+    assert [outcome.rank for outcome in ended(script)] == [rank]
     script.ready()
     assert (script.group.state, script.group.view().cause) == ("ready", None)
 
@@ -228,7 +232,7 @@ def test_a_rank_that_dies_after_rank_zero_published_costs_the_group_and_not_the_
     script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
     script.die(1)
     script.die(0)
-    assert script.heard("run_ended") == [("j", OUTPUT)]
+    assert ended(script) == [OUTPUT]
     assert script.launches == 2
 
 
@@ -253,7 +257,7 @@ def test_a_cancel_that_is_not_followed_in_time_rebuilds_the_group() -> None:
     script.group.cancel()
     script.pass_time(5)
     script.die(0, 1)
-    assert script.heard("run_ended") == [("j", None)]
+    assert ended(script) == [None]
     assert script.launches == 2
 
 
@@ -324,7 +328,8 @@ def test_a_run_without_a_sign_of_life_is_stuck_and_the_stopped_rank_is_named() -
     assert not script.handles[0].killed
     script.pass_time(STACKS_PATIENCE)
     script.die(0, 1)
-    ((_, error),) = script.heard("run_lost")
+    ((_, lost),) = script.heard("run_lost")
+    error = lost.error
     assert (error.type, error.rank) == ("hang", 1)
     assert "rank 1 holds the others up (its process is stopped)" in error.message
     assert script.launches == 2
@@ -339,3 +344,10 @@ def test_a_job_over_its_time_is_canceled_and_fails() -> None:
     script.say(0, Canceled(1, 0, 2))
     script.say(1, Canceled(1, 1, 2))
     assert script.heard("run_ended")[0][1].type == "timeout"
+
+
+@pytest.mark.parametrize("own_fault", [True, False])
+def test_only_a_death_of_the_ranks_own_is_charged_to_the_job(own_fault: bool) -> None:
+    script = Script().busy()
+    script.die(0, 1, own_fault=own_fault)
+    assert [lost.charge for _, lost in script.heard("run_lost")] == [own_fault]

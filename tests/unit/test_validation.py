@@ -188,11 +188,12 @@ def test_a_required_seed_is_drawn_too() -> None:
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
-def test_a_default_seed_of_the_predictor_stands() -> None:
+def test_a_seed_left_out_is_drawn_though_predict_has_a_default_for_other_callers() -> None:
     def predict(output_path: str, seed: int = 42) -> None: ...
 
-    assert validator_of(predict).validate({})["seed"] == 42
-    assert validator_of(predict).validate({"seed": None})["seed"] == 42
+    assert len({validator_of(predict).validate({})["seed"] for _ in range(20)}) == 20
+    assert len({validator_of(predict).validate({"seed": None})["seed"] for _ in range(20)}) == 20
+    assert validator_of(predict).validate({"seed": 42})["seed"] == 42
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,53 @@
+"""What the state directory remembers of the model, and for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.job import NewJob
+from para_attn_server.core.messages import Ready
+from para_attn_server.pool.contract import DOCUMENT, ModelContract
+from para_attn_server.stores.migrate import migrate
+from para_attn_server.stores.sql import SqlStore
+
+READY = Ready(0, "cpu", {"type": "object"}, {}, ".mp4")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    migrate(tmp_path / "jobs.sqlite3")
+    opened = SqlStore.open(tmp_path / "jobs.sqlite3", durable=False)
+    yield opened
+    opened.close()
+
+
+def schema(store: SqlStore) -> object:
+    return (store.document(DOCUMENT) or {}).get("schema")
+
+
+def test_the_schema_is_known_again_after_a_restart_with_the_same_model(store: SqlStore) -> None:
+    ModelContract(store, "demo", "1").claim()
+    assert schema(store) is None
+    ModelContract(store, "demo", "1").reported(READY)
+    ModelContract(store, "demo", "1").claim()
+    assert schema(store) == {"type": "object"}
+
+
+@pytest.mark.parametrize(("model", "version"), [("flux", "1"), ("demo", "2")])
+def test_another_model_or_version_forgets_it(store: SqlStore, model: str, version: str) -> None:
+    ModelContract(store, "demo", "1").reported(READY)
+    ModelContract(store, model, version).claim()
+    assert schema(store) is None
+
+
+def test_jobs_that_wait_for_another_model_are_not_taken_over(store: SqlStore) -> None:
+    ModelContract(store, "demo", "1").reported(READY)
+    store.insert(NewJob({}, "/o"), 10, 0.0)
+    with pytest.raises(StateDirError, match=r"1 unfinished job\(s\) of another model \(demo\)"):
+        ModelContract(store, "flux", "1").claim()
+    ModelContract(store, "demo", "2").claim()
+    assert store.counts().queued == 1
