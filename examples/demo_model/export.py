@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxPipeline
 from torch import nn
 
 from .text import TextModels, build_text_models
@@ -29,11 +29,10 @@ def load_text(work: Path) -> TextModels:
     return models
 
 
-def load_vae(work: Path) -> nn.Module:
-    """The trained autoencoder, with its refined decoder if there is one."""
-    path = work / "decoder.pt"
+def load_vae(work: Path) -> AutoencoderKL:
+    """The trained autoencoder of a work folder, its latents measured."""
     vae = build_vae()
-    vae.load_state_dict(_load(path if path.exists() else work / "vae.pt")["model"])
+    vae.load_state_dict(_load(work / "vae.pt")["model"])
     return measure_latents(vae.requires_grad_(False).eval())
 
 

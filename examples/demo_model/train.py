@@ -17,7 +17,7 @@ from .text import train_text
 from .transformer import train_transformer
 from .vae import train_vae
 
-SHARES = {"vae": 0.20, "text": 0.06, "decoder": 0.10, "transformer": 0.64}
+SHARES = {"vae": 0.24, "text": 0.06, "transformer": 0.70}
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -35,8 +35,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 def run_stage(stage: str, options: argparse.Namespace) -> None:
     """Run one stage to the end of its budget."""
     seconds = 60.0 * options.minutes * SHARES.get(stage, 0.0)
-    if stage in ("vae", "decoder"):
-        train_vae(options.work_dir, seconds, stage)
+    if stage == "vae":
+        train_vae(options.work_dir, seconds)
     elif stage == "text":
         train_text(options.work_dir, seconds)
     elif stage == "transformer":

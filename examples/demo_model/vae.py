@@ -1,4 +1,4 @@
-"""Trains the AutoencoderKL: first encoder and decoder together, later the decoder alone with the encoder frozen.
+"""Trains the AutoencoderKL, encoder and decoder together.
 
 It is trained as a plain autoencoder on the latent mean with a little noise; it is not a generative VAE, and its
 variance output is fixed to almost nothing.
@@ -19,6 +19,7 @@ from .scenes import sample_scene
 
 CHANNELS = (16, 32, 32, 32)
 LATENTS = 8
+NOISE = 0.06
 BATCHES = ((64, 64, 8), (128, 128, 2), (64, 64, 8), (128, 128, 2), (96, 96, 4), (64, 128, 4), (256, 256, 1))
 
 
@@ -70,35 +71,29 @@ def reconstruction_loss(output: torch.Tensor, target: torch.Tensor) -> torch.Ten
     return (weight * (error.abs() + error.square())).mean()
 
 
-def _step(vae: AutoencoderKL, size: tuple[int, int, int], rng: np.random.Generator, noise: float) -> torch.Tensor:
-    """The loss of one random batch; with the encoder frozen no gradient flows into it."""
+def _step(vae: AutoencoderKL, size: tuple[int, int, int], rng: np.random.Generator) -> torch.Tensor:
+    """The loss of one random batch, with noise of a random strength on its latents."""
     height, width, count = size
     images = pictures([sample_scene(rng, "train") for _ in range(count)], rng, height, width)
-    frozen = not vae.encoder.conv_in.weight.requires_grad
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        with torch.set_grad_enabled(not frozen):
-            latents = vae.encoder(images)[:, :LATENTS].float()
-        strength = noise * torch.rand(count, 1, 1, 1) * 2
+        latents = vae.encoder(images)[:, :LATENTS].float()
+        strength = 2 * NOISE * torch.rand(count, 1, 1, 1)
         output = vae.decoder(latents + strength * torch.randn_like(latents))
     return reconstruction_loss(output, images) + 1e-4 * latents.square().mean()
 
 
-def train_vae(work: Path, seconds: float, stage: str = "vae") -> AutoencoderKL:
-    """Train (or go on training) for a budget of CPU seconds; stage "decoder" starts from the finished "vae"."""
-    decoder_only = stage == "decoder"
+def train_vae(work: Path, seconds: float) -> AutoencoderKL:
+    """Train (or go on training) for a budget of CPU seconds."""
+    torch.manual_seed(3)
     vae = build_vae()
-    if decoder_only:
-        vae.load_state_dict(torch.load(work / "vae.pt", weights_only=True)["model"])
-        vae.encoder.requires_grad_(False)
-    trained = [p for p in vae.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=2e-3 if decoder_only else 4e-3, betas=(0.9, 0.98), weight_decay=1e-3)
-    path = work / f"{stage}.pt"
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=4e-3, betas=(0.9, 0.98), weight_decay=1e-3)
+    path = work / "vae.pt"
     state = load_checkpoint(path)
     if state:
         vae.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
     _run(vae, optimizer, path, Budget(seconds, state["spent"] if state else 0.0), state["step"] if state else 0)
-    return vae.requires_grad_(True).eval()
+    return vae.requires_grad_(False).eval()
 
 
 @torch.no_grad()
@@ -116,13 +111,12 @@ def _run(vae: AutoencoderKL, optimizer: torch.optim.Optimizer, path: Path, budge
     """The training loop, with a checkpoint and a log line now and then and at the end."""
     rng = np.random.default_rng(1000 + step)
     torch.manual_seed(1000 + step)
-    noise = 0.15 if path.stem == "decoder" else 0.06
     due, losses = every(20.0), [0.0] * len(BATCHES)
     while budget.progress < 1:
         set_rates([optimizer], learning_rate(budget.progress, step, 0.4))
-        loss = _step(vae, BATCHES[step % len(BATCHES)], rng, noise)
+        loss = _step(vae, BATCHES[step % len(BATCHES)], rng)
         loss.backward()
-        nn.utils.clip_grad_norm_((p for g in optimizer.param_groups for p in g["params"]), 1.0)
+        nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         losses[step % len(BATCHES)] = loss.item()

@@ -8,6 +8,7 @@
     ├── InvalidInput            a request's arguments are wrong; names each field
     ├── JobNotFound             no job has that id
     ├── NothingToCancel         no job is queued or running under that id (or at all)
+    ├── IdempotencyConflict     the same Idempotency-Key came with another request
     ├── QueueFull               --max-queue jobs are waiting already
     ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
     ├── DaemonUnreachable       the parent process does not answer on its control socket
@@ -87,6 +88,10 @@ class NothingToCancel(ServerError):
     """No job is queued or running under that id, or none is running at all."""
 
 
+class IdempotencyConflict(ServerError):
+    """The same Idempotency-Key came before with another request."""
+
+
 class QueueFull(ServerError):
     """As many jobs are queued as --max-queue allows."""
 
@@ -113,8 +118,8 @@ class JobError:
 
     type: the class name of the predictor's exception, or what the server found: `invalid_input`, `kwargs_mismatch`,
     `out_of_memory`, `output_missing`, `output_unwritable`, `rank_lost`, `hang`, `poison` (its group was lost in every
-    attempt) or `timeout`. message: for the client, without traceback or server paths. rank and step: where it happened,
-    None where that has no meaning. hint: what to change, if known.
+    attempt), `timeout` or `expired` (its deadline passed). message: for the client, without traceback or server paths.
+    rank and step: where it happened, None where that has no meaning. hint: what to change, if known.
     """
 
     type: str

@@ -59,11 +59,16 @@ class NewJob:
 
     kwargs: resolved arguments of `predict` (defaults and seed filled in, `output_path` left out).
     output_path: absolute path the output will have; already checked against the allowed output root.
+    deadline: Unix seconds after which the job is not worth running. idempotency_key: the client's name for the request;
+    a second one of the same name is the same job, if its request_digest is the same too.
     """
 
     kwargs: dict[str, Any]
     output_path: str
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    deadline: float | None = None
+    idempotency_key: str | None = None
+    request_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class Job:
     group: int | None = None
     step: int = 0
     total_steps: int | None = None
+    deadline: float | None = None
     cancel_requested: bool = False
     output: Output | None = None
     error: JobError | None = None

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from para_attn_server.core.errors import (
     DaemonUnreachable,
+    IdempotencyConflict,
     InvalidInput,
     JobNotFound,
     NotAccepting,
@@ -48,6 +49,7 @@ _KINDS: dict[type[ServerError], _Kind] = {
     InvalidInput: _Kind(400, "invalid-input", "Some arguments are wrong"),
     JobNotFound: _Kind(404, "job-not-found", "No such job"),
     NothingToCancel: _Kind(404, "nothing-to-cancel", "Nothing to cancel"),
+    IdempotencyConflict: _Kind(422, "idempotency-conflict", "The key belongs to another request"),
     QueueFull: _Kind(429, "queue-full", "The queue is full", retry_after=5),
     NotAccepting: _Kind(503, "not-accepting", "No new work is taken now", retry_after=5),
     DaemonUnreachable: _Kind(503, "daemon-unreachable", "The control process does not answer", retry_after=2),

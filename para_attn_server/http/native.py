@@ -16,6 +16,7 @@ from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.http import views
 from para_attn_server.http.bodies import json_object, output_file, output_in_json, wait_seconds
 from para_attn_server.http.errors import problem
+from para_attn_server.http.headers import deadline, idempotency_key
 from para_attn_server.service.service import JobService, JobView
 
 _PACKAGE = "para-attn-server"
@@ -72,8 +73,7 @@ class _Native:
 
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
-        self._service.readiness()
-        job = self._service.submit(json_object())
+        job = self._service.submit(json_object(), idempotency_key(), deadline())
         return {"request_id": job.id}, 202, {"Location": f"/get_output/{job.id}", **_POLL_AGAIN}
 
     def get_output(self, job_id: str) -> ResponseReturnValue:

@@ -37,7 +37,7 @@ from para_attn_server.core.messages import (
 from para_attn_server.executors.base import Executor, RankHandle
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.ranks import Ranks
-from para_attn_server.pool.run import JobRun, Lost, Outcome
+from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
 from para_attn_server.pool.watchdog import find_laggard, silent_for, step_budget
 
 log = structlog.get_logger()
@@ -106,7 +106,9 @@ class Group:
     def assign(self, job: Job) -> None:
         """Run a job; the group must be ready."""
         self._serial += 1
-        self.run = JobRun(job.id, self._serial, self._clock())
+        left = None if job.deadline is None else job.deadline - time.time()
+        now = self._clock()
+        self.run = JobRun(job.id, self._serial, now, expires=None if left is None else now + left)
         self._ranks.send_all(Run(job.id, self._serial, job.kwargs, job.output_path))
         self._enter(GroupState.BUSY)
 
@@ -159,6 +161,8 @@ class Group:
         elif run.stacks_deadline is not None:
             if now >= run.stacks_deadline:
                 self._lose_stuck(run)
+        elif run.expires is not None and now >= run.expires:
+            self.cancel(EXPIRED)
         elif self._timeouts.job is not None and now - run.started >= self._timeouts.job:
             self.cancel(JobError("timeout", f"the job ran longer than {self._timeouts.job:g} s", step=run.step))
         else:

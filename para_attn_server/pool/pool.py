@@ -23,7 +23,7 @@ from para_attn_server.core.output import temporary_path
 from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.listener import GroupState
-from para_attn_server.pool.run import Lost, Outcome
+from para_attn_server.pool.run import EXPIRED, Lost, Outcome
 from para_attn_server.pool.scheduler import assign
 from para_attn_server.stores.base import JobStore, Progress
 
@@ -82,8 +82,13 @@ class Pool:
         free = [group.index for group in self._groups if group.state is GroupState.READY]
         if not free or self.stopping:
             return
-        for job, index in assign(self._store.queued(len(free)), free):
-            self._groups[index].assign(self._store.start(job.id, index, time.time()))
+        now = time.time()
+        queued = self._store.queued(len(free))
+        if any(job.deadline is not None and job.deadline <= now for job in queued):
+            self._expire()
+            queued = self._store.queued(len(free))
+        for job, index in assign(queued, free):
+            self._groups[index].assign(self._store.start(job.id, index, now))
 
     def cancel(self, job_id: str | None) -> str | None:
         """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none."""
@@ -104,6 +109,7 @@ class Pool:
             group.tick(now)
         if now - self._looked_at >= LOOK_EVERY:
             self._looked_at = now
+            self._expire()
             version = self._store.data_version()
             if version != self._store_version:
                 self._store_version = version
@@ -216,6 +222,11 @@ class Pool:
             self._update(self._store.cancel(job.id, time.time()))
         else:
             self._update(self._store.requeue(job.id, cause, charge=charge, now=time.time()))
+
+    def _expire(self) -> None:
+        """Fail the queued jobs whose deadline has passed."""
+        for job_id in self._store.expired(time.time()):
+            self._update(self._store.fail(job_id, EXPIRED, time.time()))
 
     def _oldest_running(self) -> Job | None:
         return next(iter(self._store.running()), None)

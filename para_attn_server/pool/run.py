@@ -24,6 +24,9 @@ class Lost:
     charge: bool = True
 
 
+EXPIRED = JobError("expired", "its deadline passed before it was done", hint="allow more time with Job-TTL")
+
+
 @dataclass(slots=True)
 class JobRun:
     """The run that a group is doing. Times are monotonic seconds; a deadline of None is not running.
@@ -35,6 +38,7 @@ class JobRun:
     job_id: str
     serial: int
     started: float
+    expires: float | None = None
     left: dict[int, Left] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
     settling: bool = False

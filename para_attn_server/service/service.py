@@ -6,6 +6,8 @@ It inserts and reads; transitions are the parent's. No Flask in here, and nothin
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -101,18 +103,25 @@ class JobService:
 
     # --- jobs ---
 
-    def submit(self, body: Mapping[str, Any]) -> Job:
+    def submit(self, body: Mapping[str, Any], key: str | None = None, deadline: float | None = None) -> Job:
         """Check a request and put it into the queue; on disk when this returns.
 
-        Raises InvalidInput, NotAccepting or QueueFull.
+        key: the client's Idempotency-Key; a request that came before under it is answered with its job, whatever the
+        server's state. deadline: Unix seconds.
+        Raises InvalidInput, NotAccepting, QueueFull or IdempotencyConflict.
         """
+        digest = None if key is None else _digest(body)
+        if key is not None and digest is not None and (known := self._store.by_key(key, digest)) is not None:
+            return known
         self.readiness()
         contract = self.contract()
         kwargs = contract.validator.validate(body)
         requested = kwargs.pop(OUTPUT_PATH, None)
         new = NewJob(kwargs=kwargs, output_path="")
         path = self._outputs.resolve(requested, new.id, contract.output_suffix)
-        new = dataclasses.replace(new, output_path=str(path))
+        new = dataclasses.replace(
+            new, output_path=str(path), deadline=deadline, idempotency_key=key, request_digest=digest
+        )
         job = self._store.insert(new, self._settings.max_queue, time.time())
         self._control.submitted(job.id)
         return job
@@ -198,3 +207,7 @@ class JobService:
 def _with_step(job: Job, news: JobNews) -> Job:
     step = max(job.step, news.update.step)
     return dataclasses.replace(job, step=step, total_steps=news.update.total_steps or job.total_steps)
+
+
+def _digest(body: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

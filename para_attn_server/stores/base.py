@@ -34,8 +34,14 @@ class JobStore(Protocol):
     # --- web workers ---
 
     def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
-        """Put a job at the end of the queue, durable when this returns; raises QueueFull (checked in the same
-        transaction)."""
+        """Put a job at the end of the queue, durable when this returns.
+
+        Where its idempotency_key is known already, the job of that key is returned instead. All is checked in one
+        transaction; raises QueueFull, or IdempotencyConflict where the known key came with another request.
+        """
+
+    def by_key(self, idempotency_key: str, request_digest: str) -> Job | None:
+        """The job of that key; raises IdempotencyConflict where it was another request's."""
 
     # --- reading, anybody ---
 
@@ -53,6 +59,9 @@ class JobStore(Protocol):
 
     def queued(self, limit: int) -> list[Job]:
         """The next jobs to run, oldest first."""
+
+    def expired(self, now: float) -> list[str]:
+        """Ids of queued jobs whose deadline has passed."""
 
     def running(self) -> list[Job]:
         """The jobs that run now, the longest running first."""

@@ -16,7 +16,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Update, make_url
 
-from para_attn_server.core.errors import IllegalTransition, JobError, JobNotFound, QueueFull, UsageError
+from para_attn_server.core.errors import (
+    IdempotencyConflict,
+    IllegalTransition,
+    JobError,
+    JobNotFound,
+    QueueFull,
+    UsageError,
+)
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, Progress, QueueCounts
@@ -63,14 +70,22 @@ class SqlStore(JobStore):
     # --- web workers ---
 
     def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
-        row = {"id": new.id, "kwargs": new.kwargs, "output_path": new.output_path, "created_at": now}
+        row = dataclasses.asdict(new) | {"created_at": now}
         with self._writing() as connection:
+            if new.idempotency_key is not None:
+                known = _known_job(connection, new.idempotency_key, new.request_digest)
+                if known is not None:
+                    return known
             if connection.execute(sql.COUNT_QUEUED).scalar_one() >= max_queued:
                 raise QueueFull(max_queued)
             result = connection.execute(sql.INSERT_JOB, row)
             _add_event(connection, new.id, "queued", now, {})
         (seq,) = result.inserted_primary_key or (0,)
-        return Job(new.id, seq, JobStatus.QUEUED, new.kwargs, new.output_path, now)
+        return Job(new.id, seq, JobStatus.QUEUED, new.kwargs, new.output_path, now, deadline=new.deadline)
+
+    def by_key(self, idempotency_key: str, request_digest: str) -> Job | None:
+        with self._reading() as connection:
+            return _known_job(connection, idempotency_key, request_digest)
 
     # --- reading, anybody ---
 
@@ -96,6 +111,10 @@ class SqlStore(JobStore):
 
     def queued(self, limit: int) -> list[Job]:
         return self._jobs(sql.QUEUED, {"most": limit})
+
+    def expired(self, now: float) -> list[str]:
+        with self._reading() as connection:
+            return list(connection.execute(sql.EXPIRED, {"now": now}).scalars())
 
     def running(self) -> list[Job]:
         return self._jobs(sql.RUNNING, {})
@@ -234,6 +253,16 @@ def _changed_row(connection: Connection, statement: Update, job_id: str, verb: s
     if status is None:
         raise JobNotFound(f"no job has the id {job_id}")
     raise IllegalTransition(f"job {job_id} is {status}: it cannot {verb}")
+
+
+def _known_job(connection: Connection, key: str, digest: str | None) -> Job | None:
+    known = connection.execute(sql.GET_BY_KEY, {"key": key}).first()
+    if known is None:
+        return None
+    job_id, known_digest = known
+    if known_digest != digest:
+        raise IdempotencyConflict(f"the Idempotency-Key was used before for another request, that of job {job_id}")
+    return _job(connection.execute(sql.GET_JOB, {"job_id": job_id}).one())
 
 
 def _steps(progress: Progress | None) -> dict[str, int | None]:

@@ -26,6 +26,7 @@ _JOB_COLUMNS = (
     jobs.c.group_index,
     jobs.c.step,
     jobs.c.total_steps,
+    jobs.c.deadline,
     jobs.c.cancel_requested,
     jobs.c.output,
     jobs.c.error,
@@ -102,6 +103,8 @@ INSERT_DOCUMENT = insert(documents)
 
 # --- reading ---
 
+GET_BY_KEY = select(jobs.c.id, jobs.c.request_digest).where(jobs.c.idempotency_key == bindparam("key"))
+EXPIRED = select(jobs.c.id).where(_IS_QUEUED, jobs.c.deadline <= bindparam("now"))
 GET_JOB = select(*_JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"))
 STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job_id"))
 COUNT_QUEUED = select(func.count()).select_from(jobs).where(_IS_QUEUED)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
+import multiprocessing
 import os
 import platform
 import signal
@@ -93,6 +94,9 @@ def _guard(spec: RankSpec) -> None:
     die_with_parent(preload.forkserver_pid)
     os.setpgid(0, 0)  # killed as one, with the helpers that a predictor may start
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # How this rank was started is no matter of the predictor's: with another method than the platform's own, locks that
+    # libraries make at import (tqdm) have names in /dev/shm, which a killed process leaves behind.
+    multiprocessing.set_start_method(None, force=True)
     os.environ.pop(preload.PARENT_VARIABLE, None)  # a helper that imports this package is no forkserver
     os.environ.update(spec.environment())
     configure_logging(spec.log_level, spec.log_format, f"group {spec.group} rank {spec.rank}")

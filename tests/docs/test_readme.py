@@ -16,6 +16,7 @@ Expectations: `writes FILE` (a picture), `prints TEXT` (as the last line).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -89,21 +90,19 @@ def environment(**more: str) -> dict[str, str]:
 def run(block: Block, folder: Path, code: str, **more: str) -> None:
     """Run a block in a folder and hold it to its expectation."""
     command = ["bash", "-e", "-o", "pipefail", "-c"] if block.language == "sh" else [sys.executable, "-c"]
-    process = subprocess.Popen(
-        [*command, code],
-        cwd=folder,
-        env=environment(**more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        printed, _ = process.communicate(timeout=150)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, printed
+    with (folder / "printed").open("w+") as output:
+        process = subprocess.Popen(
+            [*command, code], cwd=folder, env=environment(**more), stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            status = process.wait(150)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # also what a block that failed half-way has left running
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            output.seek(0)
+            printed = output.read()
+    assert status == 0, printed
     word, what = block.expected
     if word == "writes":
         with Image.open(folder / what) as picture:

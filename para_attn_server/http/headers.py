@@ -1,0 +1,58 @@
+"""What a request says of its job in headers: the body belongs to the predictor."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime
+
+from flask import request
+
+from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.core.settings import parse_duration
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+def idempotency_key() -> str | None:
+    """`Idempotency-Key`: the client's name for the request, up to 255 visible ASCII characters."""
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _KEY.fullmatch(key):
+        raise _wrong("Idempotency-Key", "must be 1 to 255 visible ASCII characters")
+    return key
+
+
+def deadline() -> float | None:
+    """Unix seconds after which the job is not worth running, from `Job-TTL` or `Job-Deadline`; None without them."""
+    ttl, until = request.headers.get("Job-TTL"), request.headers.get("Job-Deadline")
+    if ttl is not None and until is not None:
+        raise _wrong("Job-TTL", "cannot be given together with Job-Deadline")
+    if ttl is not None:
+        return time.time() + _duration(ttl)
+    return None if until is None else _moment(until)
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = float(parse_duration(text))
+    except ValueError as error:
+        raise _wrong("Job-TTL", str(error)) from None
+    if seconds <= 0:
+        raise _wrong("Job-TTL", "must be longer than 0")
+    return seconds
+
+
+def _moment(text: str) -> float:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise _wrong("Job-Deadline", "must be a time with its zone as in RFC 3339, such as 2030-01-31T12:00:00Z")
+    if moment.timestamp() <= time.time():
+        raise _wrong("Job-Deadline", "must lie in the future")
+    return moment.timestamp()
+
+
+def _wrong(header: str, detail: str) -> InvalidInput:
+    return InvalidInput([FieldError(header, detail)])
