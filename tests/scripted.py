@@ -23,11 +23,13 @@ class Answer:
 
 
 class ScriptedServer:
-    """Gives `answers` in order, the last one for ever; `requests` holds (method, path, body) of each request."""
+    """Gives `answers` in order, the last one for ever; `requests` holds (method, path, body) of each request,
+    `keys` its Idempotency-Key."""
 
     def __init__(self, port: int = 0) -> None:
         self.answers: deque[Answer] = deque()
         self.requests: list[tuple[str, str, Any]] = []
+        self.keys: list[str | None] = []
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,6 +54,7 @@ class ScriptedServer:
         """Give the next answer."""
         content = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         self.requests.append((handler.command, handler.path, json.loads(content) if content else None))
+        self.keys.append(handler.headers.get("Idempotency-Key"))
         answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
         if answer.status == 0:
             handler.close_connection = True

@@ -9,6 +9,7 @@ It knows the JSON shapes; `transport.py` knows what may be repeated, `errors.py`
 from __future__ import annotations
 
 import time
+import uuid
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from para_attn_server.client.errors import (
     ServerUnavailable,
     WaitTimedOut,
 )
-from para_attn_server.client.transport import Transport, body_of, checked, problem_kind
+from para_attn_server.client.transport import IDEMPOTENCY_KEY, Transport, body_of, checked, problem_kind
 
 __all__ = [
     "Client",
@@ -80,9 +81,11 @@ class Client:
     def submit(self, **kwargs: Any) -> str:
         """Queue a job; returns its request id.
 
-        kwargs: the arguments that `schema()` lists. Raises RequestRefused, which names each wrong one.
+        kwargs: the arguments that `schema()` lists. The request has an Idempotency-Key, so that its repetition after a
+        broken connection makes no second job. Raises RequestRefused, which names each wrong argument.
         """
-        return str(checked(self._transport.request("POST", "/generate", json=kwargs))["request_id"])
+        name = {IDEMPOTENCY_KEY: uuid.uuid4().hex}
+        return str(checked(self._transport.request("POST", "/generate", json=kwargs, headers=name))["request_id"])
 
     def status(self, request_id: str, wait: float = 0.0) -> dict[str, Any]:
         """How a job stands: `request_id`, `status` and what is known of it; a failed one has `error`.

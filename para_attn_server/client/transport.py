@@ -1,7 +1,7 @@
 """Requests that are repeated with care: never so that a job is made twice.
 
-A GET is repeated after any break of the connection and after 429, 502, 503 and 504. A POST is repeated only when
-nothing was sent, or when the server answered 429 or 503: it did not take the work.
+A GET, or a POST with an Idempotency-Key, is repeated after any break of the connection and after 429, 502, 503, 504.
+Any other POST is repeated only when nothing was sent, or when the server answered 429 or 503: it did not take the work.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tenacity
 
 from para_attn_server.client.errors import RequestRefused, ServerUnavailable
 
+IDEMPOTENCY_KEY = "Idempotency-Key"
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _AGAIN = {"GET": frozenset({429, 502, 503, 504}), "POST": frozenset({429, 503})}
 _BACKOFF = tenacity.wait_exponential(multiplier=0.1, max=5.0) + tenacity.wait_random(0.0, 0.1)
@@ -60,16 +61,17 @@ class Transport:
         """The answer, whatever its status, but for those that are worth a repetition and patience ran out.
 
         timeout and patience: seconds, if not the client's. again: statuses after which to repeat, if not those of the
-        method. more: as httpx takes it (json, params). Raises ServerUnavailable.
+        method. more: as httpx takes it (json, params, headers). Raises ServerUnavailable.
         """
-        repeat = _AGAIN[method] if again is None else again
+        harmless = method == "GET" or IDEMPOTENCY_KEY in more.get("headers", ())
+        repeat = again if again is not None else _AGAIN["GET" if harmless else method]
         request = self._http.build_request(method, path, timeout=timeout or self.timeout, **more)
 
         def once() -> httpx.Response:
             try:
                 response = self._http.send(request)
             except httpx.HTTPError as error:
-                self._unavailable(error, method)
+                self._unavailable(error, harmless)
             _raise_if_busy(response, repeat)
             return response
 
@@ -93,7 +95,7 @@ class Transport:
                             out.write(block)
                     return response
             except httpx.HTTPError as error:
-                self._unavailable(error, "GET")
+                self._unavailable(error, harmless=True)
 
         return self._patiently(once)
 
@@ -107,8 +109,8 @@ class Transport:
             reraise=True,
         )(once)
 
-    def _unavailable(self, error: httpx.HTTPError, method: str) -> NoReturn:
-        again = isinstance(error, httpx.TransportError) and (method == "GET" or isinstance(error, _NOTHING_SENT))
+    def _unavailable(self, error: httpx.HTTPError, harmless: bool) -> NoReturn:
+        again = isinstance(error, httpx.TransportError) and (harmless or isinstance(error, _NOTHING_SENT))
         if isinstance(error, httpx.UnsupportedProtocol):
             again = False
         reason = (

@@ -71,6 +71,7 @@ def request_schema(model: type[BaseModel]) -> dict[str, Any]:
     seed = schema["properties"].get("seed", {})
     if "integer" in {kind.get("type") for kind in (seed, *seed.get("anyOf", ()))}:
         seed.pop("default", None)
+        seed.setdefault("description", "Drawn at random when left out.")
     schema["title"] = "GenerateRequest"
     schema["additionalProperties"] = False
     return schema

@@ -79,7 +79,7 @@ def test_a_file_of_ones_own_is_shown_as_a_table(mine: Path) -> None:
     assert lines["steps"] == "steps integer 20 >= 1, <= 50, multiple of 5 How long."
     assert lines["mode"] == 'mode "x" | "y" "x"'
     assert lines["size"] == 'size "small" | "large" "small"'
-    assert lines["seed"] == "seed integer | null null"
+    assert lines["seed"] == "seed integer | null Drawn at random when left out."
 
 
 def test_what_cannot_be_used_is_told_beside_what_can(mine: Path) -> None:

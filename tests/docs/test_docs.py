@@ -138,6 +138,11 @@ def test_every_problem_type_is_documented_and_no_other() -> None:
     assert sorted(documented) == sorted(problem_types())
 
 
+def test_every_header_of_a_job_is_documented() -> None:
+    read = set(re.findall(r'headers\.get\("([A-Za-z-]+)"\)', text("para_attn_server/http/headers.py")))
+    assert len(read) >= 3 and {f"`{name}`" for name in read} <= {row[0] for row in rows("docs/http-api.md")}
+
+
 def test_every_error_type_of_a_job_is_documented() -> None:
     kinds = {kind for call in calls(PACKAGE, "JobError") if (kind := constant(call, 0))} | {"poison"}
     documented = {row[0] for row in rows("docs/http-api.md")}

@@ -67,14 +67,27 @@ def test_a_post_that_was_not_taken_is_sent_again_when_the_server_says(
     assert slept == [float(answer.headers["Retry-After"])] * 2
 
 
+@pytest.mark.parametrize("answer", [HANGS_UP, Answer(502, {}), Answer(504, {})])
+def test_a_submission_that_may_have_been_taken_is_sent_again_under_the_same_key(
+    server: ScriptedServer, client: Client, answer: Answer
+) -> None:
+    server.says(answer, ACCEPTED)
+    assert client.submit() == "ab"
+    assert len(server.requests) == 2
+    assert len(set(server.keys)) == 1
+    client.submit()
+    assert len(set(server.keys)) == 2
+    assert None not in server.keys
+
+
 @pytest.mark.parametrize("answer", [HANGS_UP, Answer(500, {}), Answer(502, {}), Answer(504, {})])
-def test_a_post_that_may_have_been_taken_is_never_sent_again(
+def test_a_post_without_a_key_that_may_have_been_taken_is_never_sent_again(
     server: ScriptedServer, client: Client, answer: Answer
 ) -> None:
     server.says(answer, ACCEPTED)
     with pytest.raises(ServerUnavailable):
-        client.submit()
-    assert len(server.requests) == 1
+        client.cancel("ab")
+    assert server.keys == [None]
 
 
 def test_a_post_is_tried_again_while_nobody_listens(slept: list[float]) -> None:
