@@ -1,0 +1,107 @@
+"""Fifty random kills under load: the client's ledger must come out even.
+
+Every accepted job ends `succeeded`, with one output that is what its seed makes of it; none is lost, none is done twice
+with different results. Killed at random, alone and all together: parent, gunicorn's master, web worker, forkserver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from serving import RunningServer
+from waiting import wait_until
+
+from para_attn_server import Client
+from para_attn_server.client import ClientError
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
+
+KILLS = 50
+VICTIMS = ("parent", "gunicorn master", "web worker", "forkserver", "all")
+
+
+class Load(threading.Thread):
+    """Submits jobs until told to stop, and keeps the ledger of those that were accepted."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self.url, self.ledger, self.stop = url, {}, threading.Event()
+
+    def run(self) -> None:
+        number = 0
+        while not self.stop.is_set():
+            number += 1
+            with Client(self.url, timeout=5, patience=60) as client:
+                try:
+                    job_id = client.submit(seed=number, steps=10, delay=0.01, text=str(number))
+                except ClientError:
+                    continue  # never accepted: nothing to account for
+            self.ledger[job_id] = number
+            self.stop.wait(0.15)
+
+
+def processes(server: RunningServer) -> dict[str, psutil.Process]:
+    parent = psutil.Process(server.process.pid)
+    found = {"parent": parent}
+    for child in parent.children():
+        if "para_attn_server.http" in child.cmdline():
+            found["gunicorn master"] = child
+            for worker in child.children():
+                found["web worker"] = worker
+        elif any("forkserver" in part for part in child.cmdline()):
+            found["forkserver"] = child
+    return found
+
+
+def answers(server: RunningServer) -> bool:
+    try:
+        return server.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_fifty_kills_lose_nothing_and_double_nothing(serve: Callable[..., RunningServer], counting_model: str) -> None:
+    rng = random.Random(7)
+    server = serve(counting_model, max_queue=100000)
+    server.wait_ready()
+    port = server.url.rsplit(":", 1)[1]
+    load = Load(server.url)
+    load.start()
+    try:
+        for _ in range(KILLS):
+            victim = rng.choice(VICTIMS)
+            ends = time.monotonic() + rng.uniform(0.2, 1.5)
+            wait_until(lambda ends=ends: time.monotonic() > ends, 5)
+            alive = processes(server)
+            targets = list(alive.values()) if victim == "all" else [alive[victim]] if victim in alive else []
+            for target in targets:
+                target.kill()
+            if victim in ("parent", "all"):
+                server.process.wait(10)
+                server = serve(counting_model, max_queue=100000, port=port)
+            wait_until(lambda: answers(server), 60, f"the server after the death of {victim}")
+    finally:
+        load.stop.set()
+        load.join(90)
+    assert len(load.ledger) > KILLS
+    expected: dict[str, str] = {}
+    for job_id, number in load.ledger.items():
+        result = server.result(job_id, wait=60)
+        assert result.status_code == 200, (job_id, result.text)
+        content = Path(result.json()["output_path"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == result.json()["sha256"]
+        assert content.split()[0] == str(number).encode()
+        expected[str(number)] = result.json()["sha256"]
+    queue = server.get("/server_status").json()["queue"]
+    assert queue["failed"] == queue["canceled"] == 0
+    assert queue["succeeded"] == len(load.ledger), "a job that nobody knows of was made"
+    again = server.result(server.submit(seed=1, steps=10, delay=0.0, text="1")).json()
+    assert again["sha256"] == expected["1"], "the same arguments give the same output"
