@@ -11,7 +11,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-slow test-all lint bench clean
+.PHONY: help demo serve test test-slow test-all failure-matrix lint bench clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
@@ -31,6 +31,9 @@ test-slow: $(VENV)/.stamp-test
 test-all: ## the whole test suite
 	$(MAKE) test
 	$(MAKE) test-slow
+
+failure-matrix: $(VENV)/.stamp-test ## inject every fault at every point, and write the table to docs/
+	FAILURE_MATRIX=docs/failure-matrix.md $(BIN)/python -m pytest tests/e2e/test_failure_matrix.py $(ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff and mypy
 	$(BIN)/ruff check .

@@ -48,8 +48,15 @@ class ParaAttentionServer:
             server.client.generate("circle.png", prompt="a red circle")
     """
 
-    def __init__(self, predictor: Any, host: str | None = None, port: int | None = None, **settings: Any) -> None:
-        given = {"host": host, "port": port, **settings, "model": _label(predictor)}
+    def __init__(
+        self,
+        predictor: Any,
+        host: str | None = None,
+        port: int | None = None,
+        num_devices: int | None = None,
+        **settings: Any,
+    ) -> None:
+        given = {"host": host, "port": port, "num_devices": num_devices, **settings, "model": _label(predictor)}
         self.settings: Settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         pickled = None if isinstance(predictor, str) else _pickled(predictor)
         self._model = ModelSpec(self.settings.model, self.settings.model_path, pickled, search_path=_search_path())

@@ -25,7 +25,8 @@ class RankSpec:
     """One rank of one group.
 
     port: of the group's rendezvous on loopback. devices: the group's GPUs as CUDA_VISIBLE_DEVICES names them, empty on
-    CPU. threads: of PyTorch's intra-op pool; 0 leaves PyTorch's own default.
+    CPU. threads: of PyTorch's intra-op pool; 0 leaves PyTorch's own default. cores: the CPU cores that a rank without a
+    GPU is bound to; empty leaves that to the kernel.
     """
 
     model: ModelSpec
@@ -35,6 +36,7 @@ class RankSpec:
     port: int
     devices: list[str]
     threads: int
+    cores: list[int]
     log_level: str
     log_format: str
 

@@ -61,11 +61,15 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class SetupError:
-    """setup() failed or the contract is broken; traceback is for the log, never for a client."""
+    """setup() failed or the contract is broken; traceback is for the log, never for a client.
+
+    usage: the model was named wrongly; nothing was set up at all.
+    """
 
     rank: int
     message: str
     traceback: str
+    usage: bool = False
 
 
 @dataclass(frozen=True, slots=True)

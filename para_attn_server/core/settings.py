@@ -72,6 +72,11 @@ class Settings(BaseSettings):
         30.0, description="How long a canceled job may take to leave before its worker group is rebuilt."
     )
     setup_timeout: Duration = Field(1800.0, description="How long a predictor's setup() may take.")
+    bind_cores: bool = Field(
+        True,
+        description="Give each rank without a GPU CPU cores of its own, so that ranks do not move between cores and wait "
+        "for each other. Turn it off where several servers share a machine's cores.",
+    )
     preload: str = Field(
         "diffusers.pipelines.flux.pipeline_flux,transformers.models.clip.modeling_clip,"
         "transformers.models.t5.modeling_t5,torch.distributed.device_mesh",

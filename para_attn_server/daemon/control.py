@@ -9,6 +9,7 @@ from collections.abc import Callable
 import structlog
 
 from para_attn_server.core.channel import CancelOrder, CancelReply, LineBuffer, PoolView, Submitted, ToWeb, encode
+from para_attn_server.core.errors import StateDirError
 
 log = structlog.get_logger()
 _MOST_UNREAD = 4 * 2**20
@@ -87,6 +88,8 @@ class WebConnection(asyncio.Protocol):
         except ValueError:
             log.warning("a control connection carries garbage and is cut")
             self.close()
+        except StateDirError as error:  # the web worker gets no reply, and tells its client so
+            log.error("an order could not be carried out", error=str(error))
 
     def write(self, line: bytes) -> None:
         """Queue one line."""

@@ -22,6 +22,7 @@ from para_attn_server.core import channel
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
+from para_attn_server.core.messages import SetupError
 from para_attn_server.core.owner import inherited_line, receive_model
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.daemon.control import ControlServer
@@ -82,7 +83,9 @@ class Daemon:
 
     async def run(self) -> ExitCode:
         """Serve until told to stop; the command's exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_IGN:
+                continue  # nohup
             self._loop.add_signal_handler(number, self._on_signal)
         await self._control.start(channel.listen(self._settings.state_dir))
         self._web.start()
@@ -159,11 +162,11 @@ class Daemon:
     def _on_cancel(self, job_id: str | None) -> str | None:
         return self._pool.cancel(job_id)
 
-    def _on_setup_failed(self, reason: str, traceback: str) -> None:
+    def _on_setup_failed(self, reason: str, error: SetupError) -> None:
         if self._pool.ever_ready:
             return
-        self._setup_failure = (reason, traceback)
-        self._exit_code = ExitCode.SETUP_FAILED
+        self._setup_failure = (reason, "" if error.usage else error.traceback)
+        self._exit_code = ExitCode.USAGE if error.usage else ExitCode.SETUP_FAILED
         self._stop_now.set()
         self._stop.set()
 
@@ -187,7 +190,7 @@ class Daemon:
         self._executor.close()
         if self._setup_failure is not None:
             reason, traceback = self._setup_failure
-            print(f"{traceback}\npara-attn-server: {reason}", file=sys.stderr)
+            print(f"{traceback}\npara-attn-server: {reason}".lstrip(), file=sys.stderr)
         log.info("stopped", queued=self._store.counts().queued)
 
     async def _until(self, done: Callable[[], bool], patience: float) -> None:

@@ -42,13 +42,26 @@ def spec_maker(
     settings: Settings, model: ModelSpec, group: int, num_ranks: int, devices: list[str]
 ) -> Callable[[], list[RankSpec]]:
     """A function that makes a group's launch specs, each time with a fresh rendezvous port."""
-    cores = len(os.sched_getaffinity(0))
-    threads = 0 if devices else max(1, cores // (num_ranks * settings.num_groups))
+    cores = sorted(os.sched_getaffinity(0))
+    per_rank = len(cores) // (num_ranks * settings.num_groups)
+    threads = 0 if devices else max(1, per_rank)
+    bound = settings.bind_cores and not devices
 
     def make() -> list[RankSpec]:
         port = free_port()
         return [
-            RankSpec(model, group, rank, num_ranks, port, devices, threads, settings.log_level, settings.log_format)
+            RankSpec(
+                model,
+                group,
+                rank,
+                num_ranks,
+                port,
+                devices,
+                threads,
+                cores[(group * num_ranks + rank) * per_rank :][:per_rank] if bound else [],
+                settings.log_level,
+                settings.log_format,
+            )
             for rank in range(num_ranks)
         ]
 

@@ -35,8 +35,8 @@ class RankEvents(Protocol):
     def launched(self, generation: int, handles: list[RankHandle]) -> None:
         """All ranks of a launch have been started."""
 
-    def launch_failed(self, generation: int, reason: str) -> None:
-        """They have not; none of them is left."""
+    def launch_failed(self, generation: int, reason: str, own_fault: bool) -> None:
+        """They have not; none of them is left. own_fault: as for `died`."""
 
     def message(self, generation: int, rank: int, message: FromRank) -> None:
         """A rank has said something."""

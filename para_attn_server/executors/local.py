@@ -8,6 +8,7 @@ forkserver fires when the thread that started it ends. Watching and talking is d
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import multiprocessing
 import os
@@ -78,7 +79,9 @@ class LocalExecutor:
                 process.join()
                 ours.close()
                 os.close(stacks)
-            self._loop.call_soon_threadsafe(events.launch_failed, generation, f"ranks could not be started: {error!r}")
+            reason = f"ranks could not be started ({type(error).__name__})"
+            own_fault = not isinstance(error, EOFError | OSError)  # else the forkserver died on the way
+            self._loop.call_soon_threadsafe(events.launch_failed, generation, reason, own_fault)
         else:
             self._loop.call_soon_threadsafe(self._adopt, generation, started, events)
         finally:
@@ -125,11 +128,13 @@ class ForkserverWatch:
             return
         if self._pidfd >= 0:
             os.close(self._pidfd)
-        self._pid, self._pidfd = pid, os.pidfd_open(pid)
+        self._pid, self._pidfd = pid, -1
+        with contextlib.suppress(ProcessLookupError):
+            self._pidfd = os.pidfd_open(pid)
 
     def alive(self) -> bool:
         """False once it has ended, reaped or not."""
-        return self._pidfd < 0 or not select.select([self._pidfd], [], [], 0)[0]
+        return self._pidfd >= 0 and not select.select([self._pidfd], [], [], 0)[0]
 
 
 class SharedFd:

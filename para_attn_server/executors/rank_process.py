@@ -113,7 +113,10 @@ class RankProcess(asyncio.Protocol):
         self._buffer += data
         for frame in self._frames():
             message: FromRank = pickle.loads(frame)
-            self._events.message(self._generation, self._rank, message)
+            try:
+                self._events.message(self._generation, self._rank, message)
+            except Exception:  # it would cost this rank its pipe, and with it the whole group
+                log.exception("a rank's message could not be acted upon", rank=self._rank)
 
     # --- the inside ---
 

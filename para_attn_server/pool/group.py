@@ -95,6 +95,7 @@ class Group:
         self._killing = False
         self._verdict: Outcome | Lost = None
         self._setup_error: SetupError | None = None
+        self._own_fault = True  # False: the setup failed because the server's own machinery died
         self._deadline: float | None = None  # of the setup, the backoff or the stop, whichever is under way
 
     # --- what the pool asks for ---
@@ -204,9 +205,9 @@ class Group:
             self._kill(self._verdict)
         self._listener.group_changed()
 
-    def launch_failed(self, generation: int, reason: str) -> None:
+    def launch_failed(self, generation: int, reason: str, own_fault: bool) -> None:
         self._launching = False
-        self._setup_error = SetupError(0, reason, "")
+        self._setup_error, self._own_fault = SetupError(0, reason, ""), own_fault
         self._buried()
 
     def message(self, generation: int, rank: int, message: FromRank) -> None:
@@ -231,6 +232,7 @@ class Group:
             log.error("rank died", group=self.index, rank=rank, how=how)
             if self.run is None and not self._ranks.all_ready:
                 self._setup_error = self._setup_error or SetupError(rank, f"rank {rank} {how} during setup", "")
+                self._own_fault = own_fault
                 self._kill(None)
             else:
                 cause = f"rank {rank} {how}"
@@ -332,14 +334,17 @@ class Group:
             self._launch()
 
     def _after_failed_setup(self, error: SetupError) -> None:
-        self._failed_setups += 1
-        backoff = min(BACKOFF_FIRST * 2 ** (self._failed_setups - 1), BACKOFF_LAST)
+        if self._own_fault:
+            self._failed_setups += 1
+        backoff = min(BACKOFF_FIRST * 2 ** max(self._failed_setups - 1, 0), BACKOFF_LAST)
         broken = self._failed_setups >= BROKEN_AFTER
         self.cause = f"setup failed on rank {error.rank}: {error.message}"
         self._deadline = self._clock() + (BACKOFF_LAST if broken else backoff)
         self._ranks = Ranks(self.num_ranks)
         self._enter(GroupState.BROKEN if broken else GroupState.RECOVERING)
-        self._listener.setup_failed(self.index, self.cause, error.traceback)
+        if self._own_fault:
+            self._listener.setup_failed(self.index, self.cause, error)
+        self._own_fault = True
 
     def _overdue(self) -> None:
         if self.state is GroupState.STOPPING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Protocol
 
-from para_attn_server.core.messages import Ready
+from para_attn_server.core.messages import Ready, SetupError
 from para_attn_server.pool.run import Lost, Outcome
 from para_attn_server.stores.base import Progress
 
@@ -30,7 +30,7 @@ class GroupListener(Protocol):
     def group_ready(self, group: int, ready: Ready) -> None:
         """All ranks of that group are set up; `ready` is rank zero's."""
 
-    def setup_failed(self, group: int, reason: str, traceback: str) -> None:
+    def setup_failed(self, group: int, reason: str, error: SetupError) -> None:
         """A setup of that group has failed; it will try again."""
 
     def run_started(self, job_id: str) -> None:

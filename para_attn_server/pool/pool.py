@@ -11,17 +11,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import structlog
 
 from para_attn_server.core.channel import JobUpdate, PoolView, ToWeb
-from para_attn_server.core.errors import JobError
+from para_attn_server.core.errors import JobError, StateDirError
 from para_attn_server.core.job import Job, JobStatus, Output
-from para_attn_server.core.messages import Ready
+from para_attn_server.core.messages import Ready, SetupError
 from para_attn_server.core.output import temporary_path
 from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group
+from para_attn_server.pool.ledger import Ledger
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.run import EXPIRED, Lost, Outcome
 from para_attn_server.pool.scheduler import assign
@@ -41,8 +43,7 @@ class Pool:
     """Groups, queue and store brought together; also the GroupListener of its groups.
 
     contract: remembers what the ranks report of the predictor. publish: sends news to all web workers.
-    soon: calls a function a little later, once what is under way is done. on_setup_failed: told of each failed setup,
-    with the rank's traceback.
+    soon: calls a function a little later, once what is under way is done. on_setup_failed: told of each failed setup.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Pool:
         max_attempts: int,
         publish: Callable[[ToWeb], None],
         soon: Callable[[Callable[[], None]], object],
-        on_setup_failed: Callable[[str, str], None],
+        on_setup_failed: Callable[[str, SetupError], None],
     ) -> None:
         self._store, self._contract, self._max_attempts = store, contract, max_attempts
         self._publish, self._soon, self._on_setup_failed = publish, soon, on_setup_failed
@@ -60,6 +61,7 @@ class Pool:
         self._groups: Sequence[Group] = ()
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
+        self._ledger = Ledger()
         self._store_version = -1
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
@@ -78,10 +80,16 @@ class Pool:
     # --- orders ---
 
     def dispatch(self) -> None:
-        """Give queued jobs to free groups."""
+        """Give queued jobs to free groups. Where the store refuses, a later tick tries again."""
         free = [group.index for group in self._groups if group.state is GroupState.READY]
-        if not free or self.stopping:
-            return
+        if free and not self.stopping and not self._ledger.behind:
+            try:
+                self._assign(free)
+            except StateDirError as error:
+                self._store_version = -1
+                log.error("queued jobs cannot be started now", error=str(error))
+
+    def _assign(self, free: list[int]) -> None:
         now = time.time()
         queued = self._store.queued(len(free))
         if any(job.deadline is not None and job.deadline <= now for job in queued):
@@ -107,13 +115,21 @@ class Pool:
         """Deadlines of the groups, and jobs whose hint was lost. now: monotonic seconds."""
         for group in self._groups:
             group.tick(now)
-        if now - self._looked_at >= LOOK_EVERY:
-            self._looked_at = now
-            self._expire()
-            version = self._store.data_version()
-            if version != self._store_version:
-                self._store_version = version
-                self.dispatch()
+        if now - self._looked_at < LOOK_EVERY:
+            return
+        self._looked_at = now
+        if self._ledger.behind:
+            self._ledger.catch_up()
+            self.dispatch()
+        self._ledger.may(self._look)
+
+    def _look(self) -> None:
+        """What no hint told of: new jobs, and jobs whose deadline has passed."""
+        self._expire()
+        version = self._store.data_version()
+        if version != self._store_version:
+            self._store_version = version
+            self.dispatch()
 
     def drain(self) -> None:
         """Start no further jobs; queued ones stay queued for the next start."""
@@ -162,13 +178,13 @@ class Pool:
         log.info("worker group is ready", group=group, device=ready.device)
         self.ever_ready = True
         self._versions = ready.versions
-        self._contract.reported(ready)
+        self._ledger.must(partial(self._contract.reported, ready))
         self.group_changed()
         self.dispatch()
 
-    def setup_failed(self, group: int, reason: str, traceback: str) -> None:
+    def setup_failed(self, group: int, reason: str, error: SetupError) -> None:
         log.error("setup failed", group=group, reason=reason)
-        self._on_setup_failed(reason, traceback)
+        self._on_setup_failed(reason, error)
 
     def run_started(self, job_id: str) -> None:
         self._publish(JobUpdate(job_id, JobStatus.RUNNING, 0, None))
@@ -178,14 +194,25 @@ class Pool:
         now = time.monotonic()
         if now - self._written_at.get(job_id, 0.0) >= PROGRESS_EVERY:
             self._written_at[job_id] = now
-            self._store.progress(job_id, step, total, time.time())
+            self._ledger.may(partial(self._store.progress, job_id, step, total, time.time()))
 
     def run_logged(self, job_id: str, text: str) -> None:
-        self._store.log(job_id, text, time.time())
+        self._ledger.may(partial(self._store.log, job_id, text, time.time()))
 
     def run_ended(self, job_id: str, outcome: Outcome, progress: Progress) -> None:
-        now = time.time()
         self._written_at.pop(job_id, None)
+        self._ledger.must(partial(self._record_end, job_id, outcome, progress, time.time()))
+        self.dispatch()
+
+    def run_lost(self, job_id: str, lost: Lost) -> None:
+        self._written_at.pop(job_id, None)
+        log.warning("a run is lost", job=job_id, cause=lost.error.message)
+        self._ledger.must(partial(self._record_loss, job_id, lost))
+        self.dispatch()
+
+    # --- the inside ---
+
+    def _record_end(self, job_id: str, outcome: Outcome, progress: Progress, now: float) -> None:
         if isinstance(outcome, Output):
             job = self._store.succeed(job_id, outcome, now, progress)
             self._seconds.append(now - (job.started_at or now))
@@ -194,23 +221,17 @@ class Pool:
         else:
             job = self._store.cancel(job_id, now, progress)
         self._update(job)
-        self.dispatch()
-        log.info("job ended", job=job_id, status=job.status.value, group=job.group)
+        self._soon(lambda: log.info("job ended", job=job_id, status=job.status.value, group=job.group))
 
-    def run_lost(self, job_id: str, lost: Lost) -> None:
+    def _record_loss(self, job_id: str, lost: Lost) -> None:
         job = self._store.get(job_id)
-        if job is None:
+        if job is None or job.status is not JobStatus.RUNNING:
             return
-        self._written_at.pop(job_id, None)
-        log.warning("a run is lost", job=job_id, cause=lost.error.message, attempts=job.attempts)
         if lost.charge and job.attempts >= self._max_attempts and not job.cancel_requested:
             _remove_half_written(job)
             self._update(self._store.fail(job_id, _last_attempt(lost.error, job.attempts), time.time()))
         else:
             self._give_back(job, lost.error.message, lost.charge)
-        self.dispatch()
-
-    # --- the inside ---
 
     def _give_back(self, job: Job, cause: str, charge: bool) -> None:
         """A running job whose ranks are gone goes back to its place in the queue; canceled, if it was to be.

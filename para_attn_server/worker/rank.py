@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import logging
 import multiprocessing
 import os
@@ -23,6 +24,7 @@ import torch.distributed as dist
 
 from para_attn_server.core import schema
 from para_attn_server.core.board import StepBoard
+from para_attn_server.core.errors import UsageError
 from para_attn_server.core.launch import RankSpec
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.messages import Cancel, FromRank, Ready, Run, Settle, Settled, SetupError, Stop
@@ -79,9 +81,11 @@ def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int) 
     board = StepBoard(board_fd, spec.num_ranks)
     try:
         predictor, runner = _set_up(spec, pipe, board)
+        gc.collect()
+        gc.freeze()  # the model is never garbage: a collection during or after a job need not walk through it
     except BaseException as error:
         message = f"{type(error).__name__}: {plain_message(error)}"
-        pipe.send(SetupError(spec.rank, message, full_text(error)))
+        pipe.send(SetupError(spec.rank, message, full_text(error), isinstance(error, UsageError)))
         os._exit(1)
     pipe.send(_ready(spec, predictor, runner))
     _serve(spec, pipe, runner)
@@ -100,6 +104,8 @@ def _guard(spec: RankSpec) -> None:
     os.environ.pop(preload.PARENT_VARIABLE, None)  # a helper that imports this package is no forkserver
     os.environ.update(spec.environment())
     configure_logging(spec.log_level, spec.log_format, f"group {spec.group} rank {spec.rank}")
+    if spec.cores:
+        os.sched_setaffinity(0, spec.cores)
     if spec.threads:
         torch.set_num_threads(spec.threads)
 

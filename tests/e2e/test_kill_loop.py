@@ -11,6 +11,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -87,7 +88,7 @@ def test_fifty_kills_lose_nothing_and_double_nothing(serve: Callable[..., Runnin
             if victim in ("parent", "all"):
                 server.process.wait(10)
                 server = serve(counting_model, max_queue=100000, port=port)
-            wait_until(lambda: answers(server), 60, f"the server after the death of {victim}")
+            wait_until(partial(answers, server), 60, f"the server after the death of {victim}")
     finally:
         load.stop.set()
         load.join(90)

@@ -141,9 +141,6 @@ def test_a_state_directory_in_use_is_exit_code_5(serve: Serve, counting_model: s
         (f"{FAULTY}:HasNoPredict", "no method predict()"),
         (f"{FAULTY}:TakesNoOutputPath", "output_path"),
         (f"{FAULTY}:DiesInSetup", "exited with status 9"),
-        (f"{FAULTY}:NoSuchClass", "NeverInitializes"),
-        ("no.such.module:Class", "no module"),
-        ("nosuchname", "demo"),
     ],
 )
 def test_a_setup_that_fails_at_first_start_is_exit_code_3_with_the_rule_named(
@@ -152,6 +149,21 @@ def test_a_setup_that_fails_at_first_start_is_exit_code_3_with_the_rule_named(
     server = serve(model)
     assert server.process.wait(60) == 3
     assert words in server.log()
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (f"{FAULTY}:NoSuchClass", "NeverInitializes"),
+        ("no.such.module:Class", "no module"),
+        ("nosuchname", "known names: demo, flux"),
+    ],
+)
+def test_a_model_named_wrongly_is_exit_code_2_without_a_traceback(serve: Serve, model: str, words: str) -> None:
+    server = serve(model)
+    assert server.process.wait(60) == 2
+    assert words in server.log()
+    assert "Traceback" not in server.log()
 
 
 def test_a_setup_that_hangs_is_ended(serve: Serve) -> None:

@@ -32,7 +32,7 @@ class InScript(Predictor):
         for i in range(times): self.step(i + 1, times)
         if dist.get_rank() == 0: open(output_path, "w").write(self.word * times)
 
-ParaAttentionServer(InScript("abc"), "127.0.0.1", {port}, num_devices=2, preload="").run()
+ParaAttentionServer(InScript("abc"), "127.0.0.1", {port}, 2, preload="").run()
 print("after run")
 """
 

@@ -64,7 +64,7 @@ class Script:
         self.group.start()
 
     def _specs(self) -> list[RankSpec]:
-        return [RankSpec(ModelSpec("m"), 0, rank, RANKS, 1, [], 1, "info", "console") for rank in range(RANKS)]
+        return [RankSpec(ModelSpec("m"), 0, rank, RANKS, 1, [], 1, [], "info", "console") for rank in range(RANKS)]
 
     def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: Any) -> None:
         self.launches += 1
@@ -268,7 +268,7 @@ def test_a_failed_setup_backs_off_longer_each_time_until_broken_and_goes_on_tryi
         script.launched()
         script.say(1, SetupError(1, "RuntimeError: no weights", "trace"))
         script.die(0, 1)
-        assert script.heard("setup_failed")[-1] == (0, "setup failed on rank 1: RuntimeError: no weights", "trace")
+        assert script.heard("setup_failed")[-1][:2] == (0, "setup failed on rank 1: RuntimeError: no weights")
         backoff = 60 if attempt == BROKEN_AFTER else BACKOFF_FIRST * 2 ** (attempt - 1)
         script.pass_time(backoff - 0.01)
         assert script.launches == attempt
@@ -351,3 +351,14 @@ def test_only_a_death_of_the_ranks_own_is_charged_to_the_job(own_fault: bool) ->
     script = Script().busy()
     script.die(0, 1, own_fault=own_fault)
     assert [lost.charge for _, lost in script.heard("run_lost")] == [own_fault]
+
+
+def test_setups_cut_short_by_the_servers_own_machinery_never_break_a_group() -> None:
+    script = Script()
+    for attempt in range(1, 3 * BROKEN_AFTER):
+        assert script.launches == attempt
+        script.launched()
+        script.die(0, 1, how="ended with the forkserver", own_fault=False)
+        assert script.group.state == "recovering"
+        script.pass_time(BACKOFF_FIRST)
+    assert script.heard("setup_failed") == []

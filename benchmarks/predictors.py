@@ -1,0 +1,97 @@
+"""Predictors that note when they are called: one with sleeping steps, and the demo model.
+
+Every rank appends one JSON line per job to `rank-R.jsonl` in the folder that BENCHMARK_STAMPS names. All times are
+time.monotonic(), which is one clock for all processes of a machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from measure import STAMPS_VARIABLE
+
+from para_attn_predictors.demo import DemoPredictor
+from para_attn_server import Predictor
+
+
+class Stamps:
+    """This rank's notes. `steps`: when the work of each step of the job was done, before step control was called."""
+
+    def __init__(self) -> None:
+        folder = Path(os.environ[STAMPS_VARIABLE])
+        self._file = os.open(folder / f"rank-{dist.get_rank()}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.steps: list[float] = []
+        self.passed: list[float] = []
+
+    def begin(self) -> float:
+        """Forget the last job's steps; the time now."""
+        started = time.monotonic()
+        self.steps, self.passed = [], []
+        return started
+
+    def end(self, job: int | None, started: float) -> None:
+        """Write the line."""
+        ended = time.monotonic()
+        note = {"job": job, "started": started, "ended": ended, "steps": self.steps, "passed": self.passed}
+        os.write(self._file, json.dumps(note).encode() + b"\n")
+
+
+class SleepingPredictor(Predictor):
+    """Sleeps and does one all_reduce in every step; the seed is the job's number.
+
+    jitter: each rank sleeps up to that many seconds more, differently, at every step.
+    """
+
+    pipe = None
+    output_suffix = ".txt"
+
+    def setup(self) -> None:
+        dist.init_process_group("gloo")
+        self.stamps = Stamps()
+
+    def predict(
+        self, steps: int = 5, delay: float = 0.02, jitter: float = 0.0, seed: int = 0, *, output_path: str
+    ) -> None:
+        started = self.stamps.begin()
+        try:
+            self._work(steps, delay, jitter, random.Random(seed * 1000 + dist.get_rank()))
+            if dist.get_rank() == 0:
+                Path(output_path).write_text(f"{seed}\n")
+        finally:
+            self.stamps.end(seed, started)
+
+    def _work(self, steps: int, delay: float, jitter: float, rng: random.Random) -> None:
+        value = torch.zeros(1, dtype=torch.float64)
+        for step in range(1, steps + 1):
+            if delay or jitter:
+                time.sleep(delay + rng.uniform(0, jitter))
+            dist.all_reduce(value)
+            self.stamps.steps.append(time.monotonic())
+            self.step(step, steps)
+            self.stamps.passed.append(time.monotonic())
+
+
+class TimedDemoPredictor(DemoPredictor):
+    """The demo model; its first and last lines and its steps are noted, by a callback as any user may pass one."""
+
+    def setup(self) -> None:
+        super().setup()
+        self.stamps = Stamps()
+
+    def draw(self, output_path: str, seed: int | None, **arguments: Any) -> None:
+        started = self.stamps.begin()
+        try:
+            super().draw(output_path, seed, callback_on_step_end=self._note, **arguments)
+        finally:
+            self.stamps.end(seed, started)
+
+    def _note(self, _pipe: Any, _index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        self.stamps.steps.append(time.monotonic())
+        return tensors

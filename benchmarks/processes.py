@@ -1,0 +1,222 @@
+"""Starts what is compared: a real server, the same predictor under torchrun, and the poller."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from measure import STAMPS_VARIABLE, Connection
+
+HERE = Path(__file__).parent
+RANKS = 2
+_PATIENCE = 120.0
+
+
+def wait_until(holds: Callable[[], Any], what: str, patience: float = _PATIENCE, every: float = 0.01) -> Any:
+    """The first true value; TimeoutError after `patience` seconds."""
+    ends = time.monotonic() + patience
+    while not (value := holds()):
+        if time.monotonic() > ends:
+            raise TimeoutError(f"waited {patience:g} s for {what}")
+        time.sleep(every)
+    return value
+
+
+class StampReader:
+    """Reads what the ranks note in a folder (see predictors.py)."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+        self.folder = folder
+        self._files: list[Any] = []
+
+    def read(self) -> list[dict[int, dict[str, Any]]]:
+        """Per rank, by job number: the notes that are new since the last call."""
+        if not self._files:
+            self._files = [(self.folder / f"rank-{rank}.jsonl").open() for rank in range(RANKS)]
+        return [{note["job"]: note for note in map(json.loads, file)} for file in self._files]
+
+
+class Server:
+    """`para-attn-server --model ...` on two CPU ranks, with a state directory of its own.
+
+    first_202, ready: seconds from the command until new work is taken, and until a group can work on it.
+    """
+
+    def __init__(self, folder: Path, name: str, model_path: str | None, run: int = 0) -> None:
+        self.stamps = StampReader(folder / f"server-stamps-{run}")
+        options = {
+            "model": f"{HERE / 'predictors.py'}:{name}",
+            "port": 0,
+            "num-devices": RANKS,
+            "state-dir": folder / "state",
+            "output-dir": folder / "outputs",
+            "log-format": "json",
+            **({"model-path": model_path} if model_path else {}),
+        }
+        self._log = folder / f"server-{run}.log"
+        started = time.monotonic()
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "para_attn_server", *(f"--{key}={value}" for key, value in options.items())],
+                env={**os.environ, STAMPS_VARIABLE: str(self.stamps.folder), "CUDA_VISIBLE_DEVICES": ""},
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            self._watch_start(started)
+        except BaseException:
+            stop(self.process, 10)
+            raise
+
+    def _watch_start(self, started: float) -> None:
+        url = wait_until(self._served_url, "the server to serve")
+        host, port = url.removeprefix("http://").rsplit(":", 1)
+        self.address = (host, int(port))
+        self.connection = Connection(*self.address)
+        wait_until(lambda: self.connection.request("GET", "/readyz")[0] == 200, "the schema to be known")
+        self.first_202 = time.monotonic() - started
+        wait_until(self._group_ready, "the group to be ready")
+        self.ready = time.monotonic() - started
+
+    def _served_url(self) -> str | None:
+        if self.process.poll() is not None:
+            raise RuntimeError(f"the server ended:\n{self._log.read_text()}")
+        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+        return next((line["url"] for line in lines if line.get("event") == "serving"), None)
+
+    def _group_ready(self) -> bool:
+        _, body = self.connection.json("GET", "/server_status")
+        return any(group["state"] == "ready" for group in body.get("groups", []))
+
+    def submit(self, **arguments: Any) -> str:
+        """POST /generate; the job's id."""
+        status, body = self.connection.json("POST", "/generate", arguments)
+        if status != 202:
+            raise RuntimeError(f"POST /generate answered {status}: {body}")
+        return str(body["request_id"])
+
+    def finish(self, job_id: str) -> None:
+        """GET /get_output with ?wait, until the job has ended."""
+        while (status := self.connection.request("GET", f"/get_output/{job_id}?wait=60")[0]) == 202:
+            pass
+        if status != 200:
+            raise RuntimeError(f"the job ended with {status}")
+
+    def job(self, **arguments: Any) -> tuple[float, float]:
+        """One job from POST to the answer of ?wait: when the POST was sent, when the answer was there."""
+        sent = time.monotonic()
+        self.finish(self.submit(**arguments))
+        return sent, time.monotonic()
+
+    def close(self) -> None:
+        """Stop the server."""
+        self.connection.close()
+        stop(self.process, 30)
+
+
+class Bare:
+    """The same predictor under torchrun, each rank told through a named pipe when to run."""
+
+    def __init__(self, folder: Path, name: str, model_path: str | None) -> None:
+        self.stamps = StampReader(folder / "bare-stamps")
+        pipes = [folder / "answers", *(folder / f"orders-{rank}" for rank in range(RANKS))]
+        for pipe in pipes:
+            os.mkfifo(pipe)
+        # Opened for both directions: neither this nor the ranks' own opening ever waits for the other end.
+        self._fds = [os.open(pipe, os.O_RDWR | os.O_CLOEXEC) for pipe in pipes]
+        self._answers, *self._orders = self._fds
+        arguments = [name, str(folder), *([model_path] if model_path else [])]
+        launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(RANKS)]
+        environment = {
+            STAMPS_VARIABLE: str(self.stamps.folder),
+            "CUDA_VISIBLE_DEVICES": "",
+            "GLOO_SOCKET_IFNAME": "lo",
+            "OMP_NUM_THREADS": str(max(1, len(os.sched_getaffinity(0)) // RANKS)),
+        }
+        with (folder / "bare.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *launcher, str(HERE / "bare.py"), *arguments],
+                env={**os.environ, **environment},
+                stdout=log,
+                stderr=log,
+            )
+
+    def wait_ready(self) -> None:
+        """Return when both ranks are set up."""
+        self._await_answers()
+
+    def job(self, **arguments: Any) -> tuple[float, float]:
+        """One job: when the orders were sent, when both ranks had answered."""
+        line = json.dumps(arguments).encode() + b"\n"
+        sent = time.monotonic()
+        for orders in self._orders:
+            os.write(orders, line)
+        self._await_answers()
+        return sent, time.monotonic()
+
+    def _await_answers(self) -> None:
+        missing, ends = RANKS, time.monotonic() + _PATIENCE
+        while missing:
+            if not select.select([self._answers], [], [], 1.0)[0]:
+                if self.process.poll() is not None or time.monotonic() > ends:
+                    raise RuntimeError("the bare ranks do not answer")
+                continue
+            missing -= os.read(self._answers, 4096).count(b"\n")
+
+    def close(self) -> None:
+        """Stop torchrun, which stops its ranks. Asked twice: once."""
+        stop(self.process, 15)
+        while self._fds:
+            os.close(self._fds.pop())
+
+
+class PollerProcess:
+    """The poller (polls.py) on a server."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "polls.py"), address[0], str(address[1])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    @contextlib.contextmanager
+    def polling(self, rate: float, path: str) -> Iterator[dict[str, float]]:
+        """Poll while the block runs; the dictionary holds what was done afterwards."""
+        done: dict[str, float] = {}
+        self._say(f"{rate} {path}")
+        yield done
+        self._say("")
+        assert self._process.stdout is not None
+        done.update(json.loads(self._process.stdout.readline()))
+
+    def _say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def close(self) -> None:
+        """End it."""
+        stop(self._process, 5)
+
+
+def stop(process: subprocess.Popen[Any], patience: float) -> None:
+    """SIGTERM, then SIGKILL."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(patience)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

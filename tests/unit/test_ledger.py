@@ -1,0 +1,53 @@
+"""What has happened is written in order, however long the store refuses."""
+
+from __future__ import annotations
+
+import pytest
+
+from para_attn_server.core.errors import IllegalTransition, StateDirError
+from para_attn_server.pool.ledger import Ledger
+
+
+class Store:
+    def __init__(self) -> None:
+        self.refuses = False
+        self.written: list[str] = []
+
+    def write(self, what: str) -> None:
+        if self.refuses:
+            raise StateDirError("locked")
+        if what == "illegal":
+            raise IllegalTransition("too late")
+        self.written.append(what)
+
+
+def test_a_write_that_the_store_refuses_is_made_later_and_in_order() -> None:
+    store, ledger = Store(), Ledger()
+    ledger.must(lambda: store.write("a"))
+    store.refuses = True
+    ledger.must(lambda: store.write("b"))
+    ledger.must(lambda: store.write("c"))
+    ledger.catch_up()
+    assert (store.written, ledger.behind) == (["a"], True)
+    store.refuses = False
+    ledger.catch_up()
+    assert (store.written, ledger.behind) == (["a", "b", "c"], False)
+
+
+def test_a_transition_that_came_too_late_holds_nothing_up() -> None:
+    store, ledger = Store(), Ledger()
+    ledger.must(lambda: store.write("illegal"))
+    ledger.must(lambda: store.write("a"))
+    assert (store.written, ledger.behind) == (["a"], False)
+
+
+def test_what_may_be_lost_is_not_kept() -> None:
+    store, ledger = Store(), Ledger()
+    store.refuses = True
+    ledger.may(lambda: store.write("step"))
+    assert not ledger.behind
+
+
+def test_an_error_of_the_programs_own_is_not_hidden() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Ledger().must(lambda: print(1 / 0))
