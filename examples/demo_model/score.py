@@ -19,7 +19,7 @@ Array = np.ndarray
 DIFFERENT = 0.22
 SMALLEST_AREA = 0.004
 CLEAR_MATCH = 0.75
-SIZE_BORDER = 0.165
+SIZE_BORDER = 0.15
 ANGLES = tuple(math.radians(degrees) for degrees in range(-20, 21, 4))
 PALETTE = {**COLOURS, DEFAULT_BACKGROUND: DEFAULT_BACKGROUND_RGB}
 

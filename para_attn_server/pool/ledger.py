@@ -6,6 +6,7 @@ was not written is still `running` in the store, and a restart runs it again.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -16,12 +17,17 @@ from para_attn_server.core.errors import IllegalTransition, JobNotFound, StateDi
 log = structlog.get_logger()
 Write = Callable[[], None]
 
+LEFT_ALONE = 2.0
+"""Seconds for which a store that has refused is left alone: finding out that it still does takes a while each time."""
+
 
 class Ledger:
-    """Writes to the store in the order in which they were asked for."""
+    """Writes to the store in the order in which they were asked for. clock: monotonic seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._pending: deque[Write] = deque()
+        self._clock = clock
+        self._alone_until = 0.0
 
     @property
     def behind(self) -> bool:
@@ -36,19 +42,27 @@ class Ledger:
 
     def may(self, write: Write) -> None:
         """Write now, or not at all: for what the next write makes up for."""
+        if self._clock() < self._alone_until:
+            return
         try:
             write()
-        except (StateDirError, IllegalTransition) as error:
+        except StateDirError as error:
+            self._refused(error)
+        except IllegalTransition as error:
             log.warning("not written", error=str(error))
 
     def catch_up(self) -> None:
         """Try what waits again."""
-        while self._pending:
+        while self._pending and self._clock() >= self._alone_until:
             try:
                 self._pending[0]()
             except StateDirError as error:
-                log.error("the store refuses; what has happened is written later", error=str(error))
+                self._refused(error)
                 return
             except (IllegalTransition, JobNotFound) as error:
                 log.error("a transition came too late", error=str(error))
             self._pending.popleft()
+
+    def _refused(self, error: StateDirError) -> None:
+        self._alone_until = self._clock() + LEFT_ALONE
+        log.error("the store refuses; what has happened is written later", error=str(error))

@@ -15,7 +15,9 @@ from sqlalchemy.engine import URL
 from para_attn_server.core.errors import StateDirError
 
 BUSY_TIMEOUT = 5.0
-"""Seconds that a statement waits for another process's write to end."""
+"""Seconds that a web worker's statement waits for another process's write to end."""
+PARENTS_SHARE = 0.2
+"""Of that time for the parent, whose loop must not stand still; it keeps what it could not write for later."""
 
 _CALLERS_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
 
@@ -24,14 +26,14 @@ def create_sqlite_engine(path: str, *, durable: bool) -> Engine:
     """An engine that holds at most one connection, opened at its first use.
 
     One connection is what a single-threaded parent needs, and all that a gevent worker can use: SQLite's calls never
-    switch greenlets. durable: a commit waits until it is on disk.
+    switch greenlets. durable: a commit waits until it is on disk (web workers), or need not (the parent).
     """
     engine = create_engine(
         URL.create("sqlite", database=path),
         poolclass=StaticPool,
         pool_reset_on_return=None,
         json_serializer=_compact_json,
-        connect_args={"timeout": BUSY_TIMEOUT, "check_same_thread": False},
+        connect_args={"timeout": BUSY_TIMEOUT * (1 if durable else PARENTS_SHARE), "check_same_thread": False},
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from para_attn_server.core.errors import IllegalTransition, StateDirError
-from para_attn_server.pool.ledger import Ledger
+from para_attn_server.pool.ledger import LEFT_ALONE, Ledger
 
 
 class Store:
@@ -22,7 +22,8 @@ class Store:
 
 
 def test_a_write_that_the_store_refuses_is_made_later_and_in_order() -> None:
-    store, ledger = Store(), Ledger()
+    now = 100.0
+    store, ledger = Store(), Ledger(lambda: now)
     ledger.must(lambda: store.write("a"))
     store.refuses = True
     ledger.must(lambda: store.write("b"))
@@ -30,6 +31,9 @@ def test_a_write_that_the_store_refuses_is_made_later_and_in_order() -> None:
     ledger.catch_up()
     assert (store.written, ledger.behind) == (["a"], True)
     store.refuses = False
+    ledger.catch_up()
+    assert ledger.behind, "a store that has refused is left alone for a while"
+    now += LEFT_ALONE
     ledger.catch_up()
     assert (store.written, ledger.behind) == (["a", "b", "c"], False)
 
