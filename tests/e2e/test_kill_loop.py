@@ -6,6 +6,7 @@ with different results. Killed at random, alone and all together: parent, gunico
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
 import threading
@@ -53,12 +54,12 @@ def processes(server: RunningServer) -> dict[str, psutil.Process]:
     parent = psutil.Process(server.process.pid)
     found = {"parent": parent}
     for child in parent.children():
-        if "para_attn_server.http" in child.cmdline():
-            found["gunicorn master"] = child
-            for worker in child.children():
-                found["web worker"] = worker
-        elif any("forkserver" in part for part in child.cmdline()):
-            found["forkserver"] = child
+        with contextlib.suppress(psutil.Error):  # it may have ended since
+            if "para_attn_server.http" in child.cmdline():
+                found["gunicorn master"] = child
+                found.update({"web worker": worker for worker in child.children()})
+            elif any("forkserver" in part for part in child.cmdline()):
+                found["forkserver"] = child
     return found
 
 
