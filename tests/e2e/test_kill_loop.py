@@ -57,7 +57,7 @@ def processes(server: RunningServer) -> dict[str, psutil.Process]:
         with contextlib.suppress(psutil.Error):  # it may have ended since
             if "para_attn_server.http" in child.cmdline():
                 found["gunicorn master"] = child
-                found.update({"web worker": worker for worker in child.children()})
+                found |= zip(["web worker"], child.children(), strict=False)
             elif any("forkserver" in part for part in child.cmdline()):
                 found["forkserver"] = child
     return found
