@@ -39,12 +39,19 @@ def describe(error: BaseException, rank: int, step: int | None) -> JobError:
         return JobError("output_missing", "predict() returned, but wrote no file at output_path", rank, step)
     if isinstance(error, KwargsDiffer):
         return JobError("kwargs_mismatch", "the ranks hold different arguments for this job", rank)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    if _out_of_memory(error):
         return JobError("out_of_memory", plain_message(error) or "out of memory", rank, step, _MEMORY_HINT)
     if isinstance(error, OSError) and error.errno in _DISK:
         hint = _DISK[error.errno]
         return JobError("output_unwritable", f"the output cannot be written: {error.strerror}", rank, step, hint)
     return JobError(type(error).__name__, plain_message(error) or type(error).__name__, rank, step)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # torch says it of host memory with a plain RuntimeError
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def plain_message(error: BaseException) -> str:

@@ -81,6 +81,8 @@ def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int) 
     board = StepBoard(board_fd, spec.num_ranks)
     try:
         predictor, runner = _set_up(spec, pipe, board)
+        if spec.cores:
+            os.sched_setaffinity(0, spec.cores)
         gc.collect()
         gc.freeze()  # the model is never garbage: a collection during or after a job need not walk through it
     except BaseException as error:
@@ -104,8 +106,6 @@ def _guard(spec: RankSpec) -> None:
     os.environ.pop(preload.PARENT_VARIABLE, None)  # a helper that imports this package is no forkserver
     os.environ.update(spec.environment())
     configure_logging(spec.log_level, spec.log_format, f"group {spec.group} rank {spec.rank}")
-    if spec.cores:
-        os.sched_setaffinity(0, spec.cores)
     if spec.threads:
         torch.set_num_threads(spec.threads)
 

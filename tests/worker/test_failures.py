@@ -18,6 +18,11 @@ from para_attn_server.worker.failures import OutputMissing, describe
         (RuntimeError(""), "RuntimeError", "RuntimeError"),
         (SystemExit(3), "SystemExit", "3"),
         (MemoryError(), "out_of_memory", "out of memory"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+            "out_of_memory",
+            "allo",
+        ),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory", "2 GiB"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y.png"), "output_unwritable", "No space left on device"),
         (PermissionError(errno.EACCES, "Permission denied", "/x/y.png"), "output_unwritable", "Permission denied"),
