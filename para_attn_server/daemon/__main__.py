@@ -1,6 +1,10 @@
 """Entry point of the daemon: `python -m para_attn_server.daemon`, settings in the environment."""
 
+# ruff: noqa: E402
 import sys
+
+# structlog imports rich where it is installed, for tracebacks that this process never draws: 4 MB.
+sys.modules["rich"] = None  # type: ignore[assignment]
 
 from para_attn_server.daemon.daemon import main
 

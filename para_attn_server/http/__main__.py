@@ -12,6 +12,9 @@ monkey.patch_all()
 import os
 import sys
 
+# structlog imports rich where it is installed, for tracebacks that this process never draws: 4 MB.
+sys.modules["rich"] = None  # type: ignore[assignment]
+
 from para_attn_server.core.process import die_with_parent
 
 if __name__ == "__main__":
