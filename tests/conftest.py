@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from leftovers import MARK, marked_processes
 from serving import COUNTING, RunningServer
 from waiting import wait_until
 
-MARK = "PARA_ATTN_TEST"
 SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -30,19 +29,6 @@ def _nothing_left(_mark: None) -> Iterator[None]:
     yield
     wait_until(lambda: not marked_processes(), 15, f"processes left: {marked_processes()}")
     wait_until(lambda: set(SHARED_MEMORY.iterdir()) <= shared, 15, "shared memory to be given back")
-
-
-def marked_processes() -> list[psutil.Process]:
-    """Processes that this test session started and that still run; zombies count as dead."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            ours = process.pid != os.getpid() and process.environ().get(MARK) == os.environ[MARK]
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import marked_processes
+from leftovers import marked_processes
 from serving import RunningServer
 from waiting import wait_until
 
