@@ -50,11 +50,9 @@ class RankSpec:
             "GROUP_RANK": "0",
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(self.port),
+            "GLOO_SOCKET_IFNAME": "lo",  # all ranks of a group are on this machine
+            "CUDA_VISIBLE_DEVICES": ",".join(self.devices),
         }
-        if self.devices:
-            variables["CUDA_VISIBLE_DEVICES"] = ",".join(self.devices)
-        else:
-            variables |= {"CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
         if self.threads:
             variables["OMP_NUM_THREADS"] = str(self.threads)
         return variables

@@ -89,6 +89,11 @@ class Settings(BaseSettings):
         description="How long a running job may go without a step before its worker group counts as hung. Between the "
         "steps of a job its own pace sets a closer limit.",
     )
+    step_patience: Duration = Field(
+        60.0,
+        description="How long a step may take at the least, however quick the job's other steps were, before its "
+        "worker group counts as hung.",
+    )
     job_timeout: Duration | None = Field(
         None, gt=0, description="How long a job may run; it is canceled then, and fails. Default: no limit."
     )

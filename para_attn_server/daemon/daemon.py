@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from para_attn_server.core import channel
-from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, UsageError
+from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.messages import SetupError
@@ -133,6 +133,7 @@ class Daemon:
                 Timeouts(
                     self._settings.setup_timeout,
                     self._settings.step_timeout,
+                    self._settings.step_patience,
                     self._settings.job_timeout,
                     self._settings.cancel_timeout,
                 ),
@@ -183,20 +184,22 @@ class Daemon:
         self._pool.drain()
         if self._pool.busy and not self._stop_now.is_set():
             log.info("draining: running jobs may finish", grace=self._settings.grace)
-            await self._until(lambda: not self._pool.busy, self._settings.grace)
+            await self._until(lambda: not self._pool.busy or self._stop_now.is_set(), self._settings.grace)
         self._pool.stop()
         await asyncio.gather(self._web.stop(WEB_PATIENCE), self._until(lambda: self._pool.stopped, 30.0))
+        self._pool.close()
         self._control.close()
         self._executor.close()
         if self._setup_failure is not None:
             reason, traceback = self._setup_failure
             print(f"{traceback}\npara-attn-server: {reason}".lstrip(), file=sys.stderr)
-        log.info("stopped", queued=self._store.counts().queued)
+        with contextlib.suppress(StateDirError):
+            log.info("stopped", queued=self._store.counts().queued)
 
     async def _until(self, done: Callable[[], bool], patience: float) -> None:
-        """Wait for a condition, up to `patience` seconds; a second signal cuts the wait for running jobs short."""
+        """Wait for a condition, up to `patience` seconds."""
         ends = self._loop.time() + patience
-        while not done() and self._loop.time() < ends and not (self._pool.busy and self._stop_now.is_set()):
+        while not done() and self._loop.time() < ends:
             await asyncio.sleep(0.01)
 
 

@@ -8,11 +8,13 @@ from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.stores.base import JobStore
 
 log = structlog.get_logger()
+AT_ONCE = 200
+"""Jobs per pass: the daemon's loop must not stand still for all of a week's at once."""
 
 
 def remove_old_jobs(store: JobStore, outputs: OutputFolder, before: float) -> None:
     """Remove the jobs that ended before that moment (Unix seconds), each with its output file."""
-    old = store.ended_before(before)
+    old = store.ended_before(before)[:AT_ONCE]
     for job in old:
         if job.output is not None:
             _remove(outputs, job.output.path, before)

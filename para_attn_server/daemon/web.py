@@ -74,5 +74,10 @@ class WebServer:
         self._loop.call_later(self._backoff, self._restart)
 
     def _restart(self) -> None:
-        if not self._stopping:
+        if self._stopping:
+            return
+        try:
             self.start()
+        except OSError as error:
+            log.error("the web server cannot be started", error=str(error))
+            self._loop.call_later(self._backoff, self._restart)

@@ -26,7 +26,7 @@ class RankHandle(Protocol):
         """True when the process is stopped by a signal or a debugger."""
 
     def kill(self) -> None:
-        """SIGKILL to the rank and to the processes that it started. Asked twice: once."""
+        """SIGKILL to the rank and to the processes that it started. Asked again, it does it again."""
 
 
 class RankEvents(Protocol):
@@ -53,6 +53,9 @@ class Executor(Protocol):
 
     def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: RankEvents) -> None:
         """Start one rank per spec; the outcome comes through `events`."""
+
+    def abort_launch(self) -> None:
+        """A launch takes too long: have it end, with `launch_failed` or with ranks that `launched` can kill."""
 
     def close(self) -> None:
         """Give up the machinery; all ranks have ended."""

@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import queue
 import select
+import signal
 import socket
 import threading
 from collections.abc import Callable
@@ -57,6 +58,13 @@ class LocalExecutor:
         """Start one rank per spec, in the launcher's thread."""
         board = os.dup(board_fd)
         self._orders.put(lambda: self._launch(generation, specs, board, events))
+
+    def abort_launch(self) -> None:
+        """Kill the forkserver: a start that waits for it ends, and a new one takes its place."""
+        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        if pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
         """End the launcher's thread, after what it has begun."""

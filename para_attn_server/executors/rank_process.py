@@ -112,11 +112,20 @@ class RankProcess(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._buffer += data
         for frame in self._frames():
-            message: FromRank = pickle.loads(frame)
+            try:
+                message: FromRank = pickle.loads(frame)
+            except Exception:
+                log.exception("a rank's message cannot be read: the rank is killed", rank=self._rank)
+                self.kill()
+                return
             try:
                 self._events.message(self._generation, self._rank, message)
             except Exception:  # it would cost this rank its pipe, and with it the whole group
                 log.exception("a rank's message could not be acted upon", rank=self._rank)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A rank without its pipe is of no use, even if it lives."""
+        self.kill()
 
     # --- the inside ---
 

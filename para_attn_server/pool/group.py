@@ -15,7 +15,7 @@ import structlog
 
 from para_attn_server.core.board import StepBoard
 from para_attn_server.core.channel import GroupView
-from para_attn_server.core.errors import JobError
+from para_attn_server.core.errors import JobError, ServerError
 from para_attn_server.core.job import Job
 from para_attn_server.core.launch import RankSpec
 from para_attn_server.core.messages import (
@@ -38,20 +38,20 @@ from para_attn_server.executors.base import Executor, RankHandle
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
+from para_attn_server.pool.setups import SetupFailures
 from para_attn_server.pool.watchdog import find_laggard, silent_for, step_budget
 
 log = structlog.get_logger()
 
-SETTLE_LEAST = 1.0
-"""Seconds that the other ranks have to leave a run in which one has failed, at the least."""
+SETTLE_LEAST, SETTLE_UNPACED = 1.0, 3.0
+"""Seconds that the other ranks have to leave a run in which one has failed: at the least, and before its first steps
+have shown its pace."""
+SETTLE_BARRIER = 30.0
+"""Seconds that ranks which have all left a failed run have to clean up and to meet at a barrier."""
 STOP_PATIENCE = 2.0
 """Seconds that idle ranks have to leave after Stop."""
-BACKOFF_FIRST, BACKOFF_LAST = 0.5, 60.0
-"""Seconds before a failed setup is tried again: doubled each time, up to the last."""
-BROKEN_AFTER = 4
-"""Failed setups in a row after which the group counts as broken; it goes on trying at the last backoff."""
-
-
+YOUNG = 60.0
+"""Seconds after its setup in which the death of an idle rank counts as a failed setup."""
 STACKS_PATIENCE = 0.3
 """Seconds that the ranks of a stuck run have to print their stacks."""
 SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"), charge=False)
@@ -63,6 +63,7 @@ class Timeouts:
 
     setup: float
     step: float
+    patience: float
     job: float | None
     cancel: float
 
@@ -90,12 +91,14 @@ class Group:
         self._make_specs, self._executor, self._listener = make_specs, executor, listener
         self._timeouts, self._clock = timeouts, clock
         self._ranks = Ranks(num_ranks)
-        self._generation = self._serial = self._failed_setups = 0
+        self._generation = self._serial = 0
         self._launching = False
         self._killing = False
         self._verdict: Outcome | Lost = None
         self._setup_error: SetupError | None = None
         self._own_fault = True  # False: the setup failed because the server's own machinery died
+        self._setup_failures = SetupFailures()
+        self._ready_at = 0.0
         self._deadline: float | None = None  # of the setup, the backoff or the stop, whichever is under way
 
     # --- what the pool asks for ---
@@ -106,7 +109,7 @@ class Group:
 
     def assign(self, job: Job) -> None:
         """Run a job; the group must be ready."""
-        self._serial += 1
+        self._serial = (self._serial + 1) % 2**24
         left = None if job.deadline is None else job.deadline - time.time()
         now = self._clock()
         self.run = JobRun(job.id, self._serial, now, expires=None if left is None else now + left)
@@ -155,13 +158,15 @@ class Group:
 
     def _check_deadlines(self, run: JobRun, now: float) -> None:
         if run.settle_deadline is not None and now >= run.settle_deadline:
-            self._lose(_unsettled(run, self.num_ranks), run.outcome())
+            self._lose(run.unsettled(self.num_ranks), run.outcome())
         elif run.cancel_deadline is not None and now >= run.cancel_deadline:
             cause = f"canceled job {run.job_id} was not left within {self._timeouts.cancel:g} s"
-            self._lose(cause, run.output or run.cancel_error)
+            self._lose(cause, run.cancel_error)
         elif run.stacks_deadline is not None:
             if now >= run.stacks_deadline:
-                self._lose_stuck(run)
+                run.stacks_deadline = None
+                if self._is_stuck(run, now):
+                    self._lose_stuck(run)
         elif run.expires is not None and now >= run.expires:
             self.cancel(EXPIRED)
         elif self._timeouts.job is not None and now - run.started >= self._timeouts.job:
@@ -171,13 +176,15 @@ class Group:
 
     def _watch(self, run: JobRun, now: float) -> None:
         """Ask all ranks for their stacks if the run shows no sign of life for longer than its step may take."""
-        ranks = [self.board.progress(rank) for rank in range(self.num_ranks)]
-        budget = step_budget(run, ranks[0].total, self._timeouts.step)
-        run.silence = silent_for(run, ranks, now)
-        if run.silence > budget:
+        if self._is_stuck(run, now):
             run.stacks_deadline = now + STACKS_PATIENCE
-            log.error("run is stuck", group=self.index, job=run.job_id, silent_seconds=run.silence, budget=budget)
+            log.error("run is stuck", group=self.index, job=run.job_id, silent_seconds=round(run.silence, 1))
             self._ranks.request_stacks()
+
+    def _is_stuck(self, run: JobRun, now: float) -> bool:
+        ranks = [self.board.progress(rank) for rank in range(self.num_ranks)]
+        run.silence = silent_for(run, ranks, now)
+        return run.silence > step_budget(run, ranks[0].total, self._timeouts.step, self._timeouts.patience)
 
     def _lose_stuck(self, run: JobRun) -> None:
         sights = self._ranks.sights(self.board)
@@ -194,7 +201,7 @@ class Group:
         laggard, why = find_laggard(sights)
         who = "which rank is undetermined" if laggard is None else f"rank {laggard} holds the others up"
         cause = f"no progress for {run.silence:.1f} s after step {run.step}: {who} ({why})"
-        self._lose(cause, run.output or Lost(JobError("hang", cause, laggard, run.step)))
+        self._lose(cause, Lost(JobError("hang", cause, laggard, run.step)))
 
     # --- what the executor tells ---
 
@@ -230,25 +237,41 @@ class Group:
         self._ranks.slots[rank].alive = False
         if not self._killing and self.state is not GroupState.STOPPING:
             log.error("rank died", group=self.index, rank=rank, how=how)
-            if self.run is None and not self._ranks.all_ready:
-                self._setup_error = self._setup_error or SetupError(rank, f"rank {rank} {how} during setup", "")
-                self._own_fault = own_fault
-                self._kill(None)
+            if self.run is not None:
+                self._lose(f"rank {rank} {how}", self._verdict_of_death(self.run, rank, how, own_fault))
             else:
-                cause = f"rank {rank} {how}"
-                lost = Lost(JobError("rank_lost", cause, rank, self.run.step if self.run else None), own_fault)
-                self._lose(cause, (self.run and self.run.output) or lost)
+                self._die_idle(rank, how, own_fault)
         if not self._ranks.any_alive and not self._launching:
             self._buried()
 
     # --- the inside ---
+
+    def _verdict_of_death(self, run: JobRun, rank: int, how: str, own_fault: bool) -> Outcome | Lost:
+        """What a rank's death makes of the run: nothing new if that rank had told before that the job failed.
+
+        Failures of its peers are no cause: they may be what the death did to them.
+        """
+        if isinstance(run.left.get(rank), Failed) or run.cancel_error is not None:
+            return run.outcome()
+        return Lost(JobError("rank_lost", f"rank {rank} {how}", rank, run.step), own_fault)
+
+    def _die_idle(self, rank: int, how: str, own_fault: bool) -> None:
+        """A death in setup, or so soon after it that it belongs to the setup, holds the next one back."""
+        if self._ranks.all_ready and self._clock() - self._ready_at >= YOUNG:
+            self._lose(f"rank {rank} {how}", None)
+            return
+        when = "after" if self._ranks.all_ready else "during"
+        self._setup_error = self._setup_error or SetupError(rank, f"rank {rank} {how} {when} setup", "")
+        self._own_fault = own_fault
+        self._enter(GroupState.RECOVERING if self._ranks.all_ready else self.state)
+        self._kill(None)
 
     def _on_ready(self, rank: int, ready: Ready) -> None:
         self._ranks.slots[rank].ready = ready
         first = self._ranks.slots[0].ready
         if first is None or not self._ranks.all_ready or self._killing:
             return
-        self._deadline, self._failed_setups, self.cause = None, 0, ""
+        self._deadline, self._ready_at, self.cause = None, self._clock(), ""
         self._enter(GroupState.READY)
         self._listener.group_ready(self.index, first)
 
@@ -256,6 +279,7 @@ class Group:
         now = self._clock()
         match message:
             case Started():
+                run.entered = True
                 self._listener.run_started(run.job_id)
             case Step():
                 run.note_step(message.step, now)
@@ -285,7 +309,8 @@ class Group:
         if isinstance(message, Failed):
             error = message.error
             log.warning("rank failed", group=self.index, rank=message.rank, job=run.job_id, error=error.as_dict())
-            run.settle_deadline = run.settle_deadline or now + max(SETTLE_LEAST, 2 * run.longest_step)
+            patience = max(SETTLE_LEAST, 2 * run.longest_step) if run.longest_step else SETTLE_UNPACED
+            run.settle_deadline = run.settle_deadline or now + patience
         if len(run.left) < self.num_ranks or self._killing:
             return
         if not run.failures:
@@ -293,13 +318,14 @@ class Group:
         elif not run.consistent:
             self._lose("the ranks failed at different steps", run.outcome())
         else:
-            run.settle_deadline = now + SETTLE_LEAST
+            run.settle_deadline = now + SETTLE_BARRIER
             self._ranks.send_all(Settle(run.serial))
 
     def _end(self, outcome: Outcome) -> None:
         run, self.run = self.run, None
         assert run is not None
         progress = self._last_progress(run)
+        self._setup_failures.forget()
         self._enter(GroupState.READY)
         self._listener.run_ended(run.job_id, outcome, progress)
 
@@ -322,6 +348,7 @@ class Group:
         verdict, self._verdict = self._verdict, None
         error, self._setup_error = self._setup_error, None
         if run is not None:
+            verdict = run.output or verdict  # rank zero may have published before it was killed
             if isinstance(verdict, Lost):
                 self._listener.run_lost(run.job_id, verdict)
             else:
@@ -334,15 +361,12 @@ class Group:
             self._launch()
 
     def _after_failed_setup(self, error: SetupError) -> None:
-        if self._own_fault:
-            self._failed_setups += 1
-        backoff = min(BACKOFF_FIRST * 2 ** max(self._failed_setups - 1, 0), BACKOFF_LAST)
-        broken = self._failed_setups >= BROKEN_AFTER
+        backoff, broken = self._setup_failures.add(self._own_fault)
         self.cause = f"setup failed on rank {error.rank}: {error.message}"
-        self._deadline = self._clock() + (BACKOFF_LAST if broken else backoff)
+        self._deadline = self._clock() + backoff
         self._ranks = Ranks(self.num_ranks)
         self._enter(GroupState.BROKEN if broken else GroupState.RECOVERING)
-        if self._own_fault:
+        if self._own_fault or broken:
             self._listener.setup_failed(self.index, self.cause, error)
         self._own_fault = True
 
@@ -352,6 +376,8 @@ class Group:
         elif self._launching or self._ranks.any_alive:
             self._setup_error = SetupError(self._ranks.slowest, f"not done within {self._timeouts.setup:g} s", "")
             self._kill(None)
+            if self._launching:
+                self._executor.abort_launch()
         else:
             self._launch()
 
@@ -360,18 +386,14 @@ class Group:
         self._launching = True
         self._ranks = Ranks(self.num_ranks)
         self._deadline = self._clock() + self._timeouts.setup
-        self._executor.launch(self._generation, self._make_specs(), self.board.fd, self)
         self._listener.group_changed()
+        try:
+            self._executor.launch(self._generation, self._make_specs(), self.board.fd, self)
+        except (OSError, ServerError) as error:
+            log.error("ranks cannot be launched", group=self.index, error=str(error))
+            self.launch_failed(self._generation, f"ranks cannot be launched ({type(error).__name__})", own_fault=False)
 
     def _enter(self, state: GroupState) -> None:
         if self.state is not GroupState.STOPPING:  # from which nothing leads back
             self.state, self.since = state, time.time()
             self._listener.group_changed()
-
-
-def _unsettled(run: JobRun, num_ranks: int) -> str:
-    failed = ", ".join(str(failure.rank) for failure in run.failures)
-    inside = ", ".join(str(rank) for rank in range(num_ranks) if rank not in run.left)
-    if inside:
-        return f"rank {failed} failed while rank {inside} stayed inside the run"
-    return f"rank {failed} failed and the ranks could not meet at a barrier afterwards"

@@ -61,6 +61,8 @@ class Ledger:
                 return
             except (IllegalTransition, JobNotFound) as error:
                 log.error("a transition came too late", error=str(error))
+            except Exception:  # a fault of this program: it must not hold up everything behind it
+                log.exception("what has happened cannot be written")
             self._pending.popleft()
 
     def _refused(self, error: StateDirError) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import structlog
 
 from para_attn_server.core.channel import JobUpdate, PoolView, ToWeb
-from para_attn_server.core.errors import JobError, StateDirError
+from para_attn_server.core.errors import JobError, ServerError, StateDirError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.messages import Ready, SetupError
 from para_attn_server.core.output import temporary_path
@@ -142,6 +142,10 @@ class Pool:
         for group in self._groups:
             group.stop()
 
+    def close(self) -> None:
+        """All ranks have ended: write what still waits to be written."""
+        self._ledger.catch_up()
+
     @property
     def busy(self) -> bool:
         """True while a job runs."""
@@ -213,15 +217,26 @@ class Pool:
     # --- the inside ---
 
     def _record_end(self, job_id: str, outcome: Outcome, progress: Progress, now: float) -> None:
+        try:
+            job = self._end(job_id, outcome, progress, now)
+        except ServerError:
+            raise
+        except Exception:
+            log.exception("the end of a job cannot be written as it was", job=job_id)
+            job = self._store.fail(job_id, JobError("internal", "the server could not record how the job ended"), now)
+        if job.output is None:
+            _remove_half_written(job)
+        self._update(job)
+        self._soon(lambda: log.info("job ended", job=job_id, status=job.status.value, group=job.group))
+
+    def _end(self, job_id: str, outcome: Outcome, progress: Progress, now: float) -> Job:
         if isinstance(outcome, Output):
             job = self._store.succeed(job_id, outcome, now, progress)
             self._seconds.append(now - (job.started_at or now))
-        elif isinstance(outcome, JobError):
-            job = self._store.fail(job_id, outcome, now, progress)
-        else:
-            job = self._store.cancel(job_id, now, progress)
-        self._update(job)
-        self._soon(lambda: log.info("job ended", job=job_id, status=job.status.value, group=job.group))
+            return job
+        if isinstance(outcome, JobError):
+            return self._store.fail(job_id, outcome, now, progress)
+        return self._store.cancel(job_id, now, progress)
 
     def _record_loss(self, job_id: str, lost: Lost) -> None:
         job = self._store.get(job_id)

@@ -32,7 +32,7 @@ class JobRun:
     """The run that a group is doing. Times are monotonic seconds; a deadline of None is not running.
 
     cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
-    silence: seconds without a sign of life when the run was found stuck.
+    entered: rank zero has called predict. silence: seconds without a sign of life when the run was found stuck.
     """
 
     job_id: str
@@ -41,10 +41,10 @@ class JobRun:
     expires: float | None = None
     left: dict[int, Left] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
-    settling: bool = False
     settle_deadline: float | None = None
     cancel_deadline: float | None = None
     cancel_error: JobError | None = None
+    entered: bool = False
     stacks_deadline: float | None = None
     silence: float = 0.0
     step: int = 0
@@ -77,6 +77,14 @@ class JobRun:
         """False when failures happened at different control points: then some rank is ahead of another, and a message
         of one may wait in a channel for ever."""
         return len({failure.points for failure in self.failures}) <= 1
+
+    def unsettled(self, num_ranks: int) -> str:
+        """Why the ranks of a failed run cannot be kept, in words."""
+        failed = ", ".join(str(failure.rank) for failure in self.failures)
+        inside = ", ".join(str(rank) for rank in range(num_ranks) if rank not in self.left)
+        if inside:
+            return f"rank {failed} failed while rank {inside} stayed inside the run"
+        return f"rank {failed} failed and the ranks could not meet at a barrier afterwards"
 
     def outcome(self) -> Outcome:
         """What the job came to, once all ranks have left or will not.

@@ -16,8 +16,8 @@ LEARNED_FROM = 3
 """Steps of a run that must be done before its own pace says anything: the first may compile or tune kernels."""
 PATIENCE = 10
 """A step may take that many times the longest step of its run so far."""
-LEAST_BUDGET = 10.0
-"""Seconds that a step may take at the least, however quick the others were."""
+ENTRY_BUDGET = 15.0
+"""Seconds from Run to the entry into predict: the ranks only look at the arguments."""
 _COLLECTIVE = ("distributed_c10d.py", "_functional_collectives.py")
 
 
@@ -30,16 +30,18 @@ class Sight:
     stacks: str
 
 
-def step_budget(run: JobRun, total: int | None, step_timeout: float) -> float:
+def step_budget(run: JobRun, total: int | None, step_timeout: float, step_patience: float) -> float:
     """Seconds that the run may go without a sign of life now.
 
     The run's own pace counts between its steps; before them, and after the last one (decoding, encoding, saving), only
-    the hard limit does.
+    the hard limit does. step_timeout and step_patience: the settings of those names.
     """
+    if not run.entered:
+        return min(step_timeout, ENTRY_BUDGET)
     between_steps = total is not None and LEARNED_FROM <= run.step < total
     if not between_steps or not run.longest_step:
         return step_timeout
-    return min(step_timeout, max(LEAST_BUDGET, PATIENCE * run.longest_step))
+    return min(step_timeout, max(step_patience, PATIENCE * run.longest_step))
 
 
 def silent_for(run: JobRun, ranks: Sequence[Progress], now: float) -> float:

@@ -6,10 +6,10 @@ start a thread or touch a GPU: neither survives a fork.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import importlib
 import os
+import traceback
 
 from para_attn_server.core.process import die_with_parent
 
@@ -23,8 +23,11 @@ if PARENT_VARIABLE in os.environ:
     os.setpgid(0, 0)  # out of the terminal's group: its Ctrl-C is for the parent alone, which drains
     die_with_parent(int(os.environ[PARENT_VARIABLE]))
     for name in ["para_attn_server.worker.rank", *filter(None, os.environ.get(MODULES_VARIABLE, "").split(","))]:
-        # another version of diffusers or transformers may lay its modules out otherwise: the rank imports them then
-        with contextlib.suppress(ImportError):
+        try:
             importlib.import_module(name)
+        except ImportError:
+            pass  # another version of diffusers may lay its modules out otherwise; the rank imports what it needs
+        except Exception:
+            traceback.print_exc()  # the rank will meet it again, and say so to the parent
     gc.collect()
     gc.freeze()  # what was imported is never collected: a rank's collections stay short, and the pages stay shared

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import json
 import logging
 import multiprocessing
 import os
@@ -83,13 +84,14 @@ def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int) 
         predictor, runner = _set_up(spec, pipe, board)
         if spec.cores:
             os.sched_setaffinity(0, spec.cores)
+        ready = _ready(spec, predictor, runner)
         gc.collect()
         gc.freeze()  # the model is never garbage: a collection during or after a job need not walk through it
     except BaseException as error:
         message = f"{type(error).__name__}: {plain_message(error)}"
         pipe.send(SetupError(spec.rank, message, full_text(error), isinstance(error, UsageError)))
         os._exit(1)
-    pipe.send(_ready(spec, predictor, runner))
+    pipe.send(ready)
     _serve(spec, pipe, runner)
     _leave()
 
@@ -134,9 +136,9 @@ def _ready(spec: RankSpec, predictor: Any, runner: JobRunner) -> Ready:
     return Ready(
         rank=spec.rank,
         device=device,
-        schema=schema.request_schema(runner.model) if spec.rank == 0 else None,
+        schema=json.loads(json.dumps(schema.request_schema(runner.model))) if spec.rank == 0 else None,
         versions=versions,
-        output_suffix=getattr(predictor, "output_suffix", Predictor.output_suffix),
+        output_suffix=str(getattr(predictor, "output_suffix", Predictor.output_suffix)),
     )
 
 

@@ -99,11 +99,11 @@ class JobRunner:
         try:
             if hasattr(pipe, "maybe_free_model_hooks"):
                 pipe.maybe_free_model_hooks()
-        except Exception:
-            log.exception("the pipeline's hooks could not be reset")
-        gc.collect()
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
+            gc.collect()
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+        except Exception:  # a GPU that has failed says so again at each call; the job's own cause has been told
+            log.exception("the pipeline could not be put in order")
         if self._rank == 0:
             with contextlib.suppress(OSError):
                 output.temporary_path(run.output_path, run.job_id).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ the others wait for the decision of that same point. The same call is the heartb
 
 from __future__ import annotations
 
+import operator
 import os
 import time
 from collections.abc import Callable
@@ -71,7 +72,11 @@ class StepControl:
         self._obey(self._decide(self._orders))
 
     def step(self, step: int, total: int | None) -> None:
-        """A control point: `step` of `total` denoising steps are done. Raises JobCanceled on every rank alike."""
+        """A control point: `step` of `total` denoising steps are done. Raises JobCanceled on every rank alike.
+
+        Both are any kind of integer (also a NumPy or torch scalar); raises TypeError for anything else.
+        """
+        step, total = operator.index(step), None if total is None else operator.index(total)
         self.steps = step
         self._board.report_step(self._rank, step, total)
         if self._orders is None:

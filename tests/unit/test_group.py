@@ -11,14 +11,16 @@ from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
 from para_attn_server.pool.group import (
-    BACKOFF_FIRST,
-    BROKEN_AFTER,
-    SETTLE_LEAST,
+    SETTLE_BARRIER,
+    SETTLE_UNPACED,
     STACKS_PATIENCE,
     STOP_PATIENCE,
+    YOUNG,
     Group,
     Timeouts,
 )
+from para_attn_server.pool.setups import BACKOFF_FIRST, BROKEN_AFTER, MACHINERY_BACKOFF_LAST, MACHINERY_BROKEN_AFTER
+from para_attn_server.pool.watchdog import ENTRY_BUDGET
 
 OUTPUT = Output("/out/a.png", "image/png", 3, "ab")
 RANKS = 2
@@ -58,7 +60,7 @@ class Script:
             self._specs,
             self,
             self,
-            Timeouts(setup=60, step=step_timeout, job=100, cancel=5),
+            Timeouts(setup=60, step=step_timeout, patience=10, job=100, cancel=5),
             clock=lambda: self.now,
         )
         self.group.start()
@@ -95,6 +97,7 @@ class Script:
     def busy(self) -> Script:
         self.ready()
         self.group.assign(Job("j", 1, JobStatus.RUNNING, {}, "/out/a.png", 0.0))
+        self.say(0, Started(self.group.run.serial))
         return self
 
     def die(self, *ranks: int, how: str = "killed by SIGKILL", own_fault: bool = True) -> None:
@@ -174,7 +177,7 @@ def test_a_barrier_that_is_not_passed_rebuilds_the_group() -> None:
     script.say(0, failed(0))
     script.say(1, failed(1))
     script.say(0, Settled(1, 0))
-    script.pass_time(SETTLE_LEAST)
+    script.pass_time(SETTLE_BARRIER)
     assert all(handle.killed for handle in script.handles)
     script.die(0, 1)
     assert script.heard("run_ended")[0][1].type == "ValueError"
@@ -192,9 +195,9 @@ def test_failures_at_different_points_rebuild_the_group_at_once() -> None:
 def test_one_rank_that_fails_alone_fails_the_job_with_its_cause_and_rebuilds_the_group(rank: int) -> None:
     script = Script().busy()
     script.say(rank, failed(rank))
-    script.pass_time(SETTLE_LEAST / 2)
+    script.pass_time(SETTLE_UNPACED / 2)
     assert not script.handles[0].killed
-    script.pass_time(SETTLE_LEAST / 2)
+    script.pass_time(SETTLE_UNPACED / 2)
     assert script.group.state == "recovering"
     assert f"rank {rank} failed while rank {1 - rank} stayed inside" in (script.group.view().cause or "")
     assert not script.heard("run_ended"), "not before every rank is dead"
@@ -353,12 +356,63 @@ def test_only_a_death_of_the_ranks_own_is_charged_to_the_job(own_fault: bool) ->
     assert [lost.charge for _, lost in script.heard("run_lost")] == [own_fault]
 
 
-def test_setups_cut_short_by_the_servers_own_machinery_never_break_a_group() -> None:
+def test_setups_cut_short_by_the_servers_own_machinery_are_tried_sooner_and_more_often() -> None:
     script = Script()
-    for attempt in range(1, 3 * BROKEN_AFTER):
+    for attempt in range(1, MACHINERY_BROKEN_AFTER):
         assert script.launches == attempt
         script.launched()
         script.die(0, 1, how="ended with the forkserver", own_fault=False)
         assert script.group.state == "recovering"
-        script.pass_time(BACKOFF_FIRST)
+        script.pass_time(MACHINERY_BACKOFF_LAST)
     assert script.heard("setup_failed") == []
+    script.group.launch_failed(script.generation, "EOFError", own_fault=False)
+    assert script.group.state == "broken"
+    assert len(script.heard("setup_failed")) == 1
+
+
+def test_a_group_that_dies_soon_after_each_setup_is_held_back_and_then_broken() -> None:
+    script = Script()
+    for _ in range(BROKEN_AFTER):
+        script.ready()
+        script.die(0)
+        assert script.handles[1].killed
+        script.die(1)
+        script.pass_time(60)
+    assert script.group.state == "broken"
+    script.ready().pass_time(YOUNG)
+    launches = script.launches
+    script.die(0, 1)
+    assert script.launches == launches + 1, "one that has lived for a while is rebuilt at once"
+
+
+def test_a_rank_that_dies_after_it_told_of_its_failure_leaves_the_cause_as_it_was() -> None:
+    script = Script().busy()
+    script.say(1, failed(1))
+    script.die(1, 0)
+    assert [outcome.type for outcome in ended(script)] == ["ValueError"]
+    assert script.heard("run_lost") == []
+
+
+def test_an_output_that_was_published_before_the_end_of_a_killed_group_counts() -> None:
+    script = Script().busy()
+    script.die(1)
+    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.die(0)
+    assert ended(script) == [OUTPUT]
+
+
+def test_a_rank_that_never_enters_the_run_is_found_soon() -> None:
+    script = Script(step_timeout=1000).ready()
+    script.group.assign(Job("j", 1, JobStatus.RUNNING, {}, "/out/a.png", 0.0))
+    script.handles[1].is_stopped = True
+    script.pass_time(ENTRY_BUDGET + 0.1)
+    script.pass_time(STACKS_PATIENCE)
+    assert "rank 1 holds the others up" in (script.group.view().cause or "")
+
+
+def test_ranks_that_cannot_be_launched_are_tried_again() -> None:
+    script = Script()
+    script.group.launch_failed(script.generation, "no file descriptors", own_fault=False)
+    assert script.group.state == "recovering"
+    script.pass_time(MACHINERY_BACKOFF_LAST)
+    assert script.launches == 2
