@@ -61,7 +61,9 @@ def test_generate_names_the_file_after_the_job(counting: RunningServer, tmp_path
 
 def test_generate_draws_a_bar_on_a_terminal(counting: RunningServer, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
-    process = start(counting, "steps=40", "delay=0.03", "-o", str(tmp_path / "x.txt"), stderr=theirs, stdout=theirs)
+    process = start(
+        counting, "steps=40", "delay=0.03", "seed=7", "-o", str(tmp_path / "x.txt"), stderr=theirs, stdout=theirs
+    )
     os.close(theirs)
     shown = b""
     try:
@@ -75,7 +77,7 @@ def test_generate_draws_a_bar_on_a_terminal(counting: RunningServer, tmp_path: P
     assert "━" in text
     assert "step 40/40" in text
     assert "left" in text
-    assert text.rstrip().endswith("(seed 0)")
+    assert text.rstrip().endswith("(seed 7)")
 
 
 def test_a_job_in_the_queue_shows_its_place(counting: RunningServer, tmp_path: Path) -> None:
