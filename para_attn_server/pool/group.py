@@ -157,8 +157,9 @@ class Group:
             self._overdue()
 
     def _check_deadlines(self, run: JobRun, now: float) -> None:
-        if run.settle_deadline is not None and now >= run.settle_deadline:
-            self._lose(run.unsettled(self.num_ranks), run.outcome())
+        if run.settle_deadline is not None:  # its cause is known: nothing else may be found out about it any more
+            if now >= run.settle_deadline:
+                self._lose(run.unsettled(self.num_ranks), run.outcome())
         elif run.cancel_deadline is not None and now >= run.cancel_deadline:
             cause = f"canceled job {run.job_id} was not left within {self._timeouts.cancel:g} s"
             self._lose(cause, run.cancel_error)

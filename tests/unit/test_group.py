@@ -416,3 +416,13 @@ def test_ranks_that_cannot_be_launched_are_tried_again() -> None:
     assert script.group.state == "recovering"
     script.pass_time(MACHINERY_BACKOFF_LAST)
     assert script.launches == 2
+
+
+def test_a_failure_that_was_told_is_not_taken_for_a_hang_while_the_others_leave() -> None:
+    script = Script(step_timeout=1).busy()
+    script.say(0, failed(0))
+    script.pass_time(1.5)
+    assert "stacks?" not in script.handles[0].sent
+    script.pass_time(SETTLE_UNPACED)
+    script.die(0, 1)
+    assert [outcome.type for outcome in ended(script)] == ["ValueError"]
