@@ -82,7 +82,7 @@ def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int) 
     board = StepBoard(board_fd, spec.num_ranks)
     try:
         predictor, runner = _set_up(spec, pipe, board)
-        if spec.cores:
+        if spec.cores:  # this thread only: those that carry the collectives run wherever there is room
             os.sched_setaffinity(0, spec.cores)
         ready = _ready(spec, predictor, runner)
         gc.collect()
