@@ -74,8 +74,8 @@ class Settings(BaseSettings):
     setup_timeout: Duration = Field(1800.0, description="How long a predictor's setup() may take.")
     bind_cores: bool = Field(
         True,
-        description="Bind the main thread of each rank without a GPU to CPU cores of its own, so that ranks do not push "
-        "each other around. Turn it off (--no-bind-cores) where several servers share a machine's cores.",
+        description="Bind the main thread of each rank without a GPU to CPU cores of its own, so that no rank pushes "
+        "another around. Off (--no-bind-cores) is right where several servers share a machine's cores.",
     )
     preload: str = Field(
         "diffusers.pipelines.flux.pipeline_flux,transformers.models.clip.modeling_clip,"
