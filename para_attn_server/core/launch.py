@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"
+"""Environment variable that tells the forkserver which process it may not outlive."""
+PRELOAD_VARIABLE = "PARA_ATTN_PRELOAD"
+"""Environment variable that tells it which modules to import, separated by commas."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:

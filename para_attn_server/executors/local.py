@@ -25,15 +25,12 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.launch import RankSpec
+from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec
 from para_attn_server.executors.base import RankEvents, RankHandle
 from para_attn_server.executors.rank_process import RankProcess
 
 log = structlog.get_logger()
 _PRELOAD = "para_attn_server.worker.preload"
-# Read by the preload module, which the parent must not import.
-_PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"
-_MODULES_VARIABLE = "PARA_ATTN_PRELOAD"
 
 Started = tuple[Any, socket.socket, int]
 """A process, the parent's end of its pipe, and the file that its stacks are written to."""
@@ -46,8 +43,8 @@ class LocalExecutor:
         self._loop = loop
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOAD])
-        os.environ[_PARENT_VARIABLE] = str(os.getpid())
-        os.environ[_MODULES_VARIABLE] = preload
+        os.environ[PARENT_VARIABLE] = str(os.getpid())
+        os.environ[PRELOAD_VARIABLE] = preload
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
         self._forkserver = ForkserverWatch()
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()

@@ -10,9 +10,7 @@ from typing import Any
 
 from para_attn_server.core.errors import StateDirError
 from para_attn_server.core.messages import Ready
-from para_attn_server.stores.base import JobStore
-
-DOCUMENT = "schema"
+from para_attn_server.stores.base import SCHEMA_DOCUMENT, JobStore
 
 
 class ModelContract:
@@ -29,7 +27,7 @@ class ModelContract:
 
         Raises StateDirError while jobs of another model wait there: this one would refuse them or misdraw them.
         """
-        document = self._store.document(DOCUMENT)
+        document = self._store.document(SCHEMA_DOCUMENT)
         counts = self._store.counts()
         unfinished = counts.queued + counts.running
         if document is not None and document["model"] != self._model and unfinished:
@@ -43,9 +41,9 @@ class ModelContract:
     def reported(self, ready: Ready) -> None:
         """The ranks are set up and have told what predict takes."""
         known = {"schema": ready.schema, "output_suffix": ready.output_suffix}
-        document = self._store.document(DOCUMENT) or {}
+        document = self._store.document(SCHEMA_DOCUMENT) or {}
         if {name: document.get(name) for name in known} != known:
             self._write(known)
 
     def _write(self, known: dict[str, Any]) -> None:
-        self._store.put_document(DOCUMENT, {"model": self._model, "version": self._version, **known})
+        self._store.put_document(SCHEMA_DOCUMENT, {"model": self._model, "version": self._version, **known})

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from para_attn_server.service.validation import RequestValidator
-from para_attn_server.stores.base import JobStore
+from para_attn_server.stores.base import SCHEMA_DOCUMENT, JobStore
 
-DOCUMENT = "schema"
 _FRESH = 1.0
 
 
@@ -38,7 +37,7 @@ class ContractReader:
         return self._contract
 
     def _read(self) -> Contract | None:
-        document = self._store.document(DOCUMENT)
+        document = self._store.document(SCHEMA_DOCUMENT)
         if document is None or document["schema"] is None:
             return None
         schema = document["schema"]

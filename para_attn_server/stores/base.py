@@ -13,6 +13,9 @@ from typing import Any, Protocol
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Event, Job, NewJob, Output
 
+SCHEMA_DOCUMENT = "schema"
+"""Name of the document in which the parent leaves what the ranks reported of the model, for the web workers to read."""
+
 Progress = tuple[int, int | None]
 """Steps done, and of how many (None where unknown)."""
 

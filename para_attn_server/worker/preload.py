@@ -11,10 +11,8 @@ import importlib
 import os
 import traceback
 
+from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE
 from para_attn_server.core.process import die_with_parent
-
-PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"
-MODULES_VARIABLE = "PARA_ATTN_PRELOAD"
 
 forkserver_pid: int | None = None
 
@@ -22,7 +20,7 @@ if PARENT_VARIABLE in os.environ:
     forkserver_pid = os.getpid()
     os.setpgid(0, 0)  # out of the terminal's group: its Ctrl-C is for the parent alone, which drains
     die_with_parent(int(os.environ[PARENT_VARIABLE]))
-    for name in ["para_attn_server.worker.rank", *filter(None, os.environ.get(MODULES_VARIABLE, "").split(","))]:
+    for name in ["para_attn_server.worker.rank", *filter(None, os.environ.get(PRELOAD_VARIABLE, "").split(","))]:
         try:
             importlib.import_module(name)
         except ImportError:

@@ -26,7 +26,7 @@ import torch.distributed as dist
 from para_attn_server.core import schema
 from para_attn_server.core.board import StepBoard
 from para_attn_server.core.errors import UsageError
-from para_attn_server.core.launch import RankSpec
+from para_attn_server.core.launch import PARENT_VARIABLE, RankSpec
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.messages import Cancel, FromRank, Ready, Run, Settle, Settled, SetupError, Stop
 from para_attn_server.core.predictor import Predictor
@@ -105,7 +105,7 @@ def _guard(spec: RankSpec) -> None:
     # How this rank was started is no matter of the predictor's: with another method than the platform's own, locks that
     # libraries make at import (tqdm) have names in /dev/shm, which a killed process leaves behind.
     multiprocessing.set_start_method(None, force=True)
-    os.environ.pop(preload.PARENT_VARIABLE, None)  # a helper that imports this package is no forkserver
+    os.environ.pop(PARENT_VARIABLE, None)  # a helper that imports this package is no forkserver
     os.environ.update(spec.environment())
     configure_logging(spec.log_level, spec.log_format, f"group {spec.group} rank {spec.rank}")
     if spec.threads:

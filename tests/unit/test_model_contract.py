@@ -10,7 +10,8 @@ import pytest
 from para_attn_server.core.errors import StateDirError
 from para_attn_server.core.job import NewJob
 from para_attn_server.core.messages import Ready
-from para_attn_server.pool.contract import DOCUMENT, ModelContract
+from para_attn_server.pool.contract import ModelContract
+from para_attn_server.stores.base import SCHEMA_DOCUMENT
 from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.sql import SqlStore
 
@@ -26,7 +27,7 @@ def store(tmp_path: Path) -> Iterator[SqlStore]:
 
 
 def schema(store: SqlStore) -> object:
-    return (store.document(DOCUMENT) or {}).get("schema")
+    return (store.document(SCHEMA_DOCUMENT) or {}).get("schema")
 
 
 def test_the_schema_is_known_again_after_a_restart_with_the_same_model(store: SqlStore) -> None:
