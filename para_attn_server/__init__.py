@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from para_attn_server.client import Client
-    from para_attn_server.core.predictor import Predictor
+    from para_attn_server.core.predictor import Predictor, TransientError
     from para_attn_server.server import ParaAttentionServer
 
 __version__ = "0.1.0"
-__all__ = ["Client", "ParaAttentionServer", "Predictor", "__version__"]
+__all__ = ["Client", "ParaAttentionServer", "Predictor", "TransientError", "__version__"]
 
 _HOMES = {
     "Client": "para_attn_server.client",
     "ParaAttentionServer": "para_attn_server.server",
     "Predictor": "para_attn_server.core.predictor",
+    "TransientError": "para_attn_server.core.predictor",
 }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from leftovers import MARK, marked_processes
-from serving import COUNTING, RunningServer
+from serving import CHAOS, CHAOS_STEP_TIMEOUT, COUNTING, RunningServer
 from waiting import wait_until
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -50,8 +50,17 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
 @pytest.fixture(scope="module")
 def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One server of the CountingPredictor on two ranks, shared by the tests of a module."""
-    folder = tmp_path_factory.mktemp("counting")
-    server = RunningServer(COUNTING, {"state_dir": folder / "state", "output_dir": folder / "outputs"})
+    yield from shared_server(COUNTING, tmp_path_factory.mktemp("counting"))
+
+
+@pytest.fixture(scope="module")
+def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """One server of the ChaosPredictor on two ranks, shared by the tests of a module."""
+    yield from shared_server(CHAOS, tmp_path_factory.mktemp("chaos"), step_timeout=f"{CHAOS_STEP_TIMEOUT}s")
+
+
+def shared_server(model: str, folder: Path, **settings: Any) -> Iterator[RunningServer]:
+    server = RunningServer(model, {"state_dir": folder / "state", "output_dir": folder / "outputs", **settings})
     server.wait_ready()
     yield server
     server.close()

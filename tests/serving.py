@@ -15,6 +15,9 @@ import httpx
 from waiting import wait_until
 
 COUNTING = f"{Path(__file__).parent / 'predictors' / 'counting.py'}:CountingPredictor"
+CHAOS = f"{Path(__file__).parent / 'predictors' / 'chaos.py'}:ChaosPredictor"
+CHAOS_STEP_TIMEOUT = 2.0
+"""Seconds after which the tests' chaos server takes silence for a hang."""
 
 
 class RunningServer:

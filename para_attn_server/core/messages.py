@@ -119,12 +119,16 @@ class Canceled:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """predict raised on this rank, or its arguments were refused. Sent at once: others may sit in a collective."""
+    """predict raised on this rank, or its arguments were refused. Sent at once: others may sit in a collective.
+
+    transient: the predictor says that another try may do better.
+    """
 
     serial: int
     rank: int
     points: int
     error: JobError
+    transient: bool = False
 
 
 @dataclass(frozen=True, slots=True)

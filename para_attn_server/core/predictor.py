@@ -20,6 +20,13 @@ class Reporter(Protocol):
         """Add a line to the job's history."""
 
 
+class TransientError(Exception):
+    """Raise it, or a subclass, from `predict` where another try may do better: a download that broke off, say.
+
+    The job is then tried again, up to `--max-attempts` times in all; any other exception fails it at once.
+    """
+
+
 class Predictor:
     """Base class with defaults for a predictor.
 

@@ -22,7 +22,6 @@ from para_attn_server.core import channel
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
-from para_attn_server.core.messages import SetupError
 from para_attn_server.core.owner import inherited_line, receive_model
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.daemon.control import ControlServer
@@ -35,6 +34,7 @@ from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group, Timeouts
 from para_attn_server.pool.pool import Pool
+from para_attn_server.pool.setups import SetupFailure
 from para_attn_server.stores.lock import StateDirLock
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
@@ -68,7 +68,7 @@ class Daemon:
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._exit_code = ExitCode.OK
-        self._setup_failure: tuple[str, str] | None = None
+        self._setup_failure: SetupFailure | None = None
         self._web = WebServer(self._loop, settings, listener)
         self._executor = LocalExecutor(self._loop, settings.preload)
         self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view())
@@ -163,11 +163,11 @@ class Daemon:
     def _on_cancel(self, job_id: str | None) -> str | None:
         return self._pool.cancel(job_id)
 
-    def _on_setup_failed(self, reason: str, error: SetupError) -> None:
+    def _on_setup_failed(self, failure: SetupFailure) -> None:
         if self._pool.ever_ready:
             return
-        self._setup_failure = (reason, "" if error.usage else error.traceback)
-        self._exit_code = ExitCode.USAGE if error.usage else ExitCode.SETUP_FAILED
+        self._setup_failure = failure
+        self._exit_code = ExitCode.USAGE if failure.error.usage else ExitCode.SETUP_FAILED
         self._stop_now.set()
         self._stop.set()
 
@@ -191,8 +191,8 @@ class Daemon:
         self._control.close()
         self._executor.close()
         if self._setup_failure is not None:
-            reason, traceback = self._setup_failure
-            print(f"{traceback}\npara-attn-server: {reason}".lstrip(), file=sys.stderr)
+            traceback = "" if self._setup_failure.error.usage else self._setup_failure.error.traceback
+            print(f"{traceback}\npara-attn-server: {self._setup_failure}".lstrip(), file=sys.stderr)
         with contextlib.suppress(StateDirError):
             log.info("stopped", queued=self._store.counts().queued)
 

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from para_attn_server.core.launch import RankSpec
 from para_attn_server.core.messages import FromRank, ToRank
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """How a rank's process ended.
+
+    how: in words that follow its name, such as `was killed by SIGKILL`. own_fault: False when it was taken down by the
+    death of what had started it. hint: what to change, if known.
+    """
+
+    how: str
+    own_fault: bool = True
+    hint: str | None = None
 
 
 class RankHandle(Protocol):
@@ -36,16 +50,13 @@ class RankEvents(Protocol):
         """All ranks of a launch have been started."""
 
     def launch_failed(self, generation: int, reason: str, own_fault: bool) -> None:
-        """They have not; none of them is left. own_fault: as for `died`."""
+        """They have not; none of them is left. own_fault: as in Death."""
 
     def message(self, generation: int, rank: int, message: FromRank) -> None:
         """A rank has said something."""
 
-    def died(self, generation: int, rank: int, how: str, own_fault: bool) -> None:
-        """A rank's process has ended; `how` in words, such as `killed by SIGKILL`. Said once, after its messages.
-
-        own_fault: False when it was taken down by the death of what had started it.
-        """
+    def died(self, generation: int, rank: int, death: Death) -> None:
+        """A rank's process has ended. Said once, after its messages."""
 
 
 class Executor(Protocol):

@@ -27,6 +27,7 @@ import structlog
 
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec
 from para_attn_server.executors.base import RankEvents, RankHandle
+from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.rank_process import RankProcess
 
 log = structlog.get_logger()
@@ -47,6 +48,7 @@ class LocalExecutor:
         os.environ[PRELOAD_VARIABLE] = preload
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
         self._forkserver = ForkserverWatch()
+        self._oom_kills = OomKills()
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()
@@ -111,11 +113,12 @@ class LocalExecutor:
 
     def _adopt(self, generation: int, started: list[Started], events: RankEvents) -> None:
         self._forkserver.look()
-        handles: list[RankHandle] = []
-        for rank, (process, ours, stacks) in enumerate(started):
-            handles.append(
-                RankProcess(self._loop, generation, rank, process, ours, stacks, events, self._forkserver.alive)
-            )
+        self._oom_kills.forget()
+        watched = (events, self._forkserver.alive, self._oom_kills)
+        handles: list[RankHandle] = [
+            RankProcess(self._loop, generation, rank, process, ours, stacks, *watched)
+            for rank, (process, ours, stacks) in enumerate(started)
+        ]
         events.launched(generation, handles)
 
 

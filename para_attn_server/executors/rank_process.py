@@ -21,12 +21,14 @@ import psutil
 import structlog
 
 from para_attn_server.core.messages import FromRank, ToRank
-from para_attn_server.executors.base import RankEvents
+from para_attn_server.executors.base import Death, RankEvents
+from para_attn_server.executors.oom import OomKills
 
 log = structlog.get_logger()
 _HEADER = struct.Struct("!i")  # the frames of multiprocessing.connection, which the rank's end speaks
 _LARGEST = 64 * 2**20
 _LARGEST_STACKS = 2**16
+_OOM_HINT = "the ranks need more host memory than the machine or its container has: allow more, or lower the size"
 
 
 class RankProcess(asyncio.Protocol):
@@ -42,9 +44,10 @@ class RankProcess(asyncio.Protocol):
         stacks_fd: int,
         events: RankEvents,
         starter_alive: Callable[[], bool],
+        oom_kills: OomKills,
     ) -> None:
         self.pid: int = process.pid
-        self._stacks_fd, self._starter_alive = stacks_fd, starter_alive
+        self._stacks_fd, self._starter_alive, self._oom_kills = stacks_fd, starter_alive, oom_kills
         self._loop, self._events, self._process = loop, events, process
         self._generation, self._rank = generation, rank
         self._buffer = bytearray()
@@ -159,17 +162,24 @@ class RankProcess(asyncio.Protocol):
             self._transport.abort()
         else:
             self._socket.close()
-        own_fault = self._starter_alive()
-        how = _in_words(self._exit_code()) if own_fault else "ended with the forkserver"
+        death = self._death()
         with contextlib.suppress(ValueError):  # its exit status never came
             self._process.close()
-        self._events.died(self._generation, self._rank, how, own_fault)
+        self._events.died(self._generation, self._rank, death)
 
     def _drain(self) -> None:
         """Read what the rank said last: its end and its last words reach the loop in any order."""
         with contextlib.suppress(OSError):
             while data := self._socket.recv(2**16, socket.MSG_DONTWAIT):
                 self.data_received(data)
+
+    def _death(self) -> Death:
+        if not self._starter_alive():
+            return Death("ended with the forkserver", own_fault=False)
+        code = self._exit_code()
+        if code == -signal.SIGKILL and self._oom_kills.take():
+            return Death("was killed by the kernel's out-of-memory killer", hint=_OOM_HINT)
+        return Death(_in_words(code))
 
     def _exit_code(self) -> int | None:
         self._process.join(timeout=0.05)  # the forkserver tells it an instant after the death itself
@@ -183,6 +193,6 @@ def _in_words(code: int | None) -> str:
     if code >= 0:
         return f"exited with status {code}"
     try:
-        return f"killed by {signal.Signals(-code).name}"
+        return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
-        return f"killed by signal {-code}"
+        return f"was killed by signal {-code}"

@@ -34,12 +34,12 @@ from para_attn_server.core.messages import (
     Step,
     Stop,
 )
-from para_attn_server.executors.base import Executor, RankHandle
+from para_attn_server.executors.base import Death, Executor, RankHandle
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
-from para_attn_server.pool.setups import SetupFailures
-from para_attn_server.pool.watchdog import find_laggard, silent_for, step_budget
+from para_attn_server.pool.setups import SetupFailure, SetupFailures
+from para_attn_server.pool.watchdog import hang, silent_for, step_budget
 
 log = structlog.get_logger()
 
@@ -94,9 +94,8 @@ class Group:
         self._generation = self._serial = 0
         self._launching = False
         self._killing = False
-        self._verdict: Outcome | Lost = None
-        self._setup_error: SetupError | None = None
-        self._own_fault = True  # False: the setup failed because the server's own machinery died
+        self._verdict: Outcome = None
+        self._setup_failure: SetupFailure | None = None  # of the launch under way
         self._setup_failures = SetupFailures()
         self._ready_at = 0.0
         self._deadline: float | None = None  # of the setup, the backoff or the stop, whichever is under way
@@ -190,19 +189,9 @@ class Group:
     def _lose_stuck(self, run: JobRun) -> None:
         sights = self._ranks.sights(self.board)
         for rank, sight in enumerate(sights):
-            log.error(
-                "stacks of a stuck run",
-                group=self.index,
-                rank=rank,
-                points=sight.progress.points,
-                phase=sight.progress.phase.name.lower(),
-                stopped=sight.stopped,
-                stacks=sight.stacks,
-            )
-        laggard, why = find_laggard(sights)
-        who = "which rank is undetermined" if laggard is None else f"rank {laggard} holds the others up"
-        cause = f"no progress for {run.silence:.1f} s after step {run.step}: {who} ({why})"
-        self._lose(cause, Lost(JobError("hang", cause, laggard, run.step)))
+            log.error("stacks of a stuck run", group=self.index, rank=rank, **sight.for_log())
+        error = hang(run, sights)
+        self._lose(error.message, Lost(error))
 
     # --- what the executor tells ---
 
@@ -215,7 +204,7 @@ class Group:
 
     def launch_failed(self, generation: int, reason: str, own_fault: bool) -> None:
         self._launching = False
-        self._setup_error, self._own_fault = SetupError(0, reason, ""), own_fault
+        self._setup_failure = SetupFailure.of(0, reason, own_fault)
         self._buried()
 
     def message(self, generation: int, rank: int, message: FromRank) -> None:
@@ -225,45 +214,46 @@ class Group:
             case Ready():
                 self._on_ready(rank, message)
             case SetupError():
-                self._setup_error = self._setup_error or message
+                self._setup_failure = self._setup_failure or SetupFailure(message)
                 self._kill(None)
             case _ if self.run is None or message.serial != self.run.serial:
                 log.debug("late message dropped", group=self.index, rank=rank, message=type(message).__name__)
             case _:
                 self._on_run_message(self.run, message)
 
-    def died(self, generation: int, rank: int, how: str, own_fault: bool) -> None:
+    def died(self, generation: int, rank: int, death: Death) -> None:
         if generation != self._generation:
             return
         self._ranks.slots[rank].alive = False
         if not self._killing and self.state is not GroupState.STOPPING:
-            log.error("rank died", group=self.index, rank=rank, how=how)
+            log.error("rank died", group=self.index, rank=rank, how=death.how)
             if self.run is not None:
-                self._lose(f"rank {rank} {how}", self._verdict_of_death(self.run, rank, how, own_fault))
+                self._lose(f"rank {rank} {death.how}", self._verdict_of_death(self.run, rank, death))
             else:
-                self._die_idle(rank, how, own_fault)
+                self._die_idle(rank, death)
         if not self._ranks.any_alive and not self._launching:
             self._buried()
 
     # --- the inside ---
 
-    def _verdict_of_death(self, run: JobRun, rank: int, how: str, own_fault: bool) -> Outcome | Lost:
+    def _verdict_of_death(self, run: JobRun, rank: int, death: Death) -> Outcome:
         """What a rank's death makes of the run: nothing new if that rank had told before that the job failed.
 
         Failures of its peers are no cause: they may be what the death did to them.
         """
         if isinstance(run.left.get(rank), Failed) or run.cancel_error is not None:
             return run.outcome()
-        return Lost(JobError("rank_lost", f"rank {rank} {how}", rank, run.step), own_fault)
+        error = JobError("rank_lost", f"rank {rank} {death.how}", rank, run.step, death.hint)
+        return Lost(error, death.own_fault)
 
-    def _die_idle(self, rank: int, how: str, own_fault: bool) -> None:
+    def _die_idle(self, rank: int, death: Death) -> None:
         """A death in setup, or so soon after it that it belongs to the setup, holds the next one back."""
         if self._ranks.all_ready and self._clock() - self._ready_at >= YOUNG:
-            self._lose(f"rank {rank} {how}", None)
+            self._lose(f"rank {rank} {death.how}", None)
             return
         when = "after" if self._ranks.all_ready else "during"
-        self._setup_error = self._setup_error or SetupError(rank, f"rank {rank} {how} {when} setup", "")
-        self._own_fault = own_fault
+        failure = SetupFailure.of(rank, f"rank {rank} {death.how} {when} setup", death.own_fault)
+        self._setup_failure = self._setup_failure or failure
         self._enter(GroupState.RECOVERING if self._ranks.all_ready else self.state)
         self._kill(None)
 
@@ -325,19 +315,24 @@ class Group:
     def _end(self, outcome: Outcome) -> None:
         run, self.run = self.run, None
         assert run is not None
-        progress = self._last_progress(run)
         self._setup_failures.forget()
         self._enter(GroupState.READY)
-        self._listener.run_ended(run.job_id, outcome, progress)
+        self._tell(run, outcome)
 
-    def _lose(self, cause: str, verdict: Outcome | Lost) -> None:
+    def _tell(self, run: JobRun, outcome: Outcome) -> None:
+        if isinstance(outcome, Lost):
+            self._listener.run_lost(run.job_id, outcome)
+        else:
+            self._listener.run_ended(run.job_id, outcome, self._last_progress(run))
+
+    def _lose(self, cause: str, verdict: Outcome) -> None:
         """Kill and rebuild; the run's verdict is told when its last rank is dead."""
         log.error("worker group is rebuilt", group=self.index, cause=cause)
         self.cause = cause
         self._enter(GroupState.RECOVERING)
         self._kill(verdict)
 
-    def _kill(self, verdict: Outcome | Lost) -> None:
+    def _kill(self, verdict: Outcome) -> None:
         self._killing, self._verdict = True, verdict
         self._ranks.kill()
         if not self._ranks.any_alive and not self._launching:
@@ -347,35 +342,30 @@ class Group:
         """The last rank of a killed or stopped group is dead."""
         run, self.run, self._killing = self.run, None, False
         verdict, self._verdict = self._verdict, None
-        error, self._setup_error = self._setup_error, None
+        failure, self._setup_failure = self._setup_failure, None
         if run is not None:
-            verdict = run.output or verdict  # rank zero may have published before it was killed
-            if isinstance(verdict, Lost):
-                self._listener.run_lost(run.job_id, verdict)
-            else:
-                self._listener.run_ended(run.job_id, verdict, self._last_progress(run))
+            self._tell(run, run.output or verdict)  # rank zero may have published before it was killed
         if self.state is GroupState.STOPPING:
             self._listener.group_changed()
-        elif error is not None:
-            self._after_failed_setup(error)
+        elif failure is not None:
+            self._after_failed_setup(failure)
         else:
             self._launch()
 
-    def _after_failed_setup(self, error: SetupError) -> None:
-        backoff, broken = self._setup_failures.add(self._own_fault)
-        self.cause = f"setup failed on rank {error.rank}: {error.message}"
+    def _after_failed_setup(self, failure: SetupFailure) -> None:
+        backoff, broken = self._setup_failures.add(failure)
+        self.cause = str(failure)
         self._deadline = self._clock() + backoff
         self._ranks = Ranks(self.num_ranks)
         self._enter(GroupState.BROKEN if broken else GroupState.RECOVERING)
-        if self._own_fault or broken:
-            self._listener.setup_failed(self.index, self.cause, error)
-        self._own_fault = True
+        if failure.own_fault or broken:
+            self._listener.setup_failed(self.index, failure)
 
     def _overdue(self) -> None:
         if self.state is GroupState.STOPPING:
             self._kill(SERVER_STOPS)
         elif self._launching or self._ranks.any_alive:
-            self._setup_error = SetupError(self._ranks.slowest, f"not done within {self._timeouts.setup:g} s", "")
+            self._setup_failure = SetupFailure.of(self._ranks.slowest, f"not done within {self._timeouts.setup:g} s")
             self._kill(None)
             if self._launching:
                 self._executor.abort_launch()

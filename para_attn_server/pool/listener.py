@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Protocol
 
-from para_attn_server.core.messages import Ready, SetupError
-from para_attn_server.pool.run import Lost, Outcome
+from para_attn_server.core.messages import Ready
+from para_attn_server.pool.run import Ending, Lost
+from para_attn_server.pool.setups import SetupFailure
 from para_attn_server.stores.base import Progress
 
 
@@ -30,7 +31,7 @@ class GroupListener(Protocol):
     def group_ready(self, group: int, ready: Ready) -> None:
         """All ranks of that group are set up; `ready` is rank zero's."""
 
-    def setup_failed(self, group: int, reason: str, error: SetupError) -> None:
+    def setup_failed(self, group: int, failure: SetupFailure) -> None:
         """A setup of that group has failed; it will try again."""
 
     def run_started(self, job_id: str) -> None:
@@ -42,8 +43,9 @@ class GroupListener(Protocol):
     def run_logged(self, job_id: str, text: str) -> None:
         """The predictor has logged a line."""
 
-    def run_ended(self, job_id: str, outcome: Outcome, progress: Progress) -> None:
+    def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         """The job has come to its end, and all ranks have left it; `progress` is rank zero's last."""
 
     def run_lost(self, job_id: str, lost: Lost) -> None:
-        """The group was lost while it ran the job, through no error of the job's own; no rank is left."""
+        """The run came to nothing through no error of the job's own: its group was lost, and no rank of it is left, or
+        the predictor asks for another try, and all ranks have left it."""

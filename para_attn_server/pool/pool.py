@@ -19,14 +19,15 @@ import structlog
 from para_attn_server.core.channel import JobUpdate, PoolView, ToWeb
 from para_attn_server.core.errors import JobError, ServerError, StateDirError
 from para_attn_server.core.job import Job, JobStatus, Output
-from para_attn_server.core.messages import Ready, SetupError
+from para_attn_server.core.messages import Ready
 from para_attn_server.core.output import temporary_path
 from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.ledger import Ledger
 from para_attn_server.pool.listener import GroupState
-from para_attn_server.pool.run import EXPIRED, Lost, Outcome
+from para_attn_server.pool.run import EXPIRED, GROUP_LOST, Ending, Lost
 from para_attn_server.pool.scheduler import assign
+from para_attn_server.pool.setups import SetupFailure
 from para_attn_server.stores.base import JobStore, Progress
 
 log = structlog.get_logger()
@@ -53,7 +54,7 @@ class Pool:
         max_attempts: int,
         publish: Callable[[ToWeb], None],
         soon: Callable[[Callable[[], None]], object],
-        on_setup_failed: Callable[[str, SetupError], None],
+        on_setup_failed: Callable[[SetupFailure], None],
     ) -> None:
         self._store, self._contract, self._max_attempts = store, contract, max_attempts
         self._publish, self._soon, self._on_setup_failed = publish, soon, on_setup_failed
@@ -186,9 +187,9 @@ class Pool:
         self.group_changed()
         self.dispatch()
 
-    def setup_failed(self, group: int, reason: str, error: SetupError) -> None:
-        log.error("setup failed", group=group, reason=reason)
-        self._on_setup_failed(reason, error)
+    def setup_failed(self, group: int, failure: SetupFailure) -> None:
+        log.error("setup failed", group=group, reason=str(failure))
+        self._on_setup_failed(failure)
 
     def run_started(self, job_id: str) -> None:
         self._publish(JobUpdate(job_id, JobStatus.RUNNING, 0, None))
@@ -203,7 +204,7 @@ class Pool:
     def run_logged(self, job_id: str, text: str) -> None:
         self._ledger.may(partial(self._store.log, job_id, text, time.time()))
 
-    def run_ended(self, job_id: str, outcome: Outcome, progress: Progress) -> None:
+    def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         self._written_at.pop(job_id, None)
         self._ledger.must(partial(self._record_end, job_id, outcome, progress, time.time()))
         self.dispatch()
@@ -216,7 +217,7 @@ class Pool:
 
     # --- the inside ---
 
-    def _record_end(self, job_id: str, outcome: Outcome, progress: Progress, now: float) -> None:
+    def _record_end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> None:
         try:
             job = self._end(job_id, outcome, progress, now)
         except ServerError:
@@ -229,7 +230,7 @@ class Pool:
         self._update(job)
         self._soon(lambda: log.info("job ended", job=job_id, status=job.status.value, group=job.group))
 
-    def _end(self, job_id: str, outcome: Outcome, progress: Progress, now: float) -> Job:
+    def _end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> Job:
         if isinstance(outcome, Output):
             job = self._store.succeed(job_id, outcome, now, progress)
             self._seconds.append(now - (job.started_at or now))
@@ -272,10 +273,10 @@ class Pool:
 
 
 def _last_attempt(error: JobError, attempts: int) -> JobError:
-    """A job that took its group down every time is poison: no group is risked on it again."""
-    if attempts < 2:
+    """A job that took its group down again and again is poison: no group is risked on it any more."""
+    if attempts < 2 or error.type not in GROUP_LOST:
         return error
-    message = f"its worker group was lost in each of {attempts} attempts, last because: {error.message}"
+    message = f"its worker group was lost in attempt {attempts}, its last: {error.message}"
     return replace(error, type="poison", message=message)
 
 

@@ -8,13 +8,10 @@ from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Output
 from para_attn_server.core.messages import Failed, Finished, Left
 
-Outcome = Output | JobError | None
-"""What a run came to: its output, its error, or None for canceled by its client."""
-
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """The run's group was lost through no error of the job's own.
+    """The run came to nothing through no error of the job's own: it may be tried again.
 
     error: what the job fails with if this was its last attempt. charge: whether this was an attempt; it was none when
     the server itself took the group down.
@@ -24,6 +21,12 @@ class Lost:
     charge: bool = True
 
 
+Ending = Output | JobError | None
+"""How a job can end: with its output, its error, or None for canceled by its client."""
+Outcome = Ending | Lost
+"""What a run came to."""
+GROUP_LOST = ("rank_lost", "hang")
+"""The error types of a Lost whose group went down with the run."""
 EXPIRED = JobError("expired", "its deadline passed before it was done", hint="allow more time with Job-TTL")
 
 
@@ -95,5 +98,6 @@ class JobRun:
         if self.output is not None:
             return self.output
         if self.failures:
-            return min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch").error
+            first = min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch")
+            return Lost(first.error) if first.transient and self.cancel_deadline is None else first.error
         return self.cancel_error

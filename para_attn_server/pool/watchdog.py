@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from para_attn_server.core.board import Phase, Progress
+from para_attn_server.core.errors import JobError
 from para_attn_server.pool.run import JobRun
 
 LEARNED_FROM = 3
@@ -28,6 +30,11 @@ class Sight:
     progress: Progress
     stopped: bool
     stacks: str
+
+    def for_log(self) -> dict[str, Any]:
+        """As fields of a log record."""
+        phase = self.progress.phase.name.lower()
+        return {"points": self.progress.points, "phase": phase, "stopped": self.stopped, "stacks": self.stacks}
 
 
 def step_budget(run: JobRun, total: int | None, step_timeout: float, step_patience: float) -> float:
@@ -48,6 +55,14 @@ def silent_for(run: JobRun, ranks: Sequence[Progress], now: float) -> float:
     """Seconds since any rank of the run last showed a sign of life."""
     beats = [rank.heartbeat for rank in ranks if rank.serial == run.serial]
     return now - max([run.started, *beats])
+
+
+def hang(run: JobRun, sights: Sequence[Sight]) -> JobError:
+    """What a stuck run's client and the log are told; names the laggard where it can."""
+    laggard, why = find_laggard(sights)
+    who = "which rank is undetermined" if laggard is None else f"rank {laggard} holds the others up"
+    message = f"no progress for {run.silence:.1f} s after step {run.step}: {who} ({why})"
+    return JobError("hang", message, laggard, run.step)
 
 
 def find_laggard(sights: Sequence[Sight]) -> tuple[int | None, str]:

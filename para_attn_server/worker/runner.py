@@ -18,6 +18,7 @@ from para_attn_server.core.board import REFUSED_ENTRY
 from para_attn_server.core.errors import InvalidInput
 from para_attn_server.core.job import Output
 from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Left, Run, Started
+from para_attn_server.core.predictor import TransientError
 from para_attn_server.worker.failures import KwargsDiffer, OutputMissing, describe
 from para_attn_server.worker.step_control import JobCanceled, RunRefused, StepControl
 
@@ -91,7 +92,8 @@ class JobRunner:
     def _failure(self, run: Run, error: BaseException) -> Failed:
         log.error("job %s failed on this rank", run.job_id, exc_info=error)
         points, step = self._control.points, self._control.steps
-        return Failed(run.serial, self._rank, points, describe(error, self._rank, step))
+        told = describe(error, self._rank, step)
+        return Failed(run.serial, self._rank, points, told, isinstance(error, TransientError))
 
     def _clean_up(self, run: Run) -> None:
         """Leave no half-done state to the next job: hooks and caches of the pipeline, memory, the temporary file."""

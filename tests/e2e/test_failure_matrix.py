@@ -16,12 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 from leftovers import marked_processes
-from serving import RunningServer
+from serving import CHAOS, RunningServer
 from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-CHAOS = f"{Path(__file__).parents[1] / 'predictors' / 'chaos.py'}:ChaosPredictor"
 STEP_TIMEOUT = 1.5
 RAISING = {"raise": "ValueError", "wrong type": "TypeError", "memory": "out_of_memory"}
 DYING = ("exit", "sigkill", "segfault", "fork")
@@ -48,6 +47,8 @@ class Cell:
         done_at_once, done_again = (200, None, 1), (200, None, 2)
         if self.kind == "garbage":
             return {done_at_once}
+        if self.kind == "transient":
+            return {done_at_once} if self.rank_zero_publishes else {done_again}
         if self.kind in RAISING:
             return {done_at_once} if self.rank_zero_publishes else {(500, RAISING[self.kind], 1)}
         return {done_at_once, done_again} if self.rank_zero_publishes else {done_again}
@@ -55,10 +56,11 @@ class Cell:
     @property
     def keeps_group(self) -> bool:
         """Whether the ranks must be the same processes afterward."""
-        return self.kind == "garbage" or (self.kind in RAISING and (self.rank == -1 or self.point == "output"))
+        raising = self.kind in (*RAISING, "transient")
+        return self.kind == "garbage" or (raising and (self.rank == -1 or self.point == "output"))
 
 
-CELLS = [Cell(k, p, r) for k in (*RAISING, *DYING, *HANGING, "garbage") for p in POINTS for r in RANKS]
+CELLS = [Cell(k, p, r) for k in (*RAISING, "transient", *DYING, *HANGING, "garbage") for p in POINTS for r in RANKS]
 ROWS: dict[tuple[Cell, int], tuple[str, float]] = {}
 
 

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from serving import RunningServer
-
-CHAOS = f"{Path(__file__).parents[1] / 'predictors' / 'chaos.py'}:ChaosPredictor"
-STEP_TIMEOUT = 2.0
-
-
-@pytest.fixture(scope="module")
-def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("chaos")
-    settings = {"state_dir": folder / "state", "output_dir": folder / "outputs", "step_timeout": f"{STEP_TIMEOUT}s"}
-    server = RunningServer(CHAOS, settings)
-    server.wait_ready()
-    yield server
-    server.close()
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -89,6 +89,20 @@ def test_a_job_that_loses_its_group_every_time_fails_after_max_attempts(counting
     assert counting.result(counting.submit()).status_code == 200
 
 
+@pytest.mark.parametrize("rank", [-1, 1], ids=["all ranks", "rank 1"])
+def test_a_transient_error_costs_an_attempt_and_not_the_job(chaos: RunningServer, rank: int, tmp_path: Path) -> None:
+    job_id = chaos.submit(kind="transient", rank=rank, marker=str(tmp_path / "marker"))
+    assert chaos.result(job_id).status_code == 200
+    assert chaos.status(job_id)["attempts"] == 2
+
+
+def test_a_transient_error_that_comes_every_time_is_the_jobs_error(chaos: RunningServer) -> None:
+    pids = [chaos.rank_pid(0), chaos.rank_pid(1)]
+    error = chaos.result(chaos.submit(kind="transient", rank=-1)).json()["error"]
+    assert error["type"] == "TransientError"
+    assert [chaos.rank_pid(0), chaos.rank_pid(1)] == pids
+
+
 def test_a_rank_killed_while_idle_is_replaced(counting: RunningServer) -> None:
     before = counting.rank_pid(1)
     os.kill(before, signal.SIGKILL)

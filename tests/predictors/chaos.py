@@ -19,11 +19,12 @@ import torch
 import torch.distributed as dist
 from pydantic import Field
 
-from para_attn_server import Predictor
+from para_attn_server import Predictor, TransientError
 
 Kind = Literal[
     "none",
     "raise",
+    "transient",
     "exit",
     "sigkill",
     "sigstop",
@@ -31,6 +32,7 @@ Kind = Literal[
     "spin",
     "sleep",
     "memory",
+    "hoard",
     "fork",
     "garbage",
     "wrong type",
@@ -100,6 +102,8 @@ def break_now(kind: str) -> None:
     match kind:
         case "raise":
             raise ValueError("chaos was asked for")
+        case "transient":
+            raise TransientError("chaos was asked for, and may not come again")
         case "wrong type":
             torch.zeros(1) + "text"  # type: ignore[operator]
         case "exit":
@@ -123,6 +127,10 @@ def break_now(kind: str) -> None:
                 del hoard
             finally:
                 resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+        case "hoard":
+            hoard = []
+            for _ in range(32):  # until the kernel's out-of-memory killer comes; 2 GiB are enough to find out
+                hoard.append(bytearray(os.urandom(4096) * 2**14))
         case "fork":
             subprocess.Popen(["sleep", "3600"])
             os._exit(3)

@@ -10,6 +10,7 @@ from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
+from para_attn_server.executors.base import Death
 from para_attn_server.pool.group import (
     SETTLE_BARRIER,
     SETTLE_UNPACED,
@@ -24,6 +25,7 @@ from para_attn_server.pool.watchdog import ENTRY_BUDGET
 
 OUTPUT = Output("/out/a.png", "image/png", 3, "ab")
 RANKS = 2
+KILLED = Death("was killed by SIGKILL")
 
 
 class Handle:
@@ -100,9 +102,9 @@ class Script:
         self.say(0, Started(self.group.run.serial))
         return self
 
-    def die(self, *ranks: int, how: str = "killed by SIGKILL", own_fault: bool = True) -> None:
+    def die(self, *ranks: int, death: Death = KILLED) -> None:
         for rank in ranks:
-            self.group.died(self.generation, rank, how, own_fault)
+            self.group.died(self.generation, rank, death)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -118,6 +120,10 @@ def failed(rank: int, points: int = 3, kind: str = "ValueError") -> Failed:
 
 def ended(script: Script) -> list[Any]:
     return [outcome for _, outcome, _ in script.heard("run_ended")]
+
+
+def said(script: Script) -> list[tuple[int, str]]:
+    return [(group, str(failure)) for group, failure in script.heard("setup_failed")]
 
 
 def lost_causes(script: Script) -> list[str]:
@@ -226,7 +232,7 @@ def test_a_dead_rank_loses_the_run_once_every_rank_is_dead() -> None:
     assert script.handles[0].killed
     assert (script.launches, script.heard("run_lost")) == (1, [])
     script.die(0)
-    assert lost_causes(script) == ["rank 1 killed by SIGKILL"]
+    assert lost_causes(script) == ["rank 1 was killed by SIGKILL"]
     assert script.launches == 2
 
 
@@ -244,7 +250,7 @@ def test_a_death_outweighs_the_failures_that_it_causes_in_its_peers() -> None:
     script.say(0, failed(0, kind="RuntimeError"))
     script.die(1)
     script.die(0)
-    assert lost_causes(script) == ["rank 1 killed by SIGKILL"]
+    assert lost_causes(script) == ["rank 1 was killed by SIGKILL"]
 
 
 def test_cancel_goes_to_rank_zero_once() -> None:
@@ -271,7 +277,7 @@ def test_a_failed_setup_backs_off_longer_each_time_until_broken_and_goes_on_tryi
         script.launched()
         script.say(1, SetupError(1, "RuntimeError: no weights", "trace"))
         script.die(0, 1)
-        assert script.heard("setup_failed")[-1][:2] == (0, "setup failed on rank 1: RuntimeError: no weights")
+        assert said(script)[-1] == (0, "setup failed on rank 1: RuntimeError: no weights")
         backoff = 60 if attempt == BROKEN_AFTER else BACKOFF_FIRST * 2 ** (attempt - 1)
         script.pass_time(backoff - 0.01)
         assert script.launches == attempt
@@ -287,14 +293,14 @@ def test_a_setup_that_takes_too_long_names_the_slow_rank() -> None:
     script.say(0, Ready(0, "cpu", {}, {}, ".png"))
     script.pass_time(60)
     script.die(0, 1)
-    assert "rank 1: not done within 60 s" in script.heard("setup_failed")[0][1]
+    assert "rank 1: not done within 60 s" in said(script)[0][1]
 
 
 def test_stop_lets_idle_ranks_leave_and_kills_them_if_they_do_not() -> None:
     script = Script().ready()
     script.group.stop()
     assert [handle.sent for handle in script.handles] == [["Stop"], ["Stop"]]
-    script.die(0, how="exited with status 0")
+    script.die(0, death=Death("exited with status 0"))
     assert not script.group.stopped
     script.pass_time(STOP_PATIENCE)
     assert script.handles[1].killed
@@ -352,7 +358,7 @@ def test_a_job_over_its_time_is_canceled_and_fails() -> None:
 @pytest.mark.parametrize("own_fault", [True, False])
 def test_only_a_death_of_the_ranks_own_is_charged_to_the_job(own_fault: bool) -> None:
     script = Script().busy()
-    script.die(0, 1, own_fault=own_fault)
+    script.die(0, 1, death=Death("ended", own_fault))
     assert [lost.charge for _, lost in script.heard("run_lost")] == [own_fault]
 
 
@@ -361,7 +367,7 @@ def test_setups_cut_short_by_the_servers_own_machinery_are_tried_sooner_and_more
     for attempt in range(1, MACHINERY_BROKEN_AFTER):
         assert script.launches == attempt
         script.launched()
-        script.die(0, 1, how="ended with the forkserver", own_fault=False)
+        script.die(0, 1, death=Death("ended with the forkserver", own_fault=False))
         assert script.group.state == "recovering"
         script.pass_time(MACHINERY_BACKOFF_LAST)
     assert script.heard("setup_failed") == []
