@@ -234,6 +234,8 @@ def _make_output_dir(folder: Path) -> None:
     except OSError as error:
         reason = f"{folder} cannot be made ({error.strerror}); choose another --output-dir"
         raise UsageError(f"output_dir: {reason}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"output_dir: {folder} cannot be written to; allow it, or choose another --output-dir")
 
 
 async def _run(*parts: Any) -> int:

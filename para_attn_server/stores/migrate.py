@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from para_attn_server.core.errors import ExitCode, StateDirError
-from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, explain
+from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, damaged, explain
 
 HEAD = "0001"
 """The newest revision in `migrations/versions/`."""
@@ -62,12 +62,15 @@ def migrate(path: Path) -> None:
 
 
 def _revision(path: Path) -> str | None:
-    """The database's revision, None if it has none; also proves that it can be written."""
+    """The database's revision, None if it has none; also proves that it is whole and can be written."""
     connection = None
     try:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("ROLLBACK")
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise StateDirError(damaged(str(path)))
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
             return None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()

@@ -65,12 +65,17 @@ def explain(error: sqlite3.Error, path: str) -> str:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return f"{path} is locked by another process; stop what holds it open, then start again"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return f"{path} is damaged or no SQLite database; restore a backup, move it away, or choose another --state-dir"
+        return damaged(path)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
         return f"{path} cannot be opened for writing ({error}); check the owner and permissions of it and its folder"
     if code == sqlite3.SQLITE_FULL:
         return f"the disk that holds {path} is full; free some space"
     return f"{path} cannot be used: {error}"
+
+
+def damaged(path: str) -> str:
+    """What to do about a file that is not what it should be, for an operator."""
+    return f"{path} is damaged or no SQLite database; restore a backup, move it away, or choose another --state-dir"
 
 
 def _compact_json(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -134,6 +135,20 @@ def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path, content: bytes
     with pytest.raises(StateDirError, match="is damaged or no SQLite database"):
         ensure_schema(path)
     assert path.read_bytes() == content
+
+
+def test_damage_in_the_middle_of_a_database_is_found_at_the_start_and_left_alone(database: Path) -> None:
+    with sqlite3.connect(database) as connection:
+        for number in range(200):
+            connection.execute("INSERT INTO documents VALUES (?, ?)", (f"key {number}", json.dumps("x" * 500)))
+    connection.close()
+    content = bytearray(database.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 8192] = b"\xa5" * 8192
+    database.write_bytes(content)
+    with pytest.raises(StateDirError, match="is damaged or no SQLite database"):
+        ensure_schema(database)
+    assert database.read_bytes() == content
 
 
 def test_an_empty_file_becomes_a_database(tmp_path: Path) -> None:
