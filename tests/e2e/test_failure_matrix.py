@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -22,6 +23,8 @@ from waiting import wait_until
 pytestmark = pytest.mark.slow
 
 STEP_TIMEOUT = 1.5
+SETUP_TIMEOUT = 15
+"""Seconds; the first setup waits for the forkserver, which imports torch."""
 RAISING = {"raise": "ValueError", "wrong type": "TypeError", "memory": "out_of_memory"}
 DYING = ("exit", "sigkill", "segfault", "fork")
 HANGING = ("sigstop", "spin", "sleep")
@@ -66,10 +69,14 @@ ROWS: dict[tuple[Cell, int], tuple[str, float]] = {}
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one group", "two groups"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("matrix")
     settings = {"step_timeout": f"{STEP_TIMEOUT}s", "num_groups": request.param}
-    running = RunningServer(CHAOS, {"state_dir": folder / "state", "output_dir": folder / "outputs", **settings})
-    running.groups = request.param
+    yield from matrix_server(tmp_path_factory.mktemp("matrix"), settings)
+
+
+def matrix_server(folder: Path, settings: dict[str, Any], env: dict[str, str] | None = None) -> Iterator[RunningServer]:
+    folders = {"state_dir": folder / "state", "output_dir": folder / "outputs"}
+    running = RunningServer(CHAOS, {**folders, **settings}, env)
+    running.groups = settings["num_groups"]
     wait_until(lambda: ready(running), 90)
     yield running
     running.close()
@@ -111,8 +118,12 @@ def test_cell(server: RunningServer, cell: Cell, tmp_path: Path) -> None:
     assert not [p for p in marked_processes() if is_helper(p)], "a helper of a dead rank is left"
     outputs = Path(server.result(neighbour).json()["output_path"]).parent
     assert not list(outputs.glob(".*.part*")), "a half-written output is left"
-    words = f"{seen[0]}{' ' + seen[1] if seen[1] else ''}, attempt {seen[2]}"
-    ROWS[cell, server.groups] = (words, healed)
+    ROWS[cell, server.groups] = (words(seen), healed)
+
+
+def words(seen: tuple[int, str | None, int]) -> str:
+    status, error, attempts = seen
+    return f"{status}{' ' + error if error else ''}, attempt {attempts}"
 
 
 def is_helper(process: psutil.Process) -> bool:
@@ -134,24 +145,65 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.mark.parametrize("rank", RANKS, ids=RANKS.values())
-@pytest.mark.parametrize("kind", ["raise", "exit", "sigkill", "segfault", "fork", "memory"])
-def test_setup_cell_the_group_backs_off_and_heals_when_the_fault_is_gone(tmp_path: Path, kind: str, rank: int) -> None:
-    flag = tmp_path / "broken"
-    environment = {"CHAOS_SETUP": kind, "CHAOS_RANK": str(rank), "CHAOS_WHILE": str(flag)}
-    settings = {"state_dir": tmp_path / "state", "output_dir": tmp_path / "outputs"}
-    server = RunningServer(CHAOS, settings, environment)
-    server.groups = 1
+CAUSE_IN_SETUP = {
+    "raise": "ValueError",
+    "wrong type": "TypeError",
+    "memory": "MemoryError",
+    "exit": "exited with status 3 during setup",
+    "fork": "exited with status 3 during setup",
+    "sigkill": "was killed by SIGKILL during setup",
+    "segfault": "was killed by SIGSEGV during setup",
+    **dict.fromkeys(HANGING, f"not done within {SETUP_TIMEOUT} s"),
+}
+SETUP_CELLS = [Cell(kind, "setup", rank) for kind in (*RAISING, *DYING, *HANGING, "garbage") for rank in RANKS]
+
+
+@pytest.fixture(scope="module")
+def setup_order(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file that makes setup break while it exists."""
+    return tmp_path_factory.mktemp("order") / "break"
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one group", "two groups"])
+def setup_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, setup_order: Path
+) -> Iterator[RunningServer]:
+    settings = {"setup_timeout": f"{SETUP_TIMEOUT}s", "num_groups": request.param}
+    yield from matrix_server(tmp_path_factory.mktemp("setup"), settings, {"CHAOS_SETUP": str(setup_order)})
+
+
+@pytest.mark.parametrize("cell", SETUP_CELLS, ids=lambda c: f"{c.kind}-{c.point}-{RANKS[c.rank]}")
+def test_setup_cell(setup_server: RunningServer, setup_order: Path, cell: Cell) -> None:
+    """A group that cannot be set up backs off, and heals when the fault is gone; jobs wait or are done by another."""
+    server = setup_server
+    setup_order.write_text(f"{cell.rank} {cell.kind}")
     try:
-        server.wait_ready()
-        flag.touch()
         psutil.Process(server.rank_pid(0)).kill()
-        wait_until(lambda: "setup failed" in (server.group()["cause"] or ""), 20)
-        assert server.group()["state"] == "recovering"
-        job_id = server.submit(seed=4)
-        assert server.status(job_id)["status"] == "queued", "accepted and queued while the group heals"
-        flag.unlink()
-        assert server.result(job_id).status_code == 200
-        assert server.status(job_id)["attempts"] == 1
+        job_id = submit_while_it_recovers(server, cell)
     finally:
-        server.close()
+        setup_order.unlink()
+    gone = time.monotonic()
+    wait_until(lambda: ready(server), SETUP_TIMEOUT + 30, "the group to take work again")
+    healed = time.monotonic() - gone
+    seen = (server.result(job_id).status_code, None, server.status(job_id)["attempts"])
+    assert seen == (200, None, 1)
+    at_once = [server.submit(seed=5, delay=0.05) for _ in range(server.groups)]  # ends each group's row of failures
+    assert [server.result(job_id).status_code for job_id in at_once] == [200] * server.groups
+    assert not [p for p in marked_processes() if is_helper(p)], "a helper of a dead rank is left"
+    ROWS[cell, server.groups] = (words(seen), healed)
+
+
+def submit_while_it_recovers(server: RunningServer, cell: Cell) -> str:
+    cause = CAUSE_IN_SETUP.get(cell.kind, "")
+    wait_until(lambda: recovering(server, cause), SETUP_TIMEOUT + 20, f"recovering, because of {cause}")
+    job_id = server.submit(seed=4)
+    if cause and server.groups == 1:
+        assert server.status(job_id)["status"] == "queued", "accepted and queued while the group heals"
+    if server.groups == 2:
+        assert server.result(job_id).status_code == 200, "the other group goes on working"
+    return job_id
+
+
+def recovering(server: RunningServer, cause: str) -> bool:
+    group = server.group()
+    return group["state"] == "recovering" and cause in (group["cause"] or "")

@@ -1,7 +1,7 @@
 """A predictor that breaks in a named way, at a named point, on a named rank. Usable by hand with --model.
 
-Faults in setup are asked for by environment variables, since setup() takes no arguments:
-CHAOS_SETUP=KIND, CHAOS_RANK=RANK (-1: all), CHAOS_WHILE=FILE (break only while that file exists).
+Faults in setup are asked for by a file, since setup() takes no arguments: while the file named by CHAOS_SETUP exists,
+setup breaks as its line `RANK KIND` says (rank -1: all).
 """
 
 from __future__ import annotations
@@ -48,10 +48,11 @@ class ChaosPredictor(Predictor):
     output_suffix = ".txt"
 
     def setup(self) -> None:
-        kind = os.environ.get("CHAOS_SETUP", "none")
-        rank = int(os.environ.get("CHAOS_RANK", "0"))
-        if rank in (-1, int(os.environ["RANK"])) and Path(os.environ.get("CHAOS_WHILE", "/")).exists():
-            break_now(kind)
+        order = Path(os.environ.get("CHAOS_SETUP", "/no/such/file"))
+        if order.exists():
+            rank, kind = order.read_text().split(" ", 1)
+            if int(rank) in (-1, int(os.environ["RANK"])):
+                break_now(kind)
         dist.init_process_group("gloo")
 
     def predict(
