@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +16,13 @@ from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Output
 
 MAX_WAIT = 60.0
+WAIT_PARAMETER: dict[str, Any] = {
+    "name": "wait",
+    "in": "query",
+    "description": "Hold the answer until the job has ended, or for that many seconds.",
+    "schema": {"type": "number", "minimum": 0, "maximum": MAX_WAIT},
+}
+"""As GET /openapi.json describes it."""
 _BLOCK = 3 << 16  # bytes of a file per piece; a multiple of 3, so that base64 pieces join
 
 
@@ -63,7 +70,7 @@ def output_file(output: Output) -> Response:
     return response
 
 
-def output_in_json(output: Output, body: dict[str, Any]) -> Response:
+def output_in_json(output: Output, body: Mapping[str, Any]) -> Response:
     """`body` with the file's base64 as its last member, written piece by piece: a video never lies in memory whole.
 
     Raises 410 when the file was removed.
