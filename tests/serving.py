@@ -15,6 +15,7 @@ import httpx
 from waiting import wait_until
 
 COUNTING = f"{Path(__file__).parent / 'predictors' / 'counting.py'}:CountingPredictor"
+BOUNDED = f"{Path(__file__).parent / 'predictors' / 'bounded.py'}:BoundedPredictor"
 
 
 class RunningServer:

@@ -20,12 +20,14 @@ class Connection(socket.socket):
     whoever calls `expire` now and then: so a request that is sent and taken in time costs no timer.
 
     patience: seconds to send a whole request from its first byte on, and for the first byte of a new connection. Of an
-    answer something must be taken every so many seconds.
+    answer something must be taken every so many seconds. most: bytes that are received for a request, and as many of
+    its body after the answer, so that a client which sends on sees the answer; then the client is as good as gone.
     """
 
-    def __init__(self, client: Any, patience: float) -> None:
+    def __init__(self, client: Any, patience: float, most: int) -> None:
         super().__init__(client.family, client.type, client.proto, fileno=client.detach())
-        self._patience = patience
+        self._patience, self._most = patience, most
+        self._left = most
         self._receive_until = time.monotonic() + patience
         self._receiving = self._answering = False
         self._deadline = math.inf
@@ -34,12 +36,16 @@ class Connection(socket.socket):
         """A request is done with; another may come."""
         self._receive_until = time.monotonic() + KEEPALIVE_SECONDS
         self._receiving = self._answering = False
+        self._left = self._most
 
     def recv(self, *args: Any) -> bytes:
-        """Some bytes of a request."""
+        """Some bytes of a request; none when the client has gone."""
+        if self._left < 0:
+            return b""
         self._deadline = self._receive_until
         data: bytes = super().recv(*args)
         self._deadline = math.inf
+        self._left -= len(data)
         if not self._receiving:
             self._receiving = True
             self._receive_until = time.monotonic() + self._patience

@@ -44,14 +44,10 @@ class WebLogger(Logger):
 
 
 class WebServer(BaseApplication):
-    """The gunicorn application. fd: the listening socket, inherited and already bound.
-
-    request_timeout: seconds, for the workers.
-    """
+    """The gunicorn application; its workers find it as `app`. fd: the listening socket, inherited and already bound."""
 
     def __init__(self, settings: Settings, fd: int) -> None:
-        self._settings = settings
-        self.request_timeout = settings.request_timeout
+        self.settings = settings
         self._fd = fd
         super().__init__()
 
@@ -59,8 +55,8 @@ class WebServer(BaseApplication):
         """Called by gunicorn."""
         chosen = {
             "bind": f"fd://{self._fd}",
-            "workers": self._settings.web_workers,
-            "worker_connections": self._settings.web_connections,
+            "workers": self.settings.web_workers,
+            "worker_connections": self.settings.web_connections,
             "worker_class": WebWorker,
             "logger_class": WebLogger,
             "keepalive": int(KEEPALIVE_SECONDS),
@@ -76,8 +72,8 @@ class WebServer(BaseApplication):
 
     def load(self) -> Flask:
         """Called by gunicorn in each worker: the app with a service of its own."""
-        service = _service(self._settings)
-        app = create_app(service, self._settings)
+        service = _service(self.settings)
+        app = create_app(service, self.settings)
         app.extensions["service"] = service
         return app
 

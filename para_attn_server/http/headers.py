@@ -13,6 +13,7 @@ from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.settings import parse_duration
 
 _KEY = re.compile(r"[!-~]{1,255}")
+_LONGEST = 36500 * 86400.0
 
 PARAMETERS: tuple[dict[str, Any], ...] = (
     {
@@ -60,8 +61,8 @@ def _duration(text: str) -> float:
         seconds = float(parse_duration(text))
     except ValueError as error:
         raise _wrong("Job-TTL", str(error)) from None
-    if seconds <= 0:
-        raise _wrong("Job-TTL", "must be longer than 0")
+    if not 0 < seconds <= _LONGEST:
+        raise _wrong("Job-TTL", "must be longer than 0 and at most 36500d")
     return seconds
 
 

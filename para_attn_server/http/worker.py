@@ -24,6 +24,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from para_attn_server.http.connection import Connection
 
 _HEARTBEAT = 1.0
+_HEADERS = 2**20  # bytes of a request beside its body, more than gunicorn takes
 _LATE = "The request was not received in time."
 
 
@@ -64,7 +65,8 @@ class WebWorker(GeventWorker):
         """Called by gunicorn for each connection."""
         # gunicorn sends headers and body apart; with Nagle's algorithm the second waits 40 ms for the client's ACK.
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        connection = Connection(client, self.app.request_timeout)
+        settings = self.app.settings
+        connection = Connection(client, settings.request_timeout, settings.max_body + _HEADERS)
         self._open.add(connection)
         try:
             super().handle(listener, connection, addr)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import select
 import socket
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import psutil
 import pytest
@@ -139,15 +141,16 @@ def test_an_answer_that_is_taken_slowly_but_steadily_comes_whole(hasty: Web) -> 
 
 
 def test_waiting_for_a_job_is_not_concerned(hasty: Web) -> None:
-    job_id = hasty.submit()
-    with connected(hasty) as connection:
+    client = http.client.HTTPConnection("127.0.0.1", hasty.port, timeout=30)
+    with closing(client):
         began = time.monotonic()
-        body = f"POST /get_output/{job_id}?wait=4 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{{}}"
-        connection.sendall(body.encode())
-        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 202 ")
+        client.request("POST", f"/get_output/{hasty.submit()}?wait=4", b"{}")
+        with client.getresponse() as answer:
+            assert (answer.status, json.load(answer)["status"]) == (202, "queued")
         assert time.monotonic() - began >= 4
-        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")  # and the connection goes on
-        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        connection = client.sock
+        client.request("GET", "/healthz")
+        assert client.getresponse().status == 200 and client.sock is connection  # and the connection goes on
 
 
 def test_a_crowd_of_slow_clients_keeps_nobody_from_being_served(hasty: Web) -> None:
