@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import httpx
 import pytest
+from jsonschema import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from waiting import wait_until
-from web import SCHEMA, Web
+from web import DOCUMENT, SCHEMA, Web, routes
 
 from para_attn_server.core.settings import load_settings
 from para_attn_server.http.app import create_app
-from para_attn_server.http.native import native_routes
-from para_attn_server.http.openapi import add_document, document
+from para_attn_server.http.openapi import document
 from para_attn_server.http.routes import Answer, Route
 
 NESTED = {
@@ -21,13 +22,6 @@ NESTED = {
     "properties": {"point": {"$ref": "#/$defs/Point"}},
     "$defs": {"Point": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Point"}}}},
 }
-
-
-def routes() -> list[Route]:
-    service: Any = None
-    table = native_routes(service)
-    add_document(table, service)
-    return table
 
 
 def valid(made: dict[str, Any]) -> dict[str, Any]:
@@ -83,6 +77,23 @@ def test_two_dialects_share_one_document() -> None:
     of_another = Route("/v1/pictures", ("POST",), create, (Answer(200, "Made.", dict),))
     made = valid(document([*routes(), of_another], None))
     assert made["paths"]["/v1/pictures"]["post"]["summary"] == "Make a picture"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (200, {"status": "dead"}, "'alive' was expected"),
+        (200, {}, "'status' is a required property"),
+        (404, {}, "404 is not documented"),
+        (500, {"type": "urn:x", "title": "a", "status": 500, "detail": "b"}, "is not one of"),
+    ],
+)
+def test_an_answer_of_another_shape_is_noticed(status: int, body: dict[str, Any], says: str) -> None:
+    media_type = "application/json" if status == 200 else "application/problem+json"
+    request = httpx.Request("GET", "http://localhost/healthz")
+    answer = httpx.Response(status, json=body, headers={"Content-Type": media_type}, request=request)
+    with pytest.raises((AssertionError, ValidationError), match=says):
+        DOCUMENT.check(answer)
 
 
 def test_the_server_serves_it_with_the_models_schema_and_without(web: Web) -> None:
