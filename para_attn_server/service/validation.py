@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.service.formats import format_checker, pattern
 from para_attn_server.service.wording import described, shown
 
 MAX_DEPTH = 32
@@ -41,7 +42,9 @@ def _is_integer(_checker: Any, value: Any) -> bool:
 
 _extend: Any = validators.extend  # its types are known only where types-jsonschema is installed
 _Strict: Any = _extend(
-    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    Draft202012Validator,
+    {"pattern": pattern},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 
 
@@ -50,7 +53,7 @@ class RequestValidator:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._definitions: dict[str, Any] = dict(schema.get("$defs", {}))
-        self._check = _Strict(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+        self._check = _Strict(schema, format_checker=format_checker())
         self._properties: dict[str, Any] = dict(schema.get("properties", {}))
         self._defaults = {n: p["default"] for n, p in self._properties.items() if "default" in p}
         self._seed_range = _seed_range(self._properties.get(_SEED))

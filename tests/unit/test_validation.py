@@ -171,6 +171,17 @@ def test_a_surrogate_in_a_key_is_refused() -> None:
     assert refused({"prompt": "a", "\ud800": math.nan})["#/?"]
 
 
+def test_a_pattern_that_only_python_has_is_read_by_python() -> None:
+    class Name(BaseModel, regex_engine="python-re"):
+        text: Annotated[str, Field(pattern=r"^(?!x)[a-z]+$")]
+
+    def predict(name: Name, output_path: str) -> None: ...
+
+    validator = validator_of(predict)
+    assert validator.validate({"name": {"text": "ab"}})
+    assert "matching" in refused({"name": {"text": "xb"}}, validator)["#/name/text"]
+
+
 # --- the seed ---
 
 
