@@ -25,6 +25,12 @@ class Point(BaseModel, extra="forbid"):
     y: float = 0.5
 
 
+class Name(BaseModel, regex_engine="python-re"):
+    """A nested argument with a pattern that Rust's engine does not have."""
+
+    text: Annotated[str, Field(pattern=r"^(?!x)[a-z]+$")]
+
+
 def predict(
     prompt: Annotated[str, Field(min_length=1, max_length=20)],
     output_path: str,
@@ -172,9 +178,6 @@ def test_a_surrogate_in_a_key_is_refused() -> None:
 
 
 def test_a_pattern_that_only_python_has_is_read_by_python() -> None:
-    class Name(BaseModel, regex_engine="python-re"):
-        text: Annotated[str, Field(pattern=r"^(?!x)[a-z]+$")]
-
     def predict(name: Name, output_path: str) -> None: ...
 
     validator = validator_of(predict)
