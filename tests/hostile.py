@@ -14,7 +14,7 @@ MAX_BODY = 200_000
 
 JSON = "Content-Type: application/json"
 GOOD = b'{"prompt": "a"}'
-INSIDE = ("Traceback", 'File "', ".py", "site-packages", "sqlite", "secret.txt")
+INSIDE = ("Traceback", 'File "', ".py", "site-packages", "sqlite", "/etc/very")
 """What no answer may hold."""
 
 
@@ -156,6 +156,7 @@ HEADERS["a path of its own"] = Hostile(post(b"", 400, JSON, "SCRIPT_NAME: /x").r
 IDS = ["x", "a" * 65, "%00", "%ff", "..%2f..%2fetc", "%2e%2e%2fjobs", "..%5c..", "%c0%ae", "a%0d%0aX-A:b", "a" * 4000]
 WAITS = ["", "x", "-1", "61", "nan", "1e400", "%00", "9" * 4000]
 PATHS = {f"/{route}/{i[:20]}": get(f"/{route}/{i}", 404) for route in ("request_status", "outputs") for i in IDS}
+PATHS |= {path: get(path, 404) for path in ("/request_status//ab", "/healthz/", "//elsewhere.example/..", "/%00")}
 PATHS |= {f"wait={wait[:20]}": get(f"/get_output/ab?wait={wait}", 400) for wait in WAITS}
 
 ALL = {**BODIES, **FRAMES, **HEADERS, **PATHS}

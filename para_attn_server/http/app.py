@@ -26,6 +26,7 @@ def create_app(service: JobService, settings: Settings) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.json = _JSON(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.url_map.merge_slashes = False  # or `//` is answered with a redirect to wherever the Host header says
     routes = native_routes(service)
     add_document(routes, service)
     app.register_blueprint(blueprint("native", routes))

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from flask import Response, current_app, request, send_file
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import BadRequest, Gone, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, Gone, PreconditionFailed, RequestEntityTooLarge, UnsupportedMediaType
 
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Output
@@ -111,11 +111,14 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 def output_file(output: Output) -> Response:
-    """The file itself, also in ranges; raises 410 when it was removed."""
+    """The file itself, also in ranges; raises 410 when it was removed, 412 when it is not the one of If-Match."""
     try:
         response = send_file(output.path, mimetype=output.media_type, conditional=True, etag=output.sha256)
     except FileNotFoundError:
         raise _removed() from None
+    if response.status_code == 412:
+        response.close()
+        raise PreconditionFailed
     # An output is data, whatever its media type: no browser may run a script in it.
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"

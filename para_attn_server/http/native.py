@@ -79,7 +79,7 @@ def native_routes(service: JobService) -> list[Route]:
         Route("/generate", ("POST",), native.generate, (accepted,), _NO_JOB, PARAMETERS, REQUEST),
         Route("/get_output/<job_id>", both, native.get_output, (output, _UNDER_WAY), _NO_FILE, _ID_AND_WAIT),
         Route("/request_status/<job_id>", both, native.request_status, (result, _UNDER_WAY), _NO_OUTPUT, _ID_AND_WAIT),
-        Route("/outputs/<job_id>", ("GET",), native.outputs, _FILE, (*_NO_FILE, plain(416)), _ID_AND_WAIT),
+        Route("/outputs/<job_id>", ("GET",), native.outputs, _FILE, (*_NO_FILE, plain(412), plain(416)), _ID_AND_WAIT),
         Route("/cancel", ("POST",), native.cancel, _CANCELED, _NO_CANCEL),
         Route("/cancel/<job_id>", ("POST",), native.cancel, _CANCELED, _NO_CANCEL, (_ID,)),
         Route("/server_status", both, native.server_status, (server,), (errors.POOL_DOWN, errors.STORE_UNUSABLE)),

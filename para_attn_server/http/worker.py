@@ -66,7 +66,8 @@ class WebWorker(GeventWorker):
         # gunicorn sends headers and body apart; with Nagle's algorithm the second waits 40 ms for the client's ACK.
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         settings = self.app.settings
-        connection = Connection(client, settings.request_timeout, settings.max_body + _HEADERS)
+        # Twice, for the sizes of chunks, however small they are within reason.
+        connection = Connection(client, settings.request_timeout, 2 * settings.max_body + _HEADERS)
         self._open.add(connection)
         try:
             super().handle(listener, connection, addr)
