@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-TEST = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100"]
+TEST = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "openapi-spec-validator>=0.7", "schemathesis>=4"]
 LINT = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-psutil", "types-jsonschema"]
 
 setup(

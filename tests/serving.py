@@ -18,6 +18,7 @@ COUNTING = f"{Path(__file__).parent / 'predictors' / 'counting.py'}:CountingPred
 CHAOS = f"{Path(__file__).parent / 'predictors' / 'chaos.py'}:ChaosPredictor"
 CHAOS_STEP_TIMEOUT = 2.0
 """Seconds after which the tests' chaos server takes silence for a hang."""
+BOUNDED = f"{Path(__file__).parent / 'predictors' / 'bounded.py'}:BoundedPredictor"
 
 
 class RunningServer:

@@ -99,6 +99,12 @@ class Settings(BaseSettings):
     )
     web_workers: int = Field(1, ge=1, description="Web worker processes.")
     web_connections: int = Field(1000, ge=1, description="Open connections per web worker.")
+    request_timeout: Duration = Field(
+        30.0,
+        gt=0,
+        description="How long a client may take to send a whole request (408), or to take anything of its answer. "
+        "Slower connections are closed. Waiting with ?wait= is not concerned.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
     log_format: Literal["console", "json"] = Field("console", description="Lines for people, or one JSON each.")
 

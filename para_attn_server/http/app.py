@@ -7,7 +7,9 @@ from flask.json.provider import DefaultJSONProvider
 
 from para_attn_server.core.settings import Settings
 from para_attn_server.http import errors
-from para_attn_server.http.native import native_dialect
+from para_attn_server.http.native import native_routes
+from para_attn_server.http.openapi import add_document
+from para_attn_server.http.routes import blueprint
 from para_attn_server.service.service import JobService
 
 
@@ -24,7 +26,10 @@ def create_app(service: JobService, settings: Settings) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.json = _JSON(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
-    app.register_blueprint(native_dialect(service))
+    app.url_map.merge_slashes = False  # or `//` is answered with a redirect to wherever the Host header says
+    routes = native_routes(service)
+    add_document(routes, service)
+    app.register_blueprint(blueprint("native", routes))
     app.after_request(_never_stored)
     errors.register(app)
     return app

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from flask import Response, current_app, request, send_file
-from werkzeug.exceptions import BadRequest, Gone, RequestEntityTooLarge, UnsupportedMediaType
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import BadRequest, Gone, PreconditionFailed, RequestEntityTooLarge, UnsupportedMediaType
 
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Output
+from para_attn_server.service.validation import MAX_VALUES, TOO_MUCH
 
 MAX_WAIT = 60.0
+WAIT_PARAMETER: dict[str, Any] = {
+    "name": "wait",
+    "in": "query",
+    "description": "Hold the answer until the job has ended, or for that many seconds.",
+    "schema": {"type": "number", "minimum": 0, "maximum": MAX_WAIT},
+}
+"""As GET /openapi.json describes it."""
+_PLAIN = "identity"
 _BLOCK = 3 << 16  # bytes of a file per piece; a multiple of 3, so that base64 pieces join
 
 
@@ -37,11 +48,13 @@ def json_object() -> dict[str, Any]:
     """The request's body; raises 415 unless it is declared as JSON, 413 when too large, 400 unless it is an object."""
     if not request.is_json:
         raise UnsupportedMediaType("Send a JSON object of arguments with the header Content-Type: application/json.")
-    data = request.get_data(cache=False)
-    if request.content_length is None and len(data) >= (request.max_content_length or len(data) + 1):
-        raise RequestEntityTooLarge  # werkzeug cuts a chunked body off at the limit, and says nothing
+    if request.headers.get("Content-Encoding", _PLAIN).lower() != _PLAIN:
+        raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
+    data = _received()
+    if _holds_too_much(data):
+        raise InvalidInput([TOO_MUCH])
     try:
-        body = json.loads(data.decode())
+        body = _DECODER.decode(data.decode())
     except RecursionError:
         raise BadRequest("The body is nested too deeply.") from None
     except ValueError as error:
@@ -51,19 +64,68 @@ def json_object() -> dict[str, Any]:
     return body
 
 
+def _received() -> bytes:
+    """The bytes of the body, all of them."""
+    length = request.content_length
+    try:
+        data = request.get_data(cache=False)
+    except (OSError, ParseException):  # what gunicorn raises while it reads from the client
+        raise BadRequest("The body ended early, or its chunks make no sense.") from None
+    if length is None and len(data) >= (request.max_content_length or len(data) + 1):
+        raise RequestEntityTooLarge  # werkzeug cuts a chunked body off at the limit, and says nothing
+    if length is not None and len(data) < length:
+        raise BadRequest("The body is shorter than its Content-Length.")
+    return data
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; two members of one name would mean this here and that elsewhere."""
+    found = dict(members)
+    if len(found) < len(members):
+        raise ValueError("an object has two members of one name")
+    return found
+
+
+def _holds_too_much(data: bytes) -> bool:
+    """Whether the body has more values than any request may have, found out before objects are made of them all.
+
+    16 MiB of `[],[],...` take the parser 6 s and 400 MB. Each value comes with a comma and a bracket at the most.
+    """
+    if _marks(data, 0, len(data)) <= 2 * MAX_VALUES:
+        return False
+    marks = end = 0
+    for strings, string in enumerate(_STRING.finditer(data)):
+        marks += _marks(data, end, string.start())
+        end = string.end()
+        if marks > 2 * MAX_VALUES or strings > MAX_VALUES:
+            return True
+    return marks + _marks(data, end, len(data)) > 2 * MAX_VALUES
+
+
+def _marks(data: bytes, start: int, end: int) -> int:
+    return data.count(b",", start, end) + data.count(b"[", start, end) + data.count(b"{", start, end)
+
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
 def output_file(output: Output) -> Response:
-    """The file itself, also in ranges; raises 410 when it was removed."""
+    """The file itself, also in ranges; raises 410 when it was removed, 412 when it is not the one of If-Match."""
     try:
         response = send_file(output.path, mimetype=output.media_type, conditional=True, etag=output.sha256)
     except FileNotFoundError:
         raise _removed() from None
+    if response.status_code == 412:
+        response.close()
+        raise PreconditionFailed
     # An output is data, whatever its media type: no browser may run a script in it.
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
 
 
-def output_in_json(output: Output, body: dict[str, Any]) -> Response:
+def output_in_json(output: Output, body: Mapping[str, Any]) -> Response:
     """`body` with the file's base64 as its last member, written piece by piece: a video never lies in memory whole.
 
     Raises 410 when the file was removed.

@@ -31,44 +31,70 @@ _TYPE_PREFIX = "urn:para-attn-server:problem:"
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """How an error is told: its status, the last part of its type, and after how many seconds to try again.
+class Kind:
+    """One kind of problem: its status, the last part of its type (None: about:blank), its title, and after how many
+    seconds to try again.
 
-    detail: said instead of the error's own message, where that is not meant for clients.
+    detail: said instead of an error's own message, where that is not meant for clients.
     """
 
     status: int
-    slug: str
+    slug: str | None
     title: str
     retry_after: int | None = None
     detail: str | None = None
 
+    @property
+    def type(self) -> str:
+        """The problem's type, a URI."""
+        return _TYPE_PREFIX + self.slug if self.slug else "about:blank"
 
-_UNKNOWN = _Kind(500, "internal", "The server made a mistake", detail="The server's log says more.")
-_KINDS: dict[type[ServerError], _Kind] = {
-    InvalidInput: _Kind(400, "invalid-input", "Some arguments are wrong"),
-    JobNotFound: _Kind(404, "job-not-found", "No such job"),
-    NothingToCancel: _Kind(404, "nothing-to-cancel", "Nothing to cancel"),
-    IdempotencyConflict: _Kind(422, "idempotency-conflict", "The key belongs to another request"),
-    QueueFull: _Kind(429, "queue-full", "The queue is full", retry_after=5),
-    NotAccepting: _Kind(503, "not-accepting", "No new work is taken now", retry_after=5),
-    DaemonUnreachable: _Kind(503, "daemon-unreachable", "The control process does not answer", retry_after=2),
-    StateDirError: _Kind(503, "store-unusable", "The queue cannot be used now", 5, "The server's log says more."),
-    ServerError: _UNKNOWN,
+
+INVALID_INPUT = Kind(400, "invalid-input", "Some arguments are wrong")
+JOB_NOT_FOUND = Kind(404, "job-not-found", "No such job")
+NOTHING_TO_CANCEL = Kind(404, "nothing-to-cancel", "Nothing to cancel")
+JOB_CANCELED = Kind(410, "job-canceled", "The job was canceled")
+IDEMPOTENCY_CONFLICT = Kind(422, "idempotency-conflict", "The key belongs to another request")
+QUEUE_FULL = Kind(429, "queue-full", "The queue is full", retry_after=5)
+JOB_FAILED = Kind(500, "job-failed", "The job failed")
+POOL_DOWN = Kind(500, "pool-down", "The pool cannot work")
+INTERNAL = Kind(500, "internal", "The server made a mistake", detail="The server's log says more.")
+NOT_ACCEPTING = Kind(503, "not-accepting", "No new work is taken now", retry_after=5)
+DAEMON_UNREACHABLE = Kind(503, "daemon-unreachable", "The control process does not answer", retry_after=2)
+STORE_UNUSABLE = Kind(503, "store-unusable", "The queue cannot be used now", 5, "The server's log says more.")
+
+_KINDS: dict[type[ServerError], Kind] = {
+    InvalidInput: INVALID_INPUT,
+    JobNotFound: JOB_NOT_FOUND,
+    NothingToCancel: NOTHING_TO_CANCEL,
+    IdempotencyConflict: IDEMPOTENCY_CONFLICT,
+    QueueFull: QUEUE_FULL,
+    NotAccepting: NOT_ACCEPTING,
+    DaemonUnreachable: DAEMON_UNREACHABLE,
+    StateDirError: STORE_UNUSABLE,
+    ServerError: INTERNAL,
 }
 
 
-def problem(status: int, title: str, detail: str, slug: str | None = None, **further: Any) -> Response:
-    """A problem+json answer. slug: last part of its type, None for a plain HTTP error; further: more members."""
+def plain(status: int) -> Kind:
+    """A problem that says nothing beyond its HTTP status."""
+    return Kind(status, None, HTTPStatus(status).phrase)
+
+
+def problem(kind: Kind, detail: str, **further: Any) -> Response:
+    """A problem+json answer. further: more members."""
     body = {
-        "type": _TYPE_PREFIX + slug if slug else "about:blank",
-        "title": title,
-        "status": status,
+        "type": kind.type,
+        "title": kind.title,
+        "status": kind.status,
         "detail": detail,
         "instance": request.path,
         **further,
     }
-    return Response(current_app.json.dumps(body) + "\n", status, mimetype=PROBLEM_JSON)
+    response = Response(current_app.json.dumps(body) + "\n", kind.status, mimetype=PROBLEM_JSON)
+    if kind.retry_after is not None:
+        response.headers["Retry-After"] = str(kind.retry_after)
+    return response
 
 
 def register(app: Flask) -> None:
@@ -83,10 +109,7 @@ def _server_error(error: ServerError) -> Response:
     if kind.detail is not None:
         _log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
     further = {"errors": _fields(error)} if isinstance(error, InvalidInput) else {}
-    response = problem(kind.status, kind.title, kind.detail or str(error), kind.slug, **further)
-    if kind.retry_after is not None:
-        response.headers["Retry-After"] = str(kind.retry_after)
-    return response
+    return problem(kind, kind.detail or str(error), **further)
 
 
 def _fields(error: InvalidInput) -> list[dict[str, str]]:
@@ -99,7 +122,7 @@ def _fields(error: InvalidInput) -> list[dict[str, str]]:
 def _http_error(error: HTTPException) -> HTTPException | Response:
     if error.code is None or error.code < 400:
         return error  # a redirect
-    response = problem(error.code, HTTPStatus(error.code).phrase, error.description or error.name)
+    response = problem(plain(error.code), error.description or error.name)
     for name, value in error.get_headers(request.environ):
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
@@ -108,4 +131,4 @@ def _http_error(error: HTTPException) -> HTTPException | Response:
 
 def _unforeseen(error: Exception) -> Response:
     _log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return problem(_UNKNOWN.status, _UNKNOWN.title, str(_UNKNOWN.detail), _UNKNOWN.slug)
+    return problem(INTERNAL, str(INTERNAL.detail))

@@ -19,6 +19,7 @@ from gunicorn.glogging import Logger
 from para_attn_server.core.process import die_with_parent
 from para_attn_server.core.settings import Settings
 from para_attn_server.http.app import create_app
+from para_attn_server.http.connection import KEEPALIVE_SECONDS
 from para_attn_server.http.worker import WebWorker
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.service.control import ControlLink
@@ -27,7 +28,6 @@ from para_attn_server.stores.sql import SqlStore
 
 GRACEFUL_SECONDS = 3
 """How long a stopping worker may finish its answers; whoever waits for a job is answered at once."""
-KEEPALIVE_SECONDS = 30
 _NICE = 5
 
 
@@ -44,10 +44,10 @@ class WebLogger(Logger):
 
 
 class WebServer(BaseApplication):
-    """The gunicorn application. fd: the listening socket, inherited and already bound."""
+    """The gunicorn application; its workers find it as `app`. fd: the listening socket, inherited and already bound."""
 
     def __init__(self, settings: Settings, fd: int) -> None:
-        self._settings = settings
+        self.settings = settings
         self._fd = fd
         super().__init__()
 
@@ -55,11 +55,12 @@ class WebServer(BaseApplication):
         """Called by gunicorn."""
         chosen = {
             "bind": f"fd://{self._fd}",
-            "workers": self._settings.web_workers,
-            "worker_connections": self._settings.web_connections,
+            "workers": self.settings.web_workers,
+            "worker_connections": self.settings.web_connections,
             "worker_class": WebWorker,
             "logger_class": WebLogger,
-            "keepalive": KEEPALIVE_SECONDS,
+            "keepalive": int(KEEPALIVE_SECONDS),
+            "forwarder_headers": "",  # or a header named SCRIPT_NAME moves every route
             "graceful_timeout": GRACEFUL_SECONDS,
             "control_socket_disable": True,
             "when_ready": _before_forks,
@@ -71,8 +72,8 @@ class WebServer(BaseApplication):
 
     def load(self) -> Flask:
         """Called by gunicorn in each worker: the app with a service of its own."""
-        service = _service(self._settings)
-        app = create_app(service, self._settings)
+        service = _service(self.settings)
+        app = create_app(service, self.settings)
         app.extensions["service"] = service
         return app
 

@@ -5,13 +5,37 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
+from typing import Any
 
 from flask import request
 
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.settings import parse_duration
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY = re.compile(r"[!-~]{1,255}")
+_LONGEST = 36500 * 86400.0
+
+PARAMETERS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "The client's name for the request; the same key and body give the same job.",
+        "schema": {"type": "string", "pattern": f"^{_KEY.pattern}$"},
+    },
+    {
+        "name": "Job-TTL",
+        "in": "header",
+        "description": "How long the result is of use, such as 30s or 5m; not together with Job-Deadline.",
+        "schema": {"type": "string"},
+    },
+    {
+        "name": "Job-Deadline",
+        "in": "header",
+        "description": "The same as a moment in RFC 3339 with its zone, in the future.",
+        "schema": {"type": "string", "format": "date-time"},
+    },
+)
+"""As GET /openapi.json describes them."""
 
 
 def idempotency_key() -> str | None:
@@ -37,8 +61,8 @@ def _duration(text: str) -> float:
         seconds = float(parse_duration(text))
     except ValueError as error:
         raise _wrong("Job-TTL", str(error)) from None
-    if seconds <= 0:
-        raise _wrong("Job-TTL", "must be longer than 0")
+    if not 0 < seconds <= _LONGEST:
+        raise _wrong("Job-TTL", "must be longer than 0 and at most 36500d")
     return seconds
 
 

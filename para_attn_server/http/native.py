@@ -5,45 +5,89 @@ from __future__ import annotations
 import platform
 import re
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Response
 from flask.typing import ResponseReturnValue
 
 from para_attn_server.core.errors import JobNotFound
 from para_attn_server.core.job import Job, JobStatus
-from para_attn_server.http import views
-from para_attn_server.http.bodies import json_object, output_file, output_in_json, wait_seconds
-from para_attn_server.http.errors import problem
-from para_attn_server.http.headers import deadline, idempotency_key
+from para_attn_server.http import errors, views
+from para_attn_server.http.bodies import WAIT_PARAMETER, json_object, output_file, output_in_json, wait_seconds
+from para_attn_server.http.errors import plain, problem
+from para_attn_server.http.headers import PARAMETERS, deadline, idempotency_key
+from para_attn_server.http.routes import REQUEST, RETRY_AFTER, Answer, Route
 from para_attn_server.service.service import JobService, JobView
 
 _PACKAGE = "para-attn-server"
 _JOB_ID = re.compile(r"[0-9a-f]{1,64}")
 _POLL_AGAIN = {"Retry-After": "1"}
 
+_ID: dict[str, Any] = {
+    "name": "job_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{_JOB_ID.pattern}$"},
+}
+_ID_AND_WAIT = (_ID, WAIT_PARAMETER)
 
-def native_dialect(service: JobService) -> Blueprint:
-    """The blueprint of the native dialect over a service."""
-    routes = _Native(service)
-    blueprint = Blueprint("native", __name__)
-    rules: list[tuple[str, tuple[str, ...], Any]] = [
-        ("/", ("GET",), routes.index),
-        ("/generate", ("POST",), routes.generate),
-        ("/get_output/<job_id>", ("GET", "POST"), routes.get_output),
-        ("/request_status/<job_id>", ("GET", "POST"), routes.request_status),
-        ("/outputs/<job_id>", ("GET",), routes.outputs),
-        ("/cancel", ("POST",), routes.cancel),
-        ("/cancel/<job_id>", ("POST",), routes.cancel),
-        ("/server_status", ("GET", "POST"), routes.server_status),
-        ("/schema", ("GET",), routes.schema),
-        ("/healthz", ("GET",), routes.healthz),
-        ("/readyz", ("GET",), routes.readyz),
+_LOCATION = ("Location", "Where the output will be.")
+_UNDER_WAY = Answer(202, "The job is queued or runs.", views.StatusBody, (RETRY_AFTER,))
+_NO_OUTPUT = (
+    errors.INVALID_INPUT,
+    errors.JOB_NOT_FOUND,
+    errors.JOB_CANCELED,
+    errors.JOB_FAILED,
+    errors.STORE_UNUSABLE,
+)
+_NO_FILE = (*_NO_OUTPUT, plain(410))
+_NO_CANCEL = (errors.JOB_NOT_FOUND, errors.NOTHING_TO_CANCEL, errors.DAEMON_UNREACHABLE, errors.STORE_UNUSABLE)
+_NO_JOB = (
+    errors.INVALID_INPUT,
+    plain(413),
+    plain(415),
+    errors.IDEMPOTENCY_CONFLICT,
+    errors.QUEUE_FULL,
+    errors.NOT_ACCEPTING,
+    errors.STORE_UNUSABLE,
+)
+_FILE = (
+    Answer(200, "The output file, in its own media type.", bytes, (("ETag", "The file's SHA-256."),)),
+    Answer(206, "The range that was asked for.", bytes),
+    Answer(304, "The file is the one that the client has (If-None-Match)."),
+    _UNDER_WAY,
+)
+_CANCELED = (
+    Answer(200, "The job has ended.", views.StatusBody),
+    Answer(202, "It has not ended yet.", views.StatusBody),
+)
+
+
+def native_routes(service: JobService) -> list[Route]:
+    """The routes of the native dialect over a service."""
+    native = _Native(service)
+    result = Answer(200, "The job has succeeded.", views.ResultBody)
+    output = Answer(200, "The job has succeeded.", views.OutputBody)
+    server = Answer(200, "The server works.", views.ServerBody)
+    accepted = Answer(202, "The job is on disk and will be run.", views.AcceptedBody, (_LOCATION, RETRY_AFTER))
+    known = (errors.NOT_ACCEPTING, errors.STORE_UNUSABLE)
+    both = ("GET", "POST")
+    native.routes = [
+        Route("/", ("GET",), native.index, (Answer(200, "This server.", views.IndexBody),)),
+        Route("/generate", ("POST",), native.generate, (accepted,), _NO_JOB, PARAMETERS, REQUEST),
+        Route("/get_output/<job_id>", both, native.get_output, (output, _UNDER_WAY), _NO_FILE, _ID_AND_WAIT),
+        Route("/request_status/<job_id>", both, native.request_status, (result, _UNDER_WAY), _NO_OUTPUT, _ID_AND_WAIT),
+        Route("/outputs/<job_id>", ("GET",), native.outputs, _FILE, (*_NO_FILE, plain(412), plain(416)), _ID_AND_WAIT),
+        Route("/cancel", ("POST",), native.cancel, _CANCELED, _NO_CANCEL),
+        Route("/cancel/<job_id>", ("POST",), native.cancel, _CANCELED, _NO_CANCEL, (_ID,)),
+        Route("/server_status", both, native.server_status, (server,), (errors.POOL_DOWN, errors.STORE_UNUSABLE)),
+        Route("/schema", ("GET",), native.schema, (Answer(200, "A JSON Schema (2020-12).", dict),), known),
+        Route("/healthz", ("GET",), native.healthz, (Answer(200, "Alive.", views.AliveBody),)),
+        Route("/readyz", ("GET",), native.readyz, (Answer(200, "Ready.", views.ReadyBody),), known),
     ]
-    for rule, methods, function in rules:
-        blueprint.add_url_rule(rule, view_func=function, methods=methods)
-    return blueprint
+    return native.routes
 
 
 class _Native:
@@ -52,24 +96,12 @@ class _Native:
     def __init__(self, service: JobService) -> None:
         self._service = service
         self._versions = {_PACKAGE: version(_PACKAGE), "python": platform.python_version()}
+        self.routes: Iterable[Route] = ()
 
     def index(self) -> ResponseReturnValue:
         """What this server is and where to go from here."""
-        return {
-            "name": _PACKAGE,
-            "version": self._versions[_PACKAGE],
-            "endpoints": {
-                "POST /generate": "queue a job; the arguments are those of GET /schema",
-                "GET /get_output/{id}?wait=SECONDS": "the output as base64, once the job has ended",
-                "GET /request_status/{id}?wait=SECONDS": "the same without the bytes",
-                "GET /outputs/{id}": "the output file itself",
-                "POST /cancel/{id}": "cancel a job; without an id the oldest running one",
-                "GET /server_status": "worker groups, queue, uptime, versions",
-                "GET /schema": "JSON Schema of the arguments",
-                "GET /healthz": "whether the web server is alive",
-                "GET /readyz": "whether new work is taken",
-            },
-        }
+        endpoints = {f"{' or '.join(route.methods)} {route.path}": route.summary for route in self.routes}
+        return {"name": _PACKAGE, "version": self._versions[_PACKAGE], "endpoints": endpoints}
 
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
@@ -79,14 +111,14 @@ class _Native:
     def get_output(self, job_id: str) -> ResponseReturnValue:
         """A job's output in base64, or how the job stands."""
         view = self._looked_up(job_id)
-        if view.job.output is None:
-            return _unfinished(view)
-        return output_in_json(view.job.output, views.result_body(view))
+        output = view.job.output
+        return _unfinished(view) if output is None else output_in_json(output, views.result_body(view, output))
 
     def request_status(self, job_id: str) -> ResponseReturnValue:
         """How a job stands."""
         view = self._looked_up(job_id)
-        return _unfinished(view) if view.job.output is None else views.result_body(view)
+        output = view.job.output
+        return _unfinished(view) if output is None else views.result_body(view, output)
 
     def outputs(self, job_id: str) -> ResponseReturnValue:
         """The output file itself, or how the job stands."""
@@ -102,11 +134,11 @@ class _Native:
         """The worker groups, the queue, uptime and versions."""
         pool = self._service.pool()
         if pool is None:
-            return problem(500, "The pool cannot work", "The control process does not answer.", "pool-down")
+            return problem(errors.POOL_DOWN, "The control process does not answer.")
         body = views.server_body(pool, self._service.counts(), self._versions, time.time())
         if pool.groups and all(group.state == "broken" for group in pool.groups):
             reason = pool.groups[0].cause or "all worker groups are broken"
-            return problem(500, "The pool cannot work", reason, "pool-down", server=body)
+            return problem(errors.POOL_DOWN, reason, server=body)
         return body
 
     def schema(self) -> ResponseReturnValue:
@@ -139,7 +171,7 @@ def _unfinished(view: JobView) -> ResponseReturnValue:
     job = view.job
     if job.status is JobStatus.CANCELED:
         known = {"request_id": job.id, "step": job.step, "attempts": job.attempts}
-        return problem(410, "The job was canceled", "It has no output.", "job-canceled", **known)
+        return problem(errors.JOB_CANCELED, "It has no output.", **known)
     if job.status is JobStatus.FAILED:
         return _failed(job)
     return views.status_body(view), 202, _POLL_AGAIN
@@ -147,13 +179,5 @@ def _unfinished(view: JobView) -> ResponseReturnValue:
 
 def _failed(job: Job) -> Response:
     error = job.error.as_dict() if job.error is not None else {"type": "exception", "message": "unknown"}
-    return problem(
-        500,
-        "The job failed",
-        error["message"],
-        "job-failed",
-        request_id=job.id,
-        error=error,
-        attempts=job.attempts,
-        timings=views.timings(job),
-    )
+    known = {"request_id": job.id, "error": error, "attempts": job.attempts, "timings": views.timings(job)}
+    return problem(errors.JOB_FAILED, error["message"], **known)

@@ -1,20 +1,127 @@
 """The JSON shapes of the native dialect. Pure: from the service's objects to dictionaries.
 
-All times are Unix seconds; all durations are seconds.
+All times are Unix seconds; all durations are seconds. The types are what GET /openapi.json says of the answers.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal, NotRequired
 
-from para_attn_server.core.channel import PoolView
-from para_attn_server.core.job import Job
+from typing_extensions import TypedDict
+
+from para_attn_server.core.channel import GroupView, PoolView
+from para_attn_server.core.errors import JobError
+from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.service.service import JobView
 from para_attn_server.stores.base import QueueCounts
 
 
-def status_body(view: JobView) -> dict[str, Any]:
+class IndexBody(TypedDict):
+    """Name, version, and what each route is for."""
+
+    name: str
+    version: str
+    endpoints: dict[str, str]
+
+
+class AcceptedBody(TypedDict):
+    """The id of a job that was queued."""
+
+    request_id: str
+
+
+class AliveBody(TypedDict):
+    """A web worker answers."""
+
+    status: Literal["alive"]
+
+
+class ReadyBody(TypedDict):
+    """New work is taken."""
+
+    status: Literal["ready"]
+
+
+class StatusBody(TypedDict):
+    """Where a job is."""
+
+    request_id: str
+    status: JobStatus
+    step: int
+    total_steps: int | None
+    queue_position: int | None
+    eta_seconds: float | None
+    attempts: int
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+
+
+class Timings(TypedDict):
+    """When a job was made, started and ended, and how long it queued and ran (its last attempt)."""
+
+    created_at: float
+    started_at: float | None
+    finished_at: float | None
+    queued_seconds: float | None
+    run_seconds: float | None
+
+
+class ResultBody(StatusBody):
+    """A job that has succeeded, without the bytes of its output."""
+
+    file_type: str
+    output_path: str
+    size: int
+    sha256: str
+    seed: Any
+    timings: Timings
+
+
+class OutputBody(ResultBody):
+    """The same with the output in base64."""
+
+    output: str
+
+
+class ServerBody(TypedDict):
+    """The pool, the queue, uptime and versions."""
+
+    status: Literal["ok", "stopping"]
+    groups: list[GroupView]
+    queue: QueueCounts
+    started_at: float
+    uptime_seconds: float
+    mean_job_seconds: float | None
+    versions: dict[str, str]
+
+
+class WrongField(TypedDict):
+    """One wrong argument: a JSON pointer into the body, or the name of a query parameter or header."""
+
+    detail: str
+    pointer: NotRequired[str]
+    parameter: NotRequired[str]
+
+
+class ProblemBody(TypedDict):
+    """RFC 9457. Which of the further members there are depends on the type."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: NotRequired[str]
+    errors: NotRequired[list[WrongField]]
+    request_id: NotRequired[str]
+    step: NotRequired[int]
+    attempts: NotRequired[int]
+    error: NotRequired[JobError]
+    timings: NotRequired[Timings]
+    server: NotRequired[ServerBody]
+
+
+def status_body(view: JobView) -> StatusBody:
     """Where a job is."""
     job = view.job
     return {
@@ -31,21 +138,20 @@ def status_body(view: JobView) -> dict[str, Any]:
     }
 
 
-def result_body(view: JobView) -> dict[str, Any]:
+def result_body(view: JobView, output: Output) -> ResultBody:
     """A succeeded job: its status and what is known of its output, without the bytes."""
-    job = view.job
-    body = status_body(view)
-    if job.output is not None:
-        body |= {
-            "file_type": job.output.media_type,
-            "output_path": job.output.path,
-            "size": job.output.size,
-            "sha256": job.output.sha256,
-        }
-    return body | {"seed": job.kwargs.get("seed"), "timings": timings(job)}
+    return {
+        **status_body(view),
+        "file_type": output.media_type,
+        "output_path": output.path,
+        "size": output.size,
+        "sha256": output.sha256,
+        "seed": view.job.kwargs.get("seed"),
+        "timings": timings(view.job),
+    }
 
 
-def timings(job: Job) -> dict[str, float | None]:
+def timings(job: Job) -> Timings:
     """When a job was made, started and ended, and how long it queued and ran (its last attempt)."""
     started, finished = job.started_at, job.finished_at
     return {
@@ -57,12 +163,12 @@ def timings(job: Job) -> dict[str, float | None]:
     }
 
 
-def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str], now: float) -> dict[str, Any]:
+def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str], now: float) -> ServerBody:
     """The pool, the queue, uptime and versions. versions: of this process; the ranks' are in the pool view."""
     return {
         "status": "stopping" if pool.stopping else "ok",
-        "groups": [asdict(group) for group in pool.groups],
-        "queue": asdict(counts),
+        "groups": pool.groups,
+        "queue": counts,
         "started_at": pool.started_at,
         "uptime_seconds": round(now - pool.started_at, 3),
         "mean_job_seconds": pool.mean_seconds,

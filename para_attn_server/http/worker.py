@@ -1,4 +1,7 @@
-"""gunicorn's gevent worker, with a stop that is quick: idle connections are dropped, waiting requests answered."""
+"""gunicorn's gevent worker, with a stop that is quick and clients that are held to their time.
+
+At a stop, idle connections are dropped and waiting requests answered.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import http
 import json
 import signal
 import socket
+import time
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -16,7 +21,11 @@ from gevent.server import StreamServer
 from gunicorn import util
 from gunicorn.workers.ggevent import GeventWorker
 
+from para_attn_server.http.connection import Connection
+
 _HEARTBEAT = 1.0
+_HEADERS = 2**20  # bytes of a request beside its body, more than gunicorn takes
+_LATE = "The request was not received in time."
 
 
 def _write_problem(client: socket.socket, status: int, reason: str, message: str) -> None:
@@ -33,6 +42,10 @@ def _write_problem(client: socket.socket, status: int, reason: str, message: str
 util.write_error = _write_problem
 
 
+def _say_late(connection: Connection) -> None:
+    _write_problem(connection, 408, "Request Timeout", _LATE)
+
+
 class WebWorker(GeventWorker):
     """One web worker process. Its app carries the service that is closed at the end."""
 
@@ -41,6 +54,7 @@ class WebWorker(GeventWorker):
         super().init_signals()
         self._stop = Event()
         self._busy = 0
+        self._open: set[Connection] = set()
         gevent.signal_handler(signal.SIGTERM, self._begin_stop)
 
     def _begin_stop(self) -> None:
@@ -51,15 +65,27 @@ class WebWorker(GeventWorker):
         """Called by gunicorn for each connection."""
         # gunicorn sends headers and body apart; with Nagle's algorithm the second waits 40 ms for the client's ACK.
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        super().handle(listener, client, addr)
+        settings = self.app.settings
+        # Twice, for the sizes of chunks, however small they are within reason.
+        connection = Connection(client, settings.request_timeout, 2 * settings.max_body + _HEADERS)
+        self._open.add(connection)
+        try:
+            super().handle(listener, connection, addr)
+        finally:
+            self._open.discard(connection)
 
-    def handle_request(self, *args: Any) -> Any:
+    def timeout_ctx(self) -> AbstractContextManager[None]:
+        """Called by gunicorn around the receipt of a request line with its headers; `Connection` sees to that."""
+        return nullcontext()
+
+    def handle_request(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> Any:
         """Called by gunicorn for each request; counts those under way."""
         self._busy += 1
         try:
-            return super().handle_request(*args)
+            return super().handle_request(listener_name, req, sock, addr)
         finally:
             self._busy -= 1
+            sock.rest()
 
     def run(self) -> None:
         """Called by gunicorn: serve until told to stop, then finish what is under way."""
@@ -67,12 +93,18 @@ class WebWorker(GeventWorker):
         while self.alive:
             self.notify()
             self._stop.wait(_HEARTBEAT)
+            self._expire()
         for server in servers:
             server.close()
         self.wsgi.extensions["service"].close()
         with gevent.Timeout(self.cfg.graceful_timeout, False):
             while self._busy:
                 gevent.sleep(0.01)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for connection in list(self._open):
+            connection.expire(now, _say_late)
 
     def _server(self, sock: Any) -> StreamServer:
         sock.setblocking(1)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from para_attn_server.core.channel import PoolView
-from para_attn_server.core.errors import JobNotFound, NotAccepting, NothingToCancel
+from para_attn_server.core.errors import FieldError, InvalidInput, JobNotFound, NotAccepting, NothingToCancel
 from para_attn_server.core.job import Job, JobStatus, NewJob
 from para_attn_server.core.schema import OUTPUT_PATH
 from para_attn_server.core.settings import Settings
@@ -210,4 +210,7 @@ def _with_step(job: Job, news: JobNews) -> Job:
 
 
 def _digest(body: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    try:
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    except RecursionError:  # the parser of the request stood higher on the stack
+        raise InvalidInput([FieldError("#", "is nested too deeply")]) from None

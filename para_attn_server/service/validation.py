@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.service.formats import format_checker, pattern
 from para_attn_server.service.wording import described, shown
 
 MAX_DEPTH = 32
@@ -25,6 +26,8 @@ MAX_DEPTH = 32
 
 MAX_VALUES = 20_000
 """Most values, keys among them, in a request: a check takes 30 us for each, and holds up the web worker."""
+
+TOO_MUCH = FieldError("#", f"the request holds more than {MAX_VALUES} values")
 
 MAX_PROBLEMS = 50
 """Most wrong arguments that one answer names."""
@@ -39,7 +42,9 @@ def _is_integer(_checker: Any, value: Any) -> bool:
 
 _extend: Any = validators.extend  # its types are known only where types-jsonschema is installed
 _Strict: Any = _extend(
-    Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    Draft202012Validator,
+    {"pattern": pattern},
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 
 
@@ -48,7 +53,7 @@ class RequestValidator:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._definitions: dict[str, Any] = dict(schema.get("$defs", {}))
-        self._check = _Strict(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
+        self._check = _Strict(schema, format_checker=format_checker())
         self._properties: dict[str, Any] = dict(schema.get("properties", {}))
         self._defaults = {n: p["default"] for n, p in self._properties.items() if "default" in p}
         self._seed_range = _seed_range(self._properties.get(_SEED))
@@ -115,7 +120,7 @@ def _unfit_values(arguments: Mapping[str, Any]) -> Iterator[FieldError]:
             stack.extend((item, _join(pointer, key), depth + 1) for key, item in value.items())
         elif isinstance(value, list):
             stack.extend((item, _join(pointer, index), depth + 1) for index, item in enumerate(value[:MAX_VALUES]))
-    yield FieldError("#", f"the request holds more than {MAX_VALUES} values")
+    yield TOO_MUCH
 
 
 def _unfit(value: Any) -> str | None:

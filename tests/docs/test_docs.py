@@ -127,10 +127,10 @@ def test_every_route_has_a_section(method: str, path: str) -> None:
 
 
 def problem_types() -> set[str]:
-    listed = {call.args[1].value for call in calls(PACKAGE / "http", "_Kind") if isinstance(call.args[1], ast.Constant)}
-    raised = {slug for call in calls(PACKAGE / "http", "problem") if (slug := constant(call, 3))}
-    assert listed and raised
-    return {str(slug) for slug in listed | raised}
+    kinds = [call.args[1] for call in calls(PACKAGE / "http", "Kind")]
+    slugs = {kind.value for kind in kinds if isinstance(kind, ast.Constant) and kind.value}
+    assert len(slugs) > 10
+    return slugs
 
 
 def test_every_problem_type_is_documented_and_no_other() -> None:

@@ -146,3 +146,26 @@ def test_without_a_parent_jobs_are_taken_and_the_status_says_so(web: Web) -> Non
     assert web.post(f"/cancel/{web.submit()}").status_code == 503
     web.new_parent()
     assert web.get("/server_status").status_code == 200
+
+
+def test_a_file_that_is_not_the_one_that_was_meant_is_not_sent(web: Web) -> None:
+    path = f"/outputs/{web.done(b'0123456789')}"
+    etag = web.get(path).headers["etag"]
+    assert web.get(path, headers={"If-Match": etag}).content == b"0123456789"
+    assert web.get(path, headers={"If-Match": '"x"'}).status_code == 412
+
+
+@pytest.mark.parametrize(
+    "ranges", ["bytes=100-200", "bytes=a", "bytes=5-1", "bytes=-0", "bytes=0-1,3-4", "bytes=" + "0-1," * 900]
+)
+def test_a_range_that_cannot_be_given_is_416(web: Web, ranges: str) -> None:
+    assert web.get(f"/outputs/{web.done(b'0123456789')}", headers={"Range": ranges}).status_code == 416
+
+
+@pytest.mark.parametrize(
+    "name", ["If-Match", "If-None-Match", "If-Range", "If-Modified-Since", "Range", "Accept", "Cookie"]
+)
+@pytest.mark.parametrize("value", ["", "*", '"', "\xff", "a" * 8000, "bytes=" + "9" * 5000 + "-", "Mon, 99 Foo 0000"])
+def test_no_header_of_no_sense_makes_a_mistake_of_the_server(web: Web, name: str, value: str) -> None:
+    path = f"/outputs/{web.done(b'0123456789')}"
+    assert web.get(path, headers={name: value.encode("latin-1")}).status_code in (200, 206, 304, 412, 416)

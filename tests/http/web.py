@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import httpx
 import psutil
+from conformance import Document
 from pydantic import Field
 from stand_in import StandInParent
 from waiting import wait_until
@@ -20,6 +21,9 @@ from para_attn_server.core.channel import PoolView
 from para_attn_server.core.job import Job
 from para_attn_server.core.schema import arguments_model, request_schema
 from para_attn_server.core.settings import Settings
+from para_attn_server.http.native import native_routes
+from para_attn_server.http.openapi import add_document, document
+from para_attn_server.http.routes import Route
 from para_attn_server.stores.migrate import ensure_schema
 
 PROBLEM_JSON = "application/problem+json"
@@ -36,11 +40,23 @@ def predict(
     """The predictor that the stand-in parent pretends to have."""
 
 
+def routes() -> list[Route]:
+    """The table of all routes, of a service that is never asked."""
+    service: Any = None
+    table = native_routes(service)
+    add_document(table, service)
+    return table
+
+
 SCHEMA = request_schema(arguments_model(predict))
+DOCUMENT = Document(document(routes(), SCHEMA))
 
 
 class Web:
-    """gunicorn with a stand-in parent. `parent` decides what happens to jobs; every answer is checked for form."""
+    """gunicorn with a stand-in parent. `parent` decides what happens to jobs; every answer is checked for form.
+
+    That is: it is one of the OpenAPI document's, and errors are as RFC 9457 wants them.
+    """
 
     def __init__(self, folder: Path, **changes: Any) -> None:
         self.settings = Settings(
@@ -99,6 +115,7 @@ class Web:
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """One request, its answer checked: an error is problem+json and tells nothing about the server's inside."""
         answer = self.client.request(method, path, **options)
+        DOCUMENT.check(answer)
         assert answer.headers["cache-control"] == "no-store"
         if answer.status_code >= 400 and method != "HEAD":
             self.check_problem(answer)

@@ -1,0 +1,71 @@
+"""A client's connection that knows until when the worker waits for it, to send a request or to take an answer."""
+
+from __future__ import annotations
+
+import math
+import socket as sockets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from gevent import socket
+
+KEEPALIVE_SECONDS = 30.0
+"""How long a connection may be idle between two requests."""
+
+
+class Connection(socket.socket):
+    """Takes a client's socket over. A deadline counts only while the worker waits for the client, and is held by
+    whoever calls `expire` now and then: so a request that is sent and taken in time costs no timer.
+
+    patience: seconds to send a whole request from its first byte on, and for the first byte of a new connection. Of an
+    answer something must be taken every so many seconds. most: bytes that are received for a request, and as many of
+    its body after the answer, so that a client which sends on sees the answer; then the client is as good as gone.
+    """
+
+    def __init__(self, client: Any, patience: float, most: int) -> None:
+        super().__init__(client.family, client.type, client.proto, fileno=client.detach())
+        self._patience, self._most = patience, most
+        self._left = most
+        self._receive_until = time.monotonic() + patience
+        self._receiving = self._answering = False
+        self._deadline = math.inf
+
+    def rest(self) -> None:
+        """A request is done with; another may come."""
+        self._receive_until = time.monotonic() + KEEPALIVE_SECONDS
+        self._receiving = self._answering = False
+        self._left = self._most
+
+    def recv(self, *args: Any) -> bytes:
+        """Some bytes of a request; none when the client has gone."""
+        if self._left < 0:
+            return b""
+        self._deadline = self._receive_until
+        data: bytes = super().recv(*args)
+        self._deadline = math.inf
+        self._left -= len(data)
+        if not self._receiving:
+            self._receiving = True
+            self._receive_until = time.monotonic() + self._patience
+        return data
+
+    def send(self, *args: Any, **options: Any) -> int:
+        """Some bytes of an answer; `sendall` and `sendfile` come here too."""
+        self._answering = True
+        self._deadline = time.monotonic() + self._patience
+        sent: int = super().send(*args, **options)
+        self._deadline = math.inf
+        return sent
+
+    def expire(self, now: float, say_late: Callable[[Connection], None]) -> None:
+        """End the connection where its time is up. say_late: tells the client, where that can still be done."""
+        if now < self._deadline:
+            return
+        if self._receiving and not self._answering:
+            with suppress(OSError):
+                say_late(self)
+        with suppress(OSError):
+            # gevent's own shutdown() raises EBADF in the one who waits; so it just sees a client that has gone.
+            self._sock.shutdown(sockets.SHUT_RDWR)

@@ -1,0 +1,71 @@
+"""A dialect's routes as one table: what Flask serves, and what GET /openapi.json says of it.
+
+Nothing in here runs while a request is answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint
+from flask.typing import ResponseReturnValue
+
+from para_attn_server.http.errors import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer that is no problem. body: the type of its JSON object, bytes for a file, None for no body.
+
+    headers: further ones, by name, each with its meaning.
+    """
+
+    status: int
+    says: str
+    body: type | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One rule of a dialect. function: its docstring's first line is the summary.
+
+    answers: in success, at least one. problems: beside those that every route may answer with (openapi.py).
+    parameters: of the path, the query and headers, as OpenAPI parameter objects. body: a JSON Schema of the request's
+    body, or REQUEST for the arguments of the model; None where a body is not read.
+    """
+
+    rule: str
+    methods: tuple[str, ...]
+    function: Callable[..., ResponseReturnValue]
+    answers: tuple[Answer, ...]
+    problems: tuple[Kind, ...] = ()
+    parameters: tuple[dict[str, Any], ...] = ()
+    body: dict[str, Any] | None = None
+
+    @property
+    def path(self) -> str:
+        """The rule as OpenAPI writes it."""
+        return self.rule.replace("<", "{").replace(">", "}")
+
+    @property
+    def summary(self) -> str:
+        """What the route does, in one line."""
+        return (self.function.__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+REQUEST = {"$ref": "#/components/schemas/GenerateRequest"}
+"""The body of a route that takes the model's arguments, whatever they are."""
+
+RETRY_AFTER = ("Retry-After", "Seconds to wait before asking again.")
+"""A header of answers, as `Answer.headers` takes it."""
+
+
+def blueprint(name: str, routes: Iterable[Route]) -> Blueprint:
+    """The routes as Flask serves them."""
+    made = Blueprint(name, __name__)
+    for route in routes:
+        made.add_url_rule(route.rule, view_func=route.function, methods=route.methods)
+    return made

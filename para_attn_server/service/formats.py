@@ -1,0 +1,68 @@
+"""Formats and patterns of text, judged as pydantic judges them in the ranks, whatever else is installed.
+
+jsonschema by itself knows a format only where a further package is there, and reads `$` as Python does: also before a
+newline at the end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import date, datetime, time, timedelta
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import Annotated, Any
+from uuid import UUID
+
+from jsonschema import FormatChecker
+from jsonschema.exceptions import ValidationError
+from pydantic import AnyUrl, ConfigDict, Field, TypeAdapter
+from pydantic_core import SchemaError
+
+_TYPES: dict[str, Any] = {
+    "date-time": datetime,
+    "date": date,
+    "time": time,
+    "duration": timedelta,
+    "uuid": UUID,
+    "uri": AnyUrl,
+    "ipv4": IPv4Address,
+    "ipv6": IPv6Address,
+}
+
+
+def format_checker() -> FormatChecker:
+    """Knows the formats by which pydantic describes its types; passes every other one."""
+    checker = FormatChecker(formats=())
+    for name in _TYPES:
+        checker.checks(name, raises=ValueError)(lambda value, name=name: _is_format(name, value))
+    return checker
+
+
+def _is_format(name: str, value: object) -> bool:
+    if isinstance(value, str):
+        _format(name).validate_json(json.dumps(value), strict=True)
+    return True
+
+
+@cache
+def _format(name: str) -> TypeAdapter[Any]:
+    return TypeAdapter(_TYPES[name])
+
+
+def pattern(_validator: Any, wanted: str, instance: Any, _schema: Mapping[str, Any]) -> Iterator[ValidationError]:
+    """The keyword `pattern` for a jsonschema validator."""
+    if isinstance(instance, str):
+        try:
+            _pattern(wanted).validate_python(instance)
+        except ValueError:
+            yield ValidationError(f"{instance!r} does not match {wanted!r}")
+
+
+@cache
+def _pattern(wanted: str) -> TypeAdapter[str]:
+    kind = Annotated[str, Field(pattern=wanted)]
+    try:
+        return TypeAdapter(kind)
+    except SchemaError:  # Rust has no such pattern, so the model that has it asks for Python's engine
+        return TypeAdapter(kind, config=ConfigDict(regex_engine="python-re"))
