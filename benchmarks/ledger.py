@@ -46,6 +46,11 @@ class Ledger:
         with self._lock:
             self.entries[job_id] = Entry(arguments, set(may) or {"succeeded"})
 
+    def may(self, job_id: str, *statuses: str) -> None:
+        """From now on a job may end in these statuses and no other."""
+        with self._lock:
+            self.entries[job_id].may = set(statuses)
+
     def was_refused(self, why: str) -> None:
         """A job was not accepted in all the time that its client had."""
         with self._lock:
