@@ -9,14 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import psutil
-from measure import Roles
-
-KIB = 1024.0
+from measure import Roles, anonymous_kibibytes
 
 
 @dataclass(slots=True)
 class Life:
-    """One process from its first look on: private memory (USS) in KiB by the number of jobs done."""
+    """One process from its first look on: anonymous memory in KiB by the number of jobs done."""
 
     jobs: list[int] = field(default_factory=list)
     memory: list[float] = field(default_factory=list)
@@ -47,8 +45,8 @@ class Census:
     def look(self, who: Roles, jobs: int) -> None:
         """Note the memory of all processes. jobs: done so far. A process that is dying is left out."""
         for role, process in _watched(who):
-            with contextlib.suppress(psutil.Error):
-                size = process.memory_full_info().uss / KIB
+            with contextlib.suppress(OSError, StopIteration):
+                size = anonymous_kibibytes(process.pid)
                 life = self.lives[role].setdefault(process, Life())
                 life.jobs.append(jobs)
                 life.memory.append(size)

@@ -85,12 +85,22 @@ def cpu_seconds(*pids: int) -> float:
 
 
 def pss_megabytes(*pids: int) -> float:
-    """Memory of these processes, shared pages counted in parts (/proc/PID/smaps_rollup)."""
-    kilobytes = 0
-    for pid in pids:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        kilobytes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return kilobytes / 1024
+    """Memory of these processes, shared pages counted in parts."""
+    return sum(_kibibytes(pid, "Pss") for pid in pids) / 1024
+
+
+def anonymous_kibibytes(pid: int) -> int:
+    """Memory that holds no file, pages that are still shared with the process it was forked from included.
+
+    This grows with what the process asks for, and not with its writing to a shared page, which is copied then.
+    """
+    return _kibibytes(pid, "Anonymous")
+
+
+def _kibibytes(pid: int, what: str) -> int:
+    """A line of /proc/PID/smaps_rollup."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 @dataclass(frozen=True, slots=True)

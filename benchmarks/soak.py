@@ -28,7 +28,7 @@ from server import RANKS, wait_until
 from table import Row, machine, markdown, told, verdict
 
 SLOPES = {"parent": 64.0, "web worker": 64.0, "rank": 256.0}
-"""Bounds: KiB of private memory that a process may grow by in 100 jobs."""
+"""Bounds: KiB of memory that a process may grow by in 100 jobs."""
 WARM_UP, LEAST = 200, 300
 """Jobs: a process's first ones fill its caches and are left out of its slope; with fewer after that it has none."""
 DESCRIPTORS, THREADS = 0, 0
@@ -98,7 +98,7 @@ def leftovers(server: Endurance, shared: set[Path]) -> list[Row]:
     """What is left when the server has ended."""
     processes = settled(lambda: len(marked(MARK)))
     segments = settled(lambda: len(set(SHARED_MEMORY.iterdir()) - shared))
-    files = settled(lambda: len([path for path in server.temporary.iterdir() if not path.name.startswith(CACHE)]))
+    files = settled(lambda: len(temporary_files(server)))
     starts, ends = server.runs, len(server.exits)
     return [
         Row("processes left", "", processes, starts, target=0),
@@ -106,6 +106,12 @@ def leftovers(server: Endurance, shared: set[Path]) -> list[Row]:
         Row("temporary files left", "", files, starts, target=0),
         Row("ends by SIGTERM with an exit code other than 0", "", sum(map(bool, server.exits)), ends, target=0),
     ]
+
+
+def temporary_files(server: Endurance) -> list[Path]:
+    """In the folder for such files, and in the state directory."""
+    found = [*server.temporary.iterdir(), *(server.state_dir / "run").iterdir()]
+    return [path for path in found if not path.name.startswith(CACHE)]
 
 
 def promises(server: Endurance) -> list[Row]:
@@ -158,7 +164,7 @@ others are SIGKILL).
 
 {table}
 
-- Memory: private memory (USS) over the jobs of the calm half, least squares, without a process's first {warm_up} jobs;
+- Memory: what holds no file, over the jobs of the calm half: least squares, without a process's first {warm_up} jobs;
   only of processes with at least {least} jobs after that. The count is of such processes; the worst one is shown.
 - Descriptors and threads: of the idle server, beside what was held after the first jobs, which is the count.
 - Left: when the server has ended, of all that was started. The count is of the server's starts.
