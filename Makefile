@@ -14,7 +14,7 @@ ARGS ?=
 .PHONY: help demo serve test test-slow test-all failure-matrix reliability soak lint bench clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
 
 demo: $(VENV)/.stamp-demo ## start a server with the embedded model, draw one picture, stop the server
 	@$(BIN)/python examples/demo.py

@@ -124,13 +124,17 @@ class Endurance:
         self.exits.append(self.server.process.wait(_PATIENCE))
 
     def _idle(self) -> bool:
+        """No job is left, and the parent has replaced whatever was killed."""
         try:
             with Client(self.server.url) as client:
                 status = client.server_status()
-        except ClientError:
+            living = self.server.roles().ranks
+        except (ClientError, psutil.Error, StopIteration):
             return False
         waiting = status["queue"]["queued"] + status["queue"]["running"]
-        return not waiting and all(group["state"] == "ready" for group in status["groups"])
+        ready = all(group["state"] == "ready" for group in status["groups"])
+        told = [rank["pid"] for group in status["groups"] for rank in group["ranks"]]
+        return not waiting and ready and sorted(told) == sorted(living)
 
     def close(self) -> None:
         """Stop the server if it still runs."""

@@ -27,7 +27,11 @@ class Lab:
         self.server = Server(folder, "FaultyDemoPredictor", None, **options)
         self.log = self.server.log
         self._number = 0
-        self.job_seconds = min(self._seconds() for _ in range(4))
+        try:
+            self.job_seconds = min(self._seconds() for _ in range(4))
+        except BaseException:
+            self.server.close()
+            raise
         self.server.stamps.read()
 
     def _seconds(self) -> float:

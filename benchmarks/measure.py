@@ -120,15 +120,23 @@ class Roles:
 
 
 def roles(parent: int) -> Roles:
-    """Who is who below the parent of a server that is ready."""
-    children = {child.pid: " ".join(child.cmdline()) for child in psutil.Process(parent).children()}
+    """Who is who below the parent of a server that is ready; StopIteration where somebody is missing."""
+    children = {child.pid: _command(child) for child in psutil.Process(parent).children()}
     master = next(pid for pid, line in children.items() if "para_attn_server.http" in line)
     forkserver = next(pid for pid, line in children.items() if "forkserver" in line)
     return Roles(parent, master, _children(master), forkserver, _children(forkserver))
 
 
+def _command(process: psutil.Process) -> str:
+    """Its command line; empty once it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def _children(pid: int) -> list[int]:
-    return [child.pid for child in psutil.Process(pid).children()]
+    return [child.pid for child in psutil.Process(pid).children() if _command(child)]
 
 
 class Watch:

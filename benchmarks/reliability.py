@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,7 +18,7 @@ from pathlib import Path
 from faults import canceled_jobs, dead_ranks, raising_ranks, stopped_ranks
 from lab import Lab
 from ledger import Audit
-from server import RANKS
+from server import RANKS, workplace
 from table import Row, machine, markdown, told, verdict
 from traffic import requests_while_healing
 
@@ -83,10 +82,11 @@ _DOCUMENT = """\
 # Reliability
 
 What a fault costs, with the demo model on 64 x 64 pixels. Faults are injected into a real server, one at a time, at
-random moments of running jobs, on random ranks. Measured on {where}; {date}; {verdict}. The command, which
-`make reliability` runs and which writes this page:
+random moments of running jobs, on random ranks. The command, which `make reliability` runs and which writes this page:
 
     {command}
+
+Measured on {date}, on {where}; {verdict}.
 
 {table}
 
@@ -116,10 +116,11 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few samples: within two minutes")
     parser.add_argument("--seed", type=int, default=0, help="of the moments and ranks")
     parser.add_argument("--output", type=Path, help="Markdown file to write the report to")
+    parser.add_argument("--folder", type=Path, help="a new folder to keep logs, database and outputs in")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # by way of everything that stops processes
-    with tempfile.TemporaryDirectory(prefix="reliability-") as folder:
-        rows, audit = all_figures(Path(folder), QUICK if arguments.quick else Scale(), arguments.seed)
+    with workplace(arguments.folder) as folder:
+        rows, audit = all_figures(folder, QUICK if arguments.quick else Scale(), arguments.seed)
     command = f"python benchmarks/reliability.py{' --quick' * arguments.quick}"
     text = report(rows, command)
     print(text)

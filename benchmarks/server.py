@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,17 @@ def stop(process: subprocess.Popen[Any], patience: float) -> None:
             process.wait()
 
 
+@contextmanager
+def workplace(given: Path | None) -> Iterator[Path]:
+    """A folder for a server's files: that one, made if need be and kept; or a temporary one where None is given."""
+    if given is None:
+        with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
+            yield Path(folder)
+    else:
+        given.mkdir(parents=True)
+        yield given.absolute()
+
+
 class Log:
     """The JSON records of a server's log file, read as they come. `at` is added to each: its time in Unix seconds."""
 
@@ -66,9 +79,21 @@ class Log:
                 if not line.endswith(b"\n"):
                     break
                 self._position += len(line)
-                if line.startswith(b"{"):
-                    record = json.loads(line)
+                record = _record(line)
+                if record is not None:
                     self._records.append({**record, "at": datetime.fromisoformat(record["timestamp"]).timestamp()})
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """The record of a line; of one that begins with what a process was writing when it was killed, the one after it."""
+    begin = line.find(b'{"')
+    while begin >= 0:
+        with suppress(ValueError):
+            record = json.loads(line[begin:])
+            if "timestamp" in record:
+                return dict(record)
+        begin = line.find(b'{"', begin + 1)
+    return None
 
 
 class ServerProcess:

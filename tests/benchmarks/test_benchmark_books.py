@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from census import Life
 from ledger import Ledger, audit
+from server import Log
 from table import Row, verdict
 
 ARGUMENTS = {"seed": 1}
@@ -123,3 +124,16 @@ def test_a_verdict_needs_every_target() -> None:
     assert by_p99.cells()[3:] == ["p99 8 ms", "missed"] and free.cells()[3:] == ["", ""]
     assert verdict([met, free]) == "all targets are met"
     assert verdict([met, by_p99]) == "1 of the targets are missed"
+
+
+def test_a_record_is_found_behind_what_a_killed_process_was_writing(tmp_path: Path) -> None:
+    whole = {"event": "worker group is ready", "timestamp": "2026-01-01T00:00:00.250000", "more": {"a": 1}}
+    file = tmp_path / "log"
+    file.write_text('Traceback\n{"event": "job {"broken": 1' + json.dumps(whole) + "\n" + json.dumps(whole)[:30])
+    log = Log(file)
+    assert len(log.records("worker group is ready")) == 1
+    with file.open("a") as more:
+        more.write(json.dumps(whole)[30:] + "\n")
+    first, second = log.records("worker group is ready")
+    assert first["at"] == second["at"] and first["at"] % 1 == 0.25
+    assert log.records("worker group is ready", since=first["at"] + 0.1) == []
