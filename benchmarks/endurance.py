@@ -90,7 +90,8 @@ class Endurance:
         if fault == "restart":
             self.stop()
         else:
-            psutil.Process(self._victim(fault, self._all_there())).kill()
+            with contextlib.suppress(psutil.NoSuchProcess):  # what was done before has ended it just now
+                psutil.Process(self._victim(fault, self._all_there())).kill()
             if fault == "parent":
                 self.server.process.wait()
         self.faults[fault] += 1
