@@ -11,10 +11,10 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-slow test-all failure-matrix lint bench clean
+.PHONY: help demo serve test test-slow test-all failure-matrix reliability soak lint bench clean
 
 help: ## list these targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
 
 demo: $(VENV)/.stamp-demo ## start a server with the embedded model, draw one picture, stop the server
 	@$(BIN)/python examples/demo.py
@@ -34,6 +34,12 @@ test-all: ## the whole test suite
 
 failure-matrix: $(VENV)/.stamp-test ## inject every fault at every point, and write the table to docs/
 	FAILURE_MATRIX=docs/failure-matrix.md $(BIN)/python -m pytest tests/e2e/test_failure_matrix.py $(ARGS)
+
+reliability: $(VENV)/.stamp-demo ## inject faults, measure what they cost, and write the table to docs/
+	$(BIN)/python benchmarks/reliability.py --output docs/reliability.md $(ARGS)
+
+soak: $(VENV)/.stamp-demo ## 2,000 jobs with cancels, kills and restarts; write what became of them to docs/
+	$(BIN)/python benchmarks/soak.py --output docs/soak.md $(ARGS)
 
 lint: $(VENV)/.stamp-dev ## ruff and mypy
 	$(BIN)/ruff check .

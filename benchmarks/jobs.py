@@ -9,8 +9,10 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from cancels import cancel
 from measure import Watch, roles, spread
-from processes import Bare, PollerProcess, Server, wait_until
+from processes import Bare, PollerProcess, Server
+from server import wait_until
 from table import Row, row_of
 
 MS = 1000.0
@@ -93,33 +95,25 @@ def queued_jobs(pair: Comparison, count: int, batch: int = 20) -> list[Row]:
 
 def canceled_jobs(pair: Comparison, count: int, further: dict[str, Any]) -> list[Row]:
     """POST /cancel at a random moment of a running job. further: arguments that make it long enough."""
-    latency, beyond, steps, lengths = [], [], [], []
     rng = random.Random(0)
-    for _ in range(count):
+    done = []
+    while len(done) < count:
         number = pair.number()
         job_id = pair.server.submit(**{**pair.arguments, **further}, seed=number)
-        wait_until(lambda job_id=job_id: _step(pair.server, job_id) >= 2, "the second step")
+        wait_until(lambda job_id=job_id: pair.server.step_of(job_id) >= 2, "the second step")
         time.sleep(rng.uniform(0, 0.05))
-        sent = time.monotonic()
-        status, _ = pair.server.connection.request("POST", f"/cancel/{job_id}")
-        answered = time.monotonic()
-        if status != 200:
-            raise RuntimeError(f"the cancel was answered with {status}")
-        ranks = [notes[number] for notes in pair.server.stamps.read()]
-        latency.append(MS * (answered - sent))
-        steps.append(max(sum(done > sent for done in rank["steps"]) for rank in ranks))
-        beyond.append(MS * (answered - max(rank["steps"][-1] for rank in ranks)))
-        lengths += [MS * (end - begin) for begin, end in itertools.pairwise(ranks[0]["steps"])]
-    step = statistics.median(lengths)
+        sample = cancel(pair.server, job_id, number)
+        if sample is None:
+            raise RuntimeError("the job ended before it could be canceled")
+        done.append(sample)
+    step = statistics.median(length for sample in done for length in sample.step_lengths)
+    latency, beyond = spread([sample.latency for sample in done]), spread([sample.beyond for sample in done])
+    steps = spread([sample.steps for sample in done])
     return [
-        row_of(f"cancel: POST to answer, one step being {step:.1f} ms, {pair.name}", "ms", spread(latency), step + 5.0),
-        row_of(f"cancel: end of the last step to answer, {pair.name}", "ms", spread(beyond), 5.0),
-        row_of(f"cancel: steps that end after the POST, {pair.name}", "", spread(steps), 1.0),
+        row_of(f"cancel: POST to answer, one step being {step:.1f} ms, {pair.name}", "ms", latency, step + 5.0),
+        row_of(f"cancel: end of the last step to answer, {pair.name}", "ms", beyond, 5.0),
+        row_of(f"cancel: steps that end after the POST, {pair.name}", "", steps, 1.0),
     ]
-
-
-def _step(server: Server, job_id: str) -> int:
-    return server.connection.json("GET", f"/request_status/{job_id}")[1].get("step") or 0
 
 
 def cpu_of_jobs(pair: Comparison, count: int) -> list[Row]:

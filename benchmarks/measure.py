@@ -85,12 +85,22 @@ def cpu_seconds(*pids: int) -> float:
 
 
 def pss_megabytes(*pids: int) -> float:
-    """Memory of these processes, shared pages counted in parts (/proc/PID/smaps_rollup)."""
-    kilobytes = 0
-    for pid in pids:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        kilobytes += next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return kilobytes / 1024
+    """Memory of these processes, shared pages counted in parts."""
+    return sum(_kibibytes(pid, "Pss") for pid in pids) / 1024
+
+
+def anonymous_kibibytes(pid: int) -> int:
+    """Memory that holds no file, pages that are still shared with the process it was forked from included.
+
+    This grows with what the process asks for, and not with its writing to a shared page, which is copied then.
+    """
+    return _kibibytes(pid, "Anonymous")
+
+
+def _kibibytes(pid: int, what: str) -> int:
+    """A line of /proc/PID/smaps_rollup."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +120,23 @@ class Roles:
 
 
 def roles(parent: int) -> Roles:
-    """Who is who below the parent of a server that is ready."""
-    children = {child.pid: " ".join(child.cmdline()) for child in psutil.Process(parent).children()}
+    """Who is who below the parent of a server that is ready; StopIteration where somebody is missing."""
+    children = {child.pid: _command(child) for child in psutil.Process(parent).children()}
     master = next(pid for pid, line in children.items() if "para_attn_server.http" in line)
     forkserver = next(pid for pid, line in children.items() if "forkserver" in line)
     return Roles(parent, master, _children(master), forkserver, _children(forkserver))
 
 
+def _command(process: psutil.Process) -> str:
+    """Its command line; empty once it has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def _children(pid: int) -> list[int]:
-    return [child.pid for child in psutil.Process(pid).children()]
+    return [child.pid for child in psutil.Process(pid).children() if _command(child)]
 
 
 class Watch:

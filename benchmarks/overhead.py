@@ -8,8 +8,6 @@ Prints one table with the targets beside the figures. Keep the machine quiet mea
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import signal
 import sys
 import tempfile
@@ -17,15 +15,15 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jobs import Comparison, canceled_jobs, cpu_of_jobs, polled_jobs, queued_jobs, single_jobs
 from measure import Watch, pss_megabytes, roles
-from processes import RANKS, Bare, Server
+from processes import Bare, Server
+from server import RANKS
 from steps import step_control
-from table import Row, markdown
+from table import Row, machine, markdown, told, verdict
 
 SLEEPING = {"steps": 5, "delay": 0.02}
 DEMO = {"prompt": "a large red circle on the left on a blue background"}
@@ -133,22 +131,10 @@ def start_rows(how: str, server: Server) -> list[Row]:
     ]
 
 
-def told(rows: list[Row]) -> list[Row]:
-    """Show progress."""
-    for row in rows:
-        print(" | ".join(row.cells()), file=sys.stderr, flush=True)
-    return rows
-
-
 def report(rows: list[Row], command: str) -> str:
     """The document: where, how, the table, and how to read it."""
-    missed = sum(row.met is False for row in rows)
-    verdict = f"{missed} of the targets are missed" if missed else "all targets are met"
-    where = (
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}, "
-        f"diffusers {version('diffusers')}; {RANKS} ranks on the CPU over gloo"
-    )
-    return _DOCUMENT.format(where=where, command=command, verdict=verdict, table=markdown(rows))
+    where = f"{machine()}; {RANKS} ranks on the CPU over gloo"
+    return _DOCUMENT.format(where=where, command=command, verdict=verdict(rows), table=markdown(rows))
 
 
 _DOCUMENT = """\

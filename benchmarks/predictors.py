@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from measure import STAMPS_VARIABLE
 
-from para_attn_predictors.demo import DemoPredictor
+from para_attn_predictors.demo import TEXT_TOKENS, DemoPredictor, Side
 from para_attn_server import Predictor
 
 
@@ -94,4 +94,36 @@ class TimedDemoPredictor(DemoPredictor):
 
     def _note(self, _pipe: Any, _index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         self.stamps.steps.append(time.monotonic())
+        return tensors
+
+
+class FaultyDemoPredictor(TimedDemoPredictor):
+    """The demo model on small pictures; raises on rank `raise_on` after step `raise_at`, -1 being nowhere."""
+
+    def predict(
+        self,
+        prompt: str,
+        output_path: str,
+        height: Side = 64,
+        width: Side = 64,
+        num_inference_steps: int = 20,
+        seed: int = 0,
+        raise_on: int = -1,
+        raise_at: int = 1,
+    ) -> None:
+        self._raise_at = raise_at if raise_on == dist.get_rank() else -1
+        self.draw(
+            output_path,
+            seed,
+            prompt=prompt,
+            height=height,
+            width=width,
+            num_inference_steps=num_inference_steps,
+            max_sequence_length=TEXT_TOKENS,
+        )
+
+    def _note(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        super()._note(pipe, index, timestep, tensors)
+        if index + 1 == self._raise_at:
+            raise RuntimeError("this was asked for")
         return tensors

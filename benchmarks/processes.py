@@ -6,29 +6,15 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from measure import STAMPS_VARIABLE, Connection
-
-HERE = Path(__file__).parent
-RANKS = 2
-_PATIENCE = 120.0
-
-
-def wait_until(holds: Callable[[], Any], what: str, patience: float = _PATIENCE, every: float = 0.01) -> Any:
-    """The first true value; TimeoutError after `patience` seconds."""
-    ends = time.monotonic() + patience
-    while not (value := holds()):
-        if time.monotonic() > ends:
-            raise TimeoutError(f"waited {patience:g} s for {what}")
-        time.sleep(every)
-    return value
+from measure import STAMPS_VARIABLE
+from server import HERE, RANKS, ServerProcess, stop
 
 
 class StampReader:
@@ -46,64 +32,20 @@ class StampReader:
         return [{note["job"]: note for note in map(json.loads, file)} for file in self._files]
 
 
-class Server:
-    """`para-attn-server --model ...` on two CPU ranks, with a state directory of its own.
+class Server(ServerProcess):
+    """A predictor of predictors.py on a state directory of its own; the ranks' notes are in `stamps`."""
 
-    first_202, ready: seconds from the command until new work is taken, and until a group can work on it.
-    """
-
-    def __init__(self, folder: Path, name: str, model_path: str | None, run: int = 0) -> None:
+    def __init__(self, folder: Path, name: str, model_path: str | None, run: int = 0, **options: Any) -> None:
         self.stamps = StampReader(folder / f"server-stamps-{run}")
-        options = {
-            "model": f"{HERE / 'predictors.py'}:{name}",
-            "port": 0,
-            "num-devices": RANKS,
-            "state-dir": folder / "state",
-            "output-dir": folder / "outputs",
-            "log-format": "json",
+        places = {"state-dir": folder / "state", "output-dir": folder / "outputs"}
+        super().__init__(
+            f"{HERE / 'predictors.py'}:{name}",
+            folder / f"server-{run}.log",
+            {STAMPS_VARIABLE: str(self.stamps.folder)},
+            **places,
             **({"model-path": model_path} if model_path else {}),
-        }
-        self._log = folder / f"server-{run}.log"
-        started = time.monotonic()
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "para_attn_server", *(f"--{key}={value}" for key, value in options.items())],
-                env={**os.environ, STAMPS_VARIABLE: str(self.stamps.folder), "CUDA_VISIBLE_DEVICES": ""},
-                stdout=log,
-                stderr=log,
-            )
-        try:
-            self._watch_start(started)
-        except BaseException:
-            stop(self.process, 10)
-            raise
-
-    def _watch_start(self, started: float) -> None:
-        url = wait_until(self._served_url, "the server to serve")
-        host, port = url.removeprefix("http://").rsplit(":", 1)
-        self.address = (host, int(port))
-        self.connection = Connection(*self.address)
-        wait_until(lambda: self.connection.request("GET", "/readyz")[0] == 200, "the schema to be known")
-        self.first_202 = time.monotonic() - started
-        wait_until(self._group_ready, "the group to be ready")
-        self.ready = time.monotonic() - started
-
-    def _served_url(self) -> str | None:
-        if self.process.poll() is not None:
-            raise RuntimeError(f"the server ended:\n{self._log.read_text()}")
-        lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
-        return next((line["url"] for line in lines if line.get("event") == "serving"), None)
-
-    def _group_ready(self) -> bool:
-        _, body = self.connection.json("GET", "/server_status")
-        return any(group["state"] == "ready" for group in body.get("groups", []))
-
-    def submit(self, **arguments: Any) -> str:
-        """POST /generate; the job's id."""
-        status, body = self.connection.json("POST", "/generate", arguments)
-        if status != 202:
-            raise RuntimeError(f"POST /generate answered {status}: {body}")
-        return str(body["request_id"])
+            **options,
+        )
 
     def finish(self, job_id: str) -> None:
         """GET /get_output with ?wait, until the job has ended."""
@@ -118,10 +60,8 @@ class Server:
         self.finish(self.submit(**arguments))
         return sent, time.monotonic()
 
-    def close(self) -> None:
-        """Stop the server."""
-        self.connection.close()
-        stop(self.process, 30)
+
+_PATIENCE = 120.0
 
 
 class Bare:
@@ -209,14 +149,3 @@ class PollerProcess:
     def close(self) -> None:
         """End it."""
         stop(self._process, 5)
-
-
-def stop(process: subprocess.Popen[Any], patience: float) -> None:
-    """SIGTERM, then SIGKILL."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(patience)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

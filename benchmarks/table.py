@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from measure import Spread
 
@@ -22,19 +26,17 @@ class Row:
     @property
     def met(self) -> bool | None:
         """Whether every target is; None without one."""
-        if self.target is None:
-            return None
-        within = self.p50 <= self.target
-        return within and (self.target_p99 is None or (self.p99 is not None and self.p99 <= self.target_p99))
+        bounds = ((self.p50, self.target), (self.p99, self.target_p99))
+        judged = [value is not None and value <= bound for value, bound in bounds if bound is not None]
+        return all(judged) if judged else None
 
     def cells(self) -> list[str]:
         """As shown."""
-        target = "" if self.target is None else self._shown(self.target)
-        if self.target_p99 is not None:
-            target += f", p99 {self._shown(self.target_p99)}"
+        targets = [] if self.target is None else [self._shown(self.target)]
+        targets += [] if self.target_p99 is None else [f"p99 {self._shown(self.target_p99)}"]
         met = {None: "", True: "yes", False: "missed"}[self.met]
         p99 = "" if self.p99 is None else self._shown(self.p99)
-        return [f"{self.figure} ({self.count})", self._shown(self.p50), p99, target, met]
+        return [f"{self.figure} ({self.count})", self._shown(self.p50), p99, ", ".join(targets), met]
 
     def _shown(self, value: float) -> str:
         digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
@@ -57,3 +59,24 @@ def markdown(rows: list[Row]) -> str:
     ]
     lines.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
     return "\n".join(lines)
+
+
+def verdict(rows: list[Row]) -> str:
+    """How many targets are missed, in words."""
+    missed = sum(row.met is False for row in rows)
+    return f"{missed} of the targets are missed" if missed else "all targets are met"
+
+
+def machine() -> str:
+    """Where it was measured, in words."""
+    return (
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}, "
+        f"diffusers {version('diffusers')}"
+    )
+
+
+def told(rows: list[Row]) -> list[Row]:
+    """Show progress."""
+    for row in rows:
+        print(" | ".join(row.cells()), file=sys.stderr, flush=True)
+    return rows

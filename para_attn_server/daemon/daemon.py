@@ -28,6 +28,7 @@ from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
 from para_attn_server.daemon.housekeeping import remove_old_jobs
 from para_attn_server.daemon.launching import identity, spec_maker
+from para_attn_server.daemon.temporary import keep_temporary_files_in
 from para_attn_server.daemon.web import WebServer
 from para_attn_server.executors.local import LocalExecutor
 from para_attn_server.outputs.folder import OutputFolder
@@ -220,6 +221,7 @@ def _serve(settings: Settings) -> int:
     group_devices(settings)  # too few devices is known before anything starts
     _make_output_dir(settings.output_dir)
     with StateDirLock(settings.state_dir), _bind(settings) as listener:
+        keep_temporary_files_in(settings.state_dir)
         ensure_schema(settings.database)
         store = SqlStore.open(settings.database, durable=False)
         with contextlib.closing(store):

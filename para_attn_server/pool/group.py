@@ -43,9 +43,9 @@ from para_attn_server.pool.watchdog import hang, silent_for, step_budget
 
 log = structlog.get_logger()
 
-SETTLE_LEAST, SETTLE_UNPACED = 1.0, 3.0
-"""Seconds that the other ranks have to leave a run in which one has failed: at the least, and before its first steps
-have shown its pace."""
+SETTLE_LEAST, SETTLE_UNPACED = 0.5, 3.0
+"""Seconds that the other ranks have to leave a run in which one has failed: at the least, and before its first step
+has shown its pace."""
 SETTLE_BARRIER = 30.0
 """Seconds that ranks which have all left a failed run have to clean up and to meet at a barrier."""
 STOP_PATIENCE = 2.0
@@ -300,7 +300,7 @@ class Group:
         if isinstance(message, Failed):
             error = message.error
             log.warning("rank failed", group=self.index, rank=message.rank, job=run.job_id, error=error.as_dict())
-            patience = max(SETTLE_LEAST, 2 * run.longest_step) if run.longest_step else SETTLE_UNPACED
+            patience = SETTLE_UNPACED if run.pace is None else max(SETTLE_LEAST, 2 * run.pace)
             run.settle_deadline = run.settle_deadline or now + patience
         if len(run.left) < self.num_ranks or self._killing:
             return

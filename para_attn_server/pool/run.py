@@ -60,6 +60,11 @@ class JobRun:
             self.longest_step = max(self.longest_step, (now - self.stepped_at) / (step - self.step))
         self.step, self.stepped_at = step, now
 
+    @property
+    def pace(self) -> float | None:
+        """Seconds of its longest step so far; with one step only, of all up to its end; None before that."""
+        return self.longest_step or (self.stepped_at and self.stepped_at - self.started)
+
     def note_left(self, message: Left) -> None:
         """A rank is out of the run; its first terminal message counts."""
         self.left.setdefault(message.rank, message)

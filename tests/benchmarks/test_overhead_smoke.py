@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tables import figures as table_of
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BOTH = ("5 x 20 ms of sleep", "demo model")
 OF_BOTH = (
     "added per job",
@@ -45,15 +43,7 @@ TARGETS = 19
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_quick_benchmark_measures_every_figure(tmp_path: Path) -> None:
-    written = tmp_path / "benchmarks.md"
-    command = [sys.executable, str(BENCHMARKS / "overhead.py"), "--quick", "--output", str(written)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=580)
-    assert done.returncode == 0, done.stderr
-    assert written.read_text() in done.stdout
-    lines = [line.split("|")[1:-1] for line in written.read_text().splitlines() if line.startswith("|")]
-    head, _, *rows = [[cell.strip() for cell in line] for line in lines]
-    assert head == ["figure (count)", "measured p50", "p99", "target", "met?"]
-    figures = {row[0]: row[1:] for row in rows}
+    figures = table_of("overhead.py", tmp_path / "benchmarks.md", "--quick")
     for name in OF_BOTH:
         for predictor in BOTH:
             assert any(figure.startswith(name) and predictor in figure for figure in figures), (name, predictor)

@@ -60,6 +60,27 @@ def test_a_job_longer_than_the_grace_period_runs_again_after_the_restart(serve: 
     assert again.status(job_id)["attempts"] == 1, "a drain is not charged to the job"
 
 
+def test_what_a_killed_parent_leaves_is_removed_by_the_next(
+    serve: Serve, counting_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("deep" * 25)  # beyond the length of a socket's address
+    deep.mkdir()
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    server = serve(counting_model, state_dir=deep / "state")
+    server.wait_ready()
+    server.kill()
+    left = set((deep / "state" / "run").iterdir())
+    again = serve(counting_model, state_dir=deep / "state")
+    again.wait_ready()
+    assert again.result(again.submit(seed=1)).status_code == 200
+    assert left and not left & set((deep / "state" / "run").iterdir())
+    assert again.terminate() == 0
+    assert not list((deep / "state" / "run").iterdir())
+    assert not [path for path in temporary.iterdir() if not path.name.startswith("torchinductor_")]  # torch's own cache
+
+
 def test_a_second_sigterm_stops_at_once(serve: Serve, counting_model: str) -> None:
     server = serve(counting_model, grace="1h")
     server.wait_ready()

@@ -13,6 +13,7 @@ from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Se
 from para_attn_server.executors.base import Death
 from para_attn_server.pool.group import (
     SETTLE_BARRIER,
+    SETTLE_LEAST,
     SETTLE_UNPACED,
     STACKS_PATIENCE,
     STOP_PATIENCE,
@@ -220,6 +221,18 @@ def test_slow_steps_give_the_other_ranks_longer_to_leave() -> None:
     script.say(0, Step(1, 2, 9))
     script.say(0, failed(0))
     script.pass_time(7.9)
+    assert not script.handles[0].killed
+    script.pass_time(0.2)
+    assert script.handles[0].killed
+
+
+@pytest.mark.parametrize(("seconds", "patience"), [(0.01, SETTLE_LEAST), (4, 8)])
+def test_a_first_step_alone_shows_the_pace(seconds: float, patience: float) -> None:
+    script = Script().busy()
+    script.now += seconds
+    script.say(0, Step(1, 1, 9))
+    script.say(0, failed(0))
+    script.pass_time(patience - 0.1)
     assert not script.handles[0].killed
     script.pass_time(0.2)
     assert script.handles[0].killed
