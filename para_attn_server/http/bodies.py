@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -110,12 +111,11 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def output_file(output: Output) -> Response:
-    """The file itself, also in ranges; raises 410 when it was removed, 412 when it is not the one of If-Match."""
-    try:
-        response = send_file(output.path, mimetype=output.media_type, conditional=True, etag=output.sha256)
-    except FileNotFoundError:
-        raise _removed() from None
+def output_file(output: Output, finished_at: float | None) -> Response:
+    """The file itself, also in ranges; raises 410 when it was removed or replaced, 412 when it is not the one of
+    If-Match."""
+    _opened(output, finished_at).close()
+    response = send_file(output.path, mimetype=output.media_type, conditional=True, etag=output.sha256)
     if response.status_code == 412:
         response.close()
         raise PreconditionFailed
@@ -125,19 +125,15 @@ def output_file(output: Output) -> Response:
     return response
 
 
-def output_in_json(output: Output, body: Mapping[str, Any]) -> Response:
+def output_in_json(output: Output, finished_at: float | None, body: Mapping[str, Any]) -> Response:
     """`body` with the file's base64 as its last member, written piece by piece: a video never lies in memory whole.
 
-    Raises 410 when the file was removed.
+    Raises 410 when the file was removed or replaced.
     """
-    try:
-        file = Path(output.path).open("rb")  # noqa: SIM115 - closed with the response
-    except FileNotFoundError:
-        raise _removed() from None
-    size = os.fstat(file.fileno()).st_size
+    file = _opened(output, finished_at)
     head = current_app.json.dumps(body)[:-1].encode() + b',"output":"'
     response = Response(_pieces(head, file), mimetype="application/json")
-    response.content_length = len(head) + 4 * ((size + 2) // 3) + len(_TAIL)
+    response.content_length = len(head) + 4 * ((output.size + 2) // 3) + len(_TAIL)
     response.call_on_close(file.close)
     return response
 
@@ -153,5 +149,18 @@ def _pieces(head: bytes, file: BinaryIO) -> Iterator[bytes]:
     yield piece + _TAIL
 
 
-def _removed() -> Gone:
-    return Gone("The output's file was removed from the server.")
+def _opened(output: Output, finished_at: float | None) -> BinaryIO:
+    """The job's own output: not what another job, or a person, has put in its place since it ended."""
+    try:
+        file = Path(output.path).open("rb")  # noqa: SIM115 - the response closes it
+    except FileNotFoundError:
+        raise Gone("The output's file was removed from the server.") from None
+    found = os.fstat(file.fileno())
+    own = found.st_size == output.size
+    if own and found.st_mtime > (finished_at or 0.0):  # a copy that was put back is as good
+        own = hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
+        file.seek(0)
+    if own:
+        return file
+    file.close()
+    raise Gone("The output's file was replaced by another since the job ended.")

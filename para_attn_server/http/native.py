@@ -112,7 +112,11 @@ class _Native:
         """A job's output in base64, or how the job stands."""
         view = self._looked_up(job_id)
         output = view.job.output
-        return _unfinished(view) if output is None else output_in_json(output, views.result_body(view, output))
+        return (
+            _unfinished(view)
+            if output is None
+            else output_in_json(output, view.job.finished_at, views.result_body(view, output))
+        )
 
     def request_status(self, job_id: str) -> ResponseReturnValue:
         """How a job stands."""
@@ -123,7 +127,8 @@ class _Native:
     def outputs(self, job_id: str) -> ResponseReturnValue:
         """The output file itself, or how the job stands."""
         view = self._looked_up(job_id)
-        return _unfinished(view) if view.job.output is None else output_file(view.job.output)
+        output = view.job.output
+        return _unfinished(view) if output is None else output_file(output, view.job.finished_at)
 
     def cancel(self, job_id: str | None = None) -> ResponseReturnValue:
         """Cancel a job; answers when it has ended."""

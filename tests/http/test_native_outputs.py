@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import random
 import threading
 import time
@@ -51,6 +52,23 @@ def test_a_removed_output_is_gone(web: Web) -> None:
     assert web.get(f"/outputs/{job_id}").status_code == 410
     assert web.get(f"/get_output/{job_id}").status_code == 410
     assert web.get(f"/request_status/{job_id}").status_code == 200
+
+
+def test_an_output_that_another_has_replaced_is_gone_and_one_that_was_put_back_is_not(web: Web) -> None:
+    job_id = web.done()
+    path = Path(web.job(job_id).output_path)
+    content = path.read_bytes()
+    for other in (b"x" * len(content), b"another"):
+        path.write_bytes(other)
+        later = time.time() + 1
+        os.utime(path, (later, later))
+        assert web.get(f"/outputs/{job_id}").status_code == 410
+        answer = web.get(f"/get_output/{job_id}")
+        assert (answer.status_code, "replaced" in answer.json()["detail"]) == (410, True)
+    path.write_bytes(content)
+    os.utime(path, (later, later))
+    assert web.get(f"/outputs/{job_id}").content == content
+    assert web.get(f"/get_output/{job_id}").status_code == 200
 
 
 # --- cancel ---
