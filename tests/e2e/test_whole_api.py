@@ -21,7 +21,7 @@ from serving import BOUNDED, RunningServer
 from para_attn_server.http.bodies import MAX_WAIT
 
 LEFT_OUT = "positive_data_acceptance,not_a_server_error"
-QUICK, THOROUGH = 10, 400
+QUICK, THOROUGH = 10, 200
 
 
 @pytest.fixture(scope="module")
