@@ -19,6 +19,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from para_attn_server.core.errors import FieldError, InvalidInput, SetupFailed
 
 OUTPUT_PATH = "output_path"
+SEED = "seed"
 _LIMIT_KEYWORDS = {"minimum": "ge", "maximum": "le", "multipleOf": "multiple_of"}
 
 
@@ -55,7 +56,8 @@ def arguments_model(
 def request_schema(model: type[BaseModel]) -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of a request body; `output_path` is added as an optional string.
 
-    An integer `seed` loses its default: over HTTP one that is left out is drawn, so that no jobs are alike by accident.
+    An integer `seed` loses its default and may be left out or null: over HTTP it is drawn then, so that no jobs are
+    alike by accident.
     Raises SetupFailed where an argument's type has no JSON form.
     """
     try:
@@ -68,13 +70,29 @@ def request_schema(model: type[BaseModel]) -> dict[str, Any]:
         "title": "Output Path",
         "description": "File to write, relative to the server's output root; the server names it when left out.",
     }
-    seed = schema["properties"].get("seed", {})
-    if "integer" in {kind.get("type") for kind in (seed, *seed.get("anyOf", ()))}:
-        seed.pop("default", None)
-        seed.setdefault("description", "Drawn at random when left out.")
+    _free_seed(schema)
     schema["title"] = "GenerateRequest"
     schema["additionalProperties"] = False
     return schema
+
+
+def _free_seed(schema: dict[str, Any]) -> None:
+    seed = schema["properties"].get(SEED, {})
+    options = seed.get("anyOf", [seed])
+    if "integer" not in {option.get("type") for option in options}:
+        return
+    if "anyOf" not in seed:
+        words = {key: seed.pop(key) for key in ("title", "description") if key in seed}
+        seed.pop("default", None)
+        options = [dict(seed)]
+        seed.clear()
+        seed.update(words, anyOf=options)
+    if {"type": "null"} not in options:
+        options.append({"type": "null"})
+    seed.pop("default", None)
+    seed.setdefault("description", "Drawn at random when left out.")
+    if SEED in schema.get("required", ()):
+        schema["required"].remove(SEED)
 
 
 def validated(model: type[BaseModel], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.core.schema import SEED
 from para_attn_server.service.formats import format_checker, pattern
 from para_attn_server.service.wording import described, shown
 
@@ -32,7 +33,6 @@ TOO_MUCH = FieldError("#", f"the request holds more than {MAX_VALUES} values")
 MAX_PROBLEMS = 50
 """Most wrong arguments that one answer names."""
 
-_SEED = "seed"
 _SEED_WIDTH = 2**32 - 1
 
 
@@ -56,7 +56,7 @@ class RequestValidator:
         self._check = _Strict(schema, format_checker=format_checker())
         self._properties: dict[str, Any] = dict(schema.get("properties", {}))
         self._defaults = {n: p["default"] for n, p in self._properties.items() if "default" in p}
-        self._seed_range = _seed_range(self._properties.get(_SEED))
+        self._seed_range = _seed_range(self._properties.get(SEED))
 
     def validate(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The body with defaults and a seed filled in; raises InvalidInput naming each wrong argument.
@@ -64,9 +64,9 @@ class RequestValidator:
         An integer `seed` that is left out or null is drawn at random, whatever the predictor's own default.
         """
         arguments = dict(body)
-        if self._seed_range is not None and arguments.get(_SEED) is None:
+        if self._seed_range is not None and arguments.get(SEED) is None:
             low, high = self._seed_range
-            arguments[_SEED] = low + secrets.randbelow(high - low + 1)
+            arguments[SEED] = low + secrets.randbelow(high - low + 1)
         problems = list(islice(_unfit_values(arguments), MAX_PROBLEMS)) or self._problems(arguments)
         if problems:
             raise InvalidInput(problems)

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+import pytest
 from hostile import ALL, MAX_BODY, answer_to
 from serving import BOUNDED, RunningServer
 
@@ -49,6 +50,7 @@ def growth(server: RunningServer, requests: int, warm_up: int) -> dict[str, tupl
     }
 
 
+@pytest.mark.timeout(600)
 def test_memory_is_flat_over_ten_thousand_bad_requests(tmp_path: Path) -> None:
     folders = {"state_dir": tmp_path / "state", "output_dir": tmp_path / "outputs"}
     server = RunningServer(BOUNDED, {**folders, "max_body": MAX_BODY})

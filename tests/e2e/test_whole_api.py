@@ -21,7 +21,7 @@ from serving import BOUNDED, RunningServer
 from para_attn_server.http.bodies import MAX_WAIT
 
 LEFT_OUT = "positive_data_acceptance,not_a_server_error"
-QUICK, THOROUGH = 10, 400
+QUICK, THOROUGH = 10, 200
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,13 @@ def run(server: RunningServer, folder: Path, sandbox: Path, examples: int) -> No
         assert not [inside for inside in INSIDE if inside in answer.body], answer
         assert answer.seconds < MAX_WAIT + 5, answer
     assert listing(sandbox, outputs) == before
-    assert "Traceback" not in server.log()
+    assert not [line for line in server.log().splitlines() if "Traceback" in line and of_the_server(line)]
     assert server.result(server.submit(prompt="a")).status_code == 200
+
+
+def of_the_server(line: str) -> bool:
+    """Whether a line of the log is none of the ranks, which tell there what the predictor raised."""
+    return not (line.startswith("{") and json.loads(line)["process"].startswith("group"))
 
 
 def listing(folder: Path, but: Path) -> set[Path]:

@@ -19,8 +19,10 @@ from web import PROBLEM_JSON, Web
 from para_attn_server.http.connection import KEEPALIVE_SECONDS
 
 PATIENCE = 1.0
-SLACK = 3.0  # connections are looked at once a second; the rest is for a busy machine
+SLACK = 10.0  # connections are looked at once a second; the rest is for a busy machine
 CROWD = 200
+MAX_BODY = 100_000
+IN_BUFFERS = 16 * 2**20  # what two sockets may hold of what nobody reads
 LARGE = b"x" * 32 * 2**20
 HEAD = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -28,11 +30,11 @@ HEAD = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """A web that waits for nobody longer than PATIENCE."""
-    web = Web(tmp_path_factory.mktemp("hasty"), request_timeout=PATIENCE)
+    web = Web(tmp_path_factory.mktemp("hasty"), request_timeout=PATIENCE, max_body=MAX_BODY)
     yield web
     log = web.log()
     web.close()
-    assert log == ""
+    assert "Traceback" not in log and "[error" not in log
 
 
 def connected(web: Web, receive_buffer: int | None = None) -> socket.socket:
@@ -107,6 +109,17 @@ def test_a_body_asked_for_with_100_continue_is_waited_for_no_longer(hasty: Web) 
     assert answer == b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
+@pytest.mark.parametrize("framing", [b"Content-Length: 1000000000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n"])
+def test_a_body_without_an_end_is_cut_off(hasty: Web, framing: bytes) -> None:
+    block, sent = b"10000\r\n" + b"x" * 2**16 + b"\r\n", 0
+    with connected(hasty) as connection, pytest.raises((BrokenPipeError, ConnectionResetError)):
+        connection.sendall(HEAD + framing)
+        while sent < 2**30:
+            connection.sendall(block)
+            sent += len(block)
+    assert sent < 2 * MAX_BODY + 2**20 + IN_BUFFERS
+
+
 @pytest.mark.slow
 def test_a_body_that_nobody_reads_is_waited_for_no_longer(hasty: Web) -> None:
     first = b"POST /cancel/ab HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n {"
@@ -165,8 +178,8 @@ def test_a_crowd_of_slow_clients_keeps_nobody_from_being_served(hasty: Web) -> N
             began = time.perf_counter()
             assert hasty.post("/generate", json={"prompt": "a"}).status_code == 202
             times.append(time.perf_counter() - began)
-        assert statistics.median(times) < 0.1
-        wait_until(lambda: connections(hasty) < 10, PATIENCE + SLACK + 5, "the crowd to be sent away")
+        assert statistics.median(times) < 0.5
+        wait_until(lambda: connections(hasty) < 10, PATIENCE + SLACK, "the crowd to be sent away")
     finally:
         for connection in crowd:
             connection.close()

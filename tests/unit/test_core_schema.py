@@ -77,6 +77,20 @@ def test_output_path_is_an_optional_string_however_predict_declares_it(sketch: t
     assert "output_path" not in schema["required"]
 
 
+@pytest.mark.parametrize("annotation", [int, int | None, Annotated[int, Field(ge=1)], int | str])
+@pytest.mark.parametrize("default", [..., 3])
+def test_an_integer_seed_may_be_left_out_or_null_since_it_is_drawn(annotation: Any, default: Any) -> None:
+    def predict(seed: annotation, output_path: str) -> None: ...
+
+    predict.__annotations__["seed"] = annotation
+    predict.__defaults__ = None if default is ... else (default, "")
+    schema = request_schema(arguments_model(predict))
+    seed = schema["properties"]["seed"]
+    assert {"type": "null"} in seed["anyOf"] and "integer" in {option["type"] for option in seed["anyOf"]}
+    assert "default" not in seed and "seed" not in schema.get("required", [])
+    assert seed["title"] == "Seed" and seed["description"]
+
+
 def test_an_argument_without_annotation_takes_the_type_of_its_default() -> None:
     class Plain:
         def predict(self, steps=4, anything=None, output_path="") -> None: ...  # type: ignore[no-untyped-def]
