@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
 from importlib.metadata import version
 
 import pytest
@@ -41,19 +40,14 @@ def test_version_is_the_packages() -> None:
     assert version("para-attn-server") in CliRunner().invoke(command_line, ["--version"]).output
 
 
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
+def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys; from para_attn_server.cli.main import main; sys.argv = ['x', '--help']\n"
         "try: main()\n"
         f"except SystemExit: print([name for name in {HEAVY} if name in sys.modules])"
     )
-    seconds = []
-    for _ in range(3):
-        began = time.monotonic()
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        seconds.append(time.monotonic() - began)
-        assert done.stdout.endswith("[]\n"), done.stdout[-200:]
-    assert min(seconds) < 1.0  # 0.25 s on a quiet machine
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n"), done.stdout[-200:]
 
 
 def test_python_dash_m_is_the_command() -> None:
