@@ -11,7 +11,6 @@ from itertools import cycle
 
 from lab import ARGUMENTS, STEPS, Lab
 from measure import Connection, spread
-from server import wait_until
 from table import Row, row_of
 
 POLLS, SUBMITS = 50.0, 2.0
@@ -104,8 +103,7 @@ def requests_while_healing(lab: Lab, kills: int) -> list[Row]:
 def _kill_under_a_job(lab: Lab) -> tuple[float, float]:
     """From the kill to the group's being ready (Unix seconds). Returns when the job that was hit has ended: to be hit
     again would make it poison."""
-    job_id = wait_until(lambda: lab.server.group().get("job_id"), "a job to be started")
-    lab.somewhere_in(job_id)
+    lab.somewhere_in_a_job()
     struck, _ = lab.strike(signal.SIGKILL)
     ready = lab.ready_after(struck)
     for lost in lab.log.records("a run is lost", struck):
