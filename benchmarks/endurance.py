@@ -20,8 +20,8 @@ from para_attn_server import Client
 from para_attn_server.client import ClientError
 
 CLIENTS = 6
-MEAN_BETWEEN_FAULTS, FEWEST_FAULTS = 16, 10
-"""Jobs from one fault to the next, closer where a phase would have fewer faults than that."""
+MEAN_BETWEEN_FAULTS, SHARE = 16, 1 / 40
+"""Jobs from the end of one fault to the next; no more than that share of a phase's jobs."""
 FAULTS = ("rank", "web worker", "gunicorn master", "forkserver", "parent", "restart")
 _LOOK_EVERY = 0.5
 _PATIENCE = 120.0
@@ -64,7 +64,7 @@ class Endurance:
         ]
         for client in clients:
             client.start()
-        furthest = 2 * max(1, min(MEAN_BETWEEN_FAULTS, jobs // FEWEST_FAULTS)) - 1
+        furthest = 2 * max(1, min(MEAN_BETWEEN_FAULTS, int(jobs * SHARE))) - 1
         following = self.ledger.ended + self.rng.randint(1, furthest)
         while living := [client for client in clients if client.is_alive()]:
             if faults and self.ledger.ended >= following:

@@ -14,7 +14,7 @@ FAULTS = ("rank", "web worker", "gunicorn master", "forkserver", "parent", "rest
 @pytest.mark.timeout(800)
 def test_a_short_soak_loses_nothing_and_leaves_nothing(tmp_path: Path) -> None:
     written = tmp_path / "soak.md"
-    measured = figures("soak.py", written, "--jobs", "60", "--seed", "1")
+    measured = figures("soak.py", written, "--jobs", "160", "--seed", "1")
     assert all(f" x {fault}" in written.read_text() for fault in FAULTS)
     judged = {figure: row[3] for figure, row in measured.items() if row[3]}
     assert len(judged) >= 20 and set(judged.values()) == {"yes"}, judged
