@@ -28,7 +28,7 @@ from para_attn_server.stores.base import JobStore, QueueCounts
 
 _LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
 _CANCEL_SLACK = 10.0
-_ROWS_KEPT = 1024
+_ROWS_KEPT = 64
 _MEAN_FRESH = 1.0
 
 

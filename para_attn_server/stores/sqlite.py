@@ -19,6 +19,9 @@ BUSY_TIMEOUT = 5.0
 PARENTS_SHARE = 0.2
 """Of that time for the parent, whose loop must not stand still; it keeps what it could not write for later."""
 
+CACHE_KIB = 256
+"""KiB of the database that a process keeps in its own memory; the operating system has the rest at hand."""
+
 _CALLERS_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
 
 
@@ -43,6 +46,7 @@ def create_sqlite_engine(path: str, *, durable: bool) -> Engine:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
 
     event.listen(engine, "handle_error", _in_plain_words)
     return engine
