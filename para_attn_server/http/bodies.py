@@ -114,8 +114,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 def output_file(output: Output, finished_at: float | None) -> Response:
     """The file itself, also in ranges; raises 410 when it was removed or replaced, 412 when it is not the one of
     If-Match."""
-    _opened(output, finished_at).close()
-    response = send_file(output.path, mimetype=output.media_type, conditional=True, etag=output.sha256)
+    with _opened(output, finished_at) as file:  # by its descriptor: another may be at its path by now
+        path = f"/proc/self/fd/{file.fileno()}"
+        response = send_file(path, mimetype=output.media_type, conditional=True, etag=output.sha256)
     if response.status_code == 412:
         response.close()
         raise PreconditionFailed
@@ -157,7 +158,8 @@ def _opened(output: Output, finished_at: float | None) -> BinaryIO:
         raise Gone("The output's file was removed from the server.") from None
     found = os.fstat(file.fileno())
     own = found.st_size == output.size
-    if own and found.st_mtime > (finished_at or 0.0):  # a copy that was put back is as good
+    # By ctime: a file that was written earlier and renamed later keeps its mtime. A copy that was put back is as good.
+    if own and found.st_ctime > (finished_at or 0.0):
         own = hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
         file.seek(0)
     if own:

@@ -84,8 +84,9 @@ def _request(schema: dict[str, Any] | None) -> dict[str, Any]:
 def _move_references(node: Any, target: str) -> None:
     for value in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
         _move_references(value, target)
-    if isinstance(node, dict) and isinstance(node.get("$ref"), str):
-        node["$ref"] = node["$ref"].replace("#/$defs/", target)
+    for key, value in node.items() if isinstance(node, dict) else ():
+        if isinstance(value, str) and value.startswith("#/$defs/"):  # of "$ref", or of a discriminator's mapping
+            node[key] = value.replace("#/$defs/", target)
 
 
 def _operation(route: Route, method: str, references: dict[type, dict[str, Any]]) -> dict[str, Any]:

@@ -204,7 +204,7 @@ class Group:
 
     def launch_failed(self, generation: int, reason: str, own_fault: bool) -> None:
         self._launching = False
-        self._setup_failure = SetupFailure.of(0, reason, own_fault)
+        self._setup_failure = self._setup_failure or SetupFailure.of(0, reason, own_fault)
         self._buried()
 
     def message(self, generation: int, rank: int, message: FromRank) -> None:
@@ -231,7 +231,7 @@ class Group:
                 self._lose(f"rank {rank} {death.how}", self._verdict_of_death(self.run, rank, death))
             else:
                 self._die_idle(rank, death)
-        if not self._ranks.any_alive and not self._launching:
+        elif not self._ranks.any_alive and not self._launching:
             self._buried()
 
     # --- the inside ---
@@ -282,7 +282,7 @@ class Group:
                 self._on_left(run, message, now)
             case Settled():
                 run.settled.add(message.rank)
-                if len(run.settled) == self.num_ranks:
+                if len(run.settled) == self.num_ranks and not self._killing:
                     self._end(run.outcome())
 
     def _catch_up(self, run: JobRun, now: float) -> None:

@@ -104,5 +104,5 @@ class JobRun:
             return self.output
         if self.failures:
             first = min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch")
-            return Lost(first.error) if first.transient and self.cancel_deadline is None else first.error
+            return Lost(first.error) if first.transient and self.cancel_error is None else first.error
         return self.cancel_error

@@ -71,6 +71,18 @@ def test_an_output_that_another_has_replaced_is_gone_and_one_that_was_put_back_i
     assert web.get(f"/get_output/{job_id}").status_code == 200
 
 
+def test_an_output_that_was_written_earlier_and_put_in_its_place_later_is_another(web: Web) -> None:
+    job_id = web.done()
+    path = Path(web.job(job_id).output_path)
+    other = path.with_name(".other.part.png")
+    other.write_bytes(b"x" * path.stat().st_size)
+    written = path.stat().st_mtime - 1
+    os.utime(other, (written, written))
+    other.replace(path)
+    assert web.get(f"/outputs/{job_id}").status_code == 410
+    assert web.get(f"/get_output/{job_id}").status_code == 410
+
+
 # --- cancel ---
 
 

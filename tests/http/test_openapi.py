@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -22,6 +23,16 @@ NESTED = {
     "properties": {"point": {"$ref": "#/$defs/Point"}},
     "$defs": {"Point": {"type": "object", "properties": {"next": {"$ref": "#/$defs/Point"}}}},
 }
+CHOSEN = {
+    "type": "object",
+    "properties": {
+        "shape": {
+            "oneOf": [{"$ref": "#/$defs/Dot"}],
+            "discriminator": {"propertyName": "kind", "mapping": {"dot": "#/$defs/Dot"}},
+        }
+    },
+    "$defs": {"Dot": {"type": "object", "properties": {"kind": {"const": "dot"}}, "required": ["kind"]}},
+}
 
 
 def valid(made: dict[str, Any]) -> dict[str, Any]:
@@ -32,6 +43,10 @@ def valid(made: dict[str, Any]) -> dict[str, Any]:
 
 def operations(made: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
     return {(method.upper(), path): op for path, item in made["paths"].items() for method, op in item.items()}
+
+
+def test_no_reference_is_left_to_definitions_that_have_moved() -> None:
+    assert "#/$defs/" not in json.dumps(valid(document(routes(), CHOSEN)))
 
 
 @pytest.mark.parametrize("schema", [None, SCHEMA, NESTED], ids=["unknown", "flat", "nested"])

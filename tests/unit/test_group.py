@@ -445,3 +445,45 @@ def test_a_failure_that_was_told_is_not_taken_for_a_hang_while_the_others_leave(
     script.pass_time(SETTLE_UNPACED)
     script.die(0, 1)
     assert [outcome.type for outcome in ended(script)] == ["ValueError"]
+
+
+def test_a_barrier_that_is_told_of_after_the_kill_frees_no_group() -> None:
+    script = Script().busy()
+    for rank in range(RANKS):
+        script.say(rank, failed(rank))
+    script.say(1, Settled(1, 1))
+    script.die(1)
+    script.say(0, Settled(1, 0))  # was in rank zero's pipe when it was killed
+    assert script.group.state == "recovering"
+    script.die(0)
+    assert len(ended(script)) == 1
+
+
+def test_the_death_of_an_only_rank_in_setup_is_held_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.RANKS", 1)
+    script = Script()
+    script.launched()
+    script.die(0)
+    assert script.launches == 1
+    script.pass_time(BACKOFF_FIRST)
+    assert script.launches == 2
+
+
+def test_a_transient_error_of_a_canceled_job_leaves_it_to_be_canceled() -> None:
+    script = Script().busy()
+    script.group.cancel()
+    for rank in range(RANKS):
+        script.say(rank, Failed(1, rank, 3, JobError("Broke", "no", rank), transient=True))
+    for rank in range(RANKS):
+        script.say(rank, Settled(1, rank))
+    assert lost_causes(script) == ["no"]  # the pool cancels what was asked to be canceled
+
+
+def test_a_launch_that_hangs_is_told_as_what_it_is() -> None:
+    class Hanging(Script):
+        def abort_launch(self) -> None:
+            self.group.launch_failed(self.generation, "EOFError", own_fault=False)
+
+    script = Hanging()
+    script.pass_time(61)
+    assert said(script) == [(0, "setup failed on rank 0: not done within 60 s")]
