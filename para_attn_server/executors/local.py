@@ -31,6 +31,8 @@ from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.rank_process import RankProcess
 
 log = structlog.get_logger()
+LOOK_EVERY = 1.0
+"""Seconds between two looks at the count of the out-of-memory killer."""
 _PRELOAD = "para_attn_server.worker.preload"
 
 Started = tuple[Any, socket.socket, int]
@@ -52,6 +54,11 @@ class LocalExecutor:
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()
+        self._looking = loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        self._oom_kills.look()
+        self._looking = self._loop.call_later(LOOK_EVERY, self._look)
 
     def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: RankEvents) -> None:
         """Start one rank per spec, in the launcher's thread."""
@@ -67,6 +74,7 @@ class LocalExecutor:
 
     def close(self) -> None:
         """End the launcher's thread, after what it has begun."""
+        self._looking.cancel()
         self._orders.put(None)
         self._thread.join(timeout=10)
 
@@ -113,7 +121,6 @@ class LocalExecutor:
 
     def _adopt(self, generation: int, started: list[Started], events: RankEvents) -> None:
         self._forkserver.look()
-        self._oom_kills.forget()
         watched = (events, self._forkserver.alive, self._oom_kills)
         handles: list[RankHandle] = [
             RankProcess(self._loop, generation, rank, process, ours, stacks, *watched)

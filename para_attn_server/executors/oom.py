@@ -14,18 +14,22 @@ _MACHINE = Path("/proc/vmstat")
 
 
 class OomKills:
-    """Counts the kills that no death has been explained by yet. source: a file with a line `oom_kill N`."""
+    """The kills of the last seconds that no death has been explained by yet.
+
+    The count does not say who was killed. So a kill explains only a death that is seen before the second `look` after
+    it. source: a file with a line `oom_kill N`.
+    """
 
     def __init__(self, source: Path | None = None) -> None:
         self._source = source or find_source()
-        self._explained = self._count()
+        self._explained = self._last = self._count()
 
-    def forget(self) -> None:
-        """Kills so far were of others: ranks are started that live now."""
-        self._explained = self._count()
+    def look(self) -> None:
+        """To be called every second or so."""
+        self._explained, self._last = max(self._explained, self._last), self._count()
 
     def take(self) -> bool:
-        """True if there was a kill that has explained no death so far; it explains one now."""
+        """True if there was a kill just now that has explained no death so far; it explains one from here on."""
         struck = self._count() > self._explained
         self._explained += struck
         return struck

@@ -8,8 +8,9 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from flask import Response, current_app, request, send_file
 from gunicorn.http.errors import ParseException
@@ -142,7 +143,7 @@ def output_in_json(output: Output, finished_at: float | None, body: Mapping[str,
 _TAIL = b'"}\n'
 
 
-def _pieces(head: bytes, file: BinaryIO) -> Iterator[bytes]:
+def _pieces(head: bytes, file: BufferedReader) -> Iterator[bytes]:
     piece = head + b64encode(file.read(_BLOCK))
     while block := file.read(_BLOCK):
         yield piece
@@ -150,19 +151,31 @@ def _pieces(head: bytes, file: BinaryIO) -> Iterator[bytes]:
     yield piece + _TAIL
 
 
-def _opened(output: Output, finished_at: float | None) -> BinaryIO:
+def _opened(output: Output, finished_at: float | None) -> BufferedReader:
     """The job's own output: not what another job, or a person, has put in its place since it ended."""
     try:
         file = Path(output.path).open("rb")  # noqa: SIM115 - the response closes it
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise Gone("The output's file was removed from the server.") from None
     found = os.fstat(file.fileno())
-    own = found.st_size == output.size
     # By ctime: a file that was written earlier and renamed later keeps its mtime. A copy that was put back is as good.
-    if own and found.st_ctime > (finished_at or 0.0):
-        own = hashlib.file_digest(file, "sha256").hexdigest() == output.sha256
-        file.seek(0)
-    if own:
+    unchanged = found.st_ctime <= (finished_at or 0.0)
+    if found.st_size == output.size and (unchanged or _digest(file, found) == output.sha256):
         return file
     file.close()
     raise Gone("The output's file was replaced by another since the job ended.")
+
+
+def _digest(file: BufferedReader, found: os.stat_result) -> str:
+    """Its SHA-256, found out once: a part of a large file must not cost the whole each time."""
+    identity = (found.st_dev, found.st_ino, found.st_ctime_ns)
+    if identity not in _digests:
+        if len(_digests) >= _DIGESTS_KEPT:
+            _digests.clear()
+        _digests[identity] = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0)
+    return _digests[identity]
+
+
+_DIGESTS_KEPT = 256
+_digests: dict[tuple[int, int, int], str] = {}

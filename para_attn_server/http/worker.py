@@ -10,7 +10,7 @@ import json
 import signal
 import socket
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -19,11 +19,13 @@ from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn import util
+from gunicorn.http.errors import ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
 from para_attn_server.http.connection import Connection
 
 _HEARTBEAT = 1.0
+_BLOCK = 2**16
 _HEADERS = 2**20  # bytes of a request beside its body, more than gunicorn takes
 _LATE = "The request was not received in time."
 
@@ -44,6 +46,14 @@ util.write_error = _write_problem
 
 def _say_late(connection: Connection) -> None:
     _write_problem(connection, 408, "Request Timeout", _LATE)
+
+
+def _drain(req: Any) -> None:
+    """Read what is left of a refused body: a client that is still sending it would not see its answer, and what comes
+    after it belongs to the next request."""
+    with suppress(OSError, ParseException):
+        while req.body.read(_BLOCK):
+            pass
 
 
 class WebWorker(GeventWorker):
@@ -85,6 +95,7 @@ class WebWorker(GeventWorker):
             return super().handle_request(listener_name, req, sock, addr)
         finally:
             self._busy -= 1
+            _drain(req)
             sock.rest()
 
     def run(self) -> None:

@@ -333,7 +333,9 @@ class Group:
         self._kill(verdict)
 
     def _kill(self, verdict: Outcome) -> None:
-        self._killing, self._verdict = True, verdict
+        """Kill all ranks. verdict: what the run came to; the first one counts."""
+        if not self._killing:
+            self._killing, self._verdict = True, verdict
         self._ranks.kill()
         if not self._ranks.any_alive and not self._launching:
             self._buried()
@@ -343,14 +345,14 @@ class Group:
         run, self.run, self._killing = self.run, None, False
         verdict, self._verdict = self._verdict, None
         failure, self._setup_failure = self._setup_failure, None
-        if run is not None:
-            self._tell(run, run.output or verdict)  # rank zero may have published before it was killed
         if self.state is GroupState.STOPPING:
             self._listener.group_changed()
         elif failure is not None:
             self._after_failed_setup(failure)
         else:
             self._launch()
+        if run is not None:  # told last: the group heals, whatever its listener makes of it
+            self._tell(run, run.output or verdict)  # rank zero may have published before it was killed
 
     def _after_failed_setup(self, failure: SetupFailure) -> None:
         backoff, broken = self._setup_failures.add(failure)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from para_attn_server.core.channel import JobUpdate
 from para_attn_server.core.job import JobStatus
 
-_KEPT = 1024
+_KEPT = 256
 
 
 @dataclass(frozen=True, slots=True)

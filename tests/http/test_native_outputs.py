@@ -54,6 +54,15 @@ def test_a_removed_output_is_gone(web: Web) -> None:
     assert web.get(f"/request_status/{job_id}").status_code == 200
 
 
+def test_an_output_in_whose_place_a_folder_is_is_gone(web: Web) -> None:
+    job_id = web.done()
+    path = Path(web.job(job_id).output_path)
+    path.unlink()
+    path.mkdir()
+    assert web.get(f"/outputs/{job_id}").status_code == 410
+    assert web.get(f"/get_output/{job_id}").status_code == 410
+
+
 def test_an_output_that_another_has_replaced_is_gone_and_one_that_was_put_back_is_not(web: Web) -> None:
     job_id = web.done()
     path = Path(web.job(job_id).output_path)

@@ -128,6 +128,34 @@ def test_a_body_that_nobody_reads_is_waited_for_no_longer(hasty: Web) -> None:
     assert answer.startswith(b"HTTP/1.1 404 ")
 
 
+def test_after_a_refused_body_the_connection_rests_and_no_second_answer_comes(hasty: Web) -> None:
+    body = b"x" * (MAX_BODY + 1)
+    with closing(connected(hasty)) as connection:
+        connection.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        assert answer.status == 413
+        answer.read()
+        connection.settimeout(PATIENCE + 3)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_will_close_sends_its_refused_body_and_sees_the_answer(hasty: Web) -> None:
+    body = b"x" * (MAX_BODY + 1)
+    with closing(connected(hasty)) as connection:
+        connection.sendall(HEAD + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body))
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        answer.read()
+        assert answer.status == 413
+        assert not select.select([connection], [], [], PATIENCE / 2)[0], "closed on a client that still sends"
+        connection.sendall(body)
+        assert connection.recv(1) == b""
+
+
 @pytest.mark.parametrize("route", ["outputs", "get_output"])
 def test_an_answer_that_nobody_takes_is_given_up(hasty: Web, route: str) -> None:
     job_id = hasty.done(LARGE)

@@ -156,7 +156,7 @@ def test_its_memory_of_jobs_is_bounded(parent: Parent, linked: ControlLink) -> N
         parent.send(JobUpdate(str(number), "running", 0, None))
     wait_until(lambda: linked.live("2999"), 10)
     assert linked.live("0") is None
-    assert linked.live("2500") is not None
+    assert linked.live("2900") is not None
 
 
 def test_a_watcher_is_woken_by_its_job_alone_and_not_by_steps(parent: Parent, linked: ControlLink) -> None:

@@ -9,17 +9,22 @@ import pytest
 from para_attn_server.executors.oom import OomKills, find_source
 
 
-def test_each_kill_explains_one_death(tmp_path: Path) -> None:
+def test_each_kill_explains_one_death_and_only_one_of_just_now(tmp_path: Path) -> None:
     counter = tmp_path / "memory.events"
     counter.write_text("low 0\noom 3\noom_kill 3\noom_group_kill 0\n")
     kills = OomKills(counter)
     assert not kills.take()
-    counter.write_text("oom_kill 4\n")
+    counter.write_text("oom_kill 5\n")
+    kills.look()
+    assert kills.take()
     assert kills.take()
     assert not kills.take()
-    counter.write_text("oom_kill 5\n")
-    kills.forget()
-    assert not kills.take()
+    counter.write_text("oom_kill 6\n")
+    kills.look()
+    kills.look()
+    assert not kills.take(), "somebody else's, seconds ago"
+    counter.write_text("oom_kill 7\n")
+    assert kills.take()
     counter.unlink()
     assert not kills.take(), "a counter that is gone counts nothing"
 
