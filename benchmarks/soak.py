@@ -26,9 +26,9 @@ from ledger import Audit, audit
 from server import RANKS, wait_until, workplace
 from table import Row, machine, markdown, told, verdict
 
-SLOPES = {"parent": 128.0, "web worker": 128.0, "rank": 128.0}
-"""Bounds: KiB of memory that a process may grow by in 100 jobs. The database grows by as much, and SQLite's page cache
-in the parent and in each web worker with it, until that holds its 2 MiB."""
+SLOPES = {"parent": 32.0, "web worker": 32.0, "rank": 128.0}
+"""Bounds: KiB of memory that a process may grow by in 100 jobs. An allocator still finds its size in the ranks after
+their first 500 jobs; what kept one picture of each job would grow by 1,200 in 100."""
 WARM_UP, LEAST = 500, 300
 """Jobs: a process's first ones fill its caches and are left out of its slope; with fewer after that it has none."""
 DESCRIPTORS, THREADS = 0, 0
@@ -163,8 +163,7 @@ are SIGKILL.
 {table}
 
 - Memory: what holds no file, over the jobs of the calm half: least squares, without a process's first {warm_up} jobs;
-  only of processes with at least {least} jobs after that. The count is of such processes; the worst one is shown. It
-  holds SQLite's page cache, which grows with the database up to 2 MiB in the parent and in each web worker.
+  only of processes with at least {least} jobs after that. The count is of such processes; the worst one is shown.
 - Descriptors and threads: of the idle server, beside what was held after the first jobs, which is the count.
 - Left: when the server has ended, of all that was started. The count is of the server's starts.
 - Lost and doubled: the clients' ledger against the server's database and the files in its output folder. A job must
