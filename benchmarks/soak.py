@@ -2,9 +2,9 @@
 
     python benchmarks/soak.py [--jobs 2000] [--seed 0] [--output docs/soak.md]
 
-The demo model on two CPU ranks. The first half of the jobs has cancels only, so that processes live long enough for
-a trend of their memory; in the second half processes are killed, and the server is stopped and started again on its
-state directory. Prints one table; the exit code is 1 if a bound is broken.
+The demo model on two CPU ranks. The first three quarters of the jobs have cancels only, so that processes live long
+enough for a trend of their memory; in the last quarter processes are killed, and the server is stopped and started
+again on its state directory. Prints one table; the exit code is 1 if a bound is broken.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from server import RANKS, wait_until, workplace
 from table import Row, machine, markdown, told, verdict
 
 SLOPES = {"parent": 32.0, "web worker": 32.0, "rank": 128.0}
-"""Bounds: KiB of memory that a process may grow by in 100 jobs. An allocator still finds its size in the ranks after
-their first 500 jobs; what kept one picture of each job would grow by 1,200 in 100."""
-WARM_UP, LEAST = 500, 300
+"""Bounds: KiB of memory that a process may grow by in 100 jobs, its first ones left out. What kept one picture of each
+job would grow by 1,200."""
+WARM_UP, LEAST = 1000, 300
 """Jobs: a process's first ones fill its caches and are left out of its slope; with fewer after that it has none."""
 DESCRIPTORS, THREADS = 0, 0
 """Bounds: how many more a process may hold at the end than its like held after the first jobs."""
@@ -49,9 +49,9 @@ def soak(folder: Path, jobs: int, seed: int) -> tuple[list[Row], Audit, Enduranc
     with closing(Endurance(folder, seed)) as server:
         server.phase(first, faults=False)
         start = holdings(server.server.roles())
-        server.phase(jobs // 2 - first, faults=False)
-        rows = told(memory(server)) + told(held(server, start, "after the calm half"))
-        server.phase(jobs - jobs // 2, faults=True)
+        server.phase(jobs - jobs // 4 - first, faults=False)
+        rows = told(memory(server)) + told(held(server, start, "after the calm part"))
+        server.phase(jobs // 4, faults=True)
         rows += told(held(server, start, "at the end"))
         left = settled(lambda: len(zombies(server.server.process.pid)))
         rows += told([Row("zombies below the parent, at the end", "", left, sum(server.faults.values()), target=0)])
@@ -70,14 +70,14 @@ def settled(value: Callable[[], int], bound: int = 0) -> int:
 
 
 def memory(server: Endurance) -> list[Row]:
-    """The trend of every process's private memory over the calm half, the worst of each kind, and its size then."""
+    """The trend of every process's private memory over the calm part, the worst of each kind, and its size then."""
     rows = []
     for role, bound in SLOPES.items():
         slopes = server.census.slopes(role, WARM_UP, LEAST)
         if slopes:
             rows.append(Row(f"memory: growth in 100 jobs, {role}", "KiB", max(slopes), len(slopes), target=bound))
         sizes = [life.memory[-1] / 1024 for life in server.census.lives[role].values()]
-        rows.append(Row(f"memory: size after the calm half, {role}", "MiB", max(sizes), len(sizes)))
+        rows.append(Row(f"memory: size after the calm part, {role}", "MiB", max(sizes), len(sizes)))
     return rows
 
 
@@ -150,7 +150,7 @@ _DOCUMENT = """\
 # Soak
 
 {jobs} short jobs of the demo model (64 x 64 pixels, 1 to 4 steps) from {clients} clients, some canceled at random
-moments. In the second half processes are killed at random, and the server is stopped with SIGTERM and started again on
+moments. In the last quarter processes are killed at random, and the server is stopped with SIGTERM and started again on
 its state directory. The command, which `make soak` runs and which writes this page:
 
     {command}
@@ -162,7 +162,7 @@ are SIGKILL.
 
 {table}
 
-- Memory: what holds no file, over the jobs of the calm half: least squares, without a process's first {warm_up} jobs;
+- Memory: what holds no file, over the jobs of the calm part: least squares, without a process's first {warm_up} jobs;
   only of processes with at least {least} jobs after that. The count is of such processes; the worst one is shown.
 - Descriptors and threads: of the idle server, beside what was held after the first jobs, which is the count.
 - Left: when the server has ended, of all that was started. The count is of the server's starts.
