@@ -17,8 +17,8 @@ from ranks import world_of_one
 from para_attn_predictors.demo import WEIGHTS, DemoPredictor
 
 LEAST = {
-    1: {"background": 0.9, "colour": 0.9, "place": 0.9, "shape": 0.4},
-    2: {"background": 0.9, "colour": 0.8, "place": 0.85, "shape": 0.2},
+    1: {"background": 0.9, "colour": 0.9, "place": 0.9, "shape": 0.6},
+    2: {"background": 0.9, "colour": 0.85, "place": 0.85, "shape": 0.2},
 }
 """By number of shapes: shares of held-out prompts below which the model has got worse. They are the measured figures of
 docs/demo-model.md less what 30 prompts can be off by chance; the aim for shape, 0.85, is not reached."""
