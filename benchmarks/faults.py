@@ -23,7 +23,6 @@ def dead_ranks(lab: Lab, count: int) -> list[Row]:
     seen, healed, done = [], [], []
     while len(done) < count:
         job_id, _ = lab.begin()
-        lab.somewhere_in_a_job()
         struck, rank = lab.strike(signal.SIGKILL)
         died = lab.log.wait_for("rank died", struck)
         ready = lab.ready_after(struck)
@@ -46,7 +45,6 @@ def stopped_ranks(lab: Lab, count: int, budget: float) -> list[Row]:
     named, healed, wrong = [], [], 0
     while len(named) < count:
         job_id, _ = lab.begin()
-        lab.somewhere_in_a_job()
         struck, rank = lab.strike(signal.SIGSTOP)
         rebuilt = lab.log.wait_for("worker group is rebuilt", struck)
         ready = lab.ready_after(struck)

@@ -48,13 +48,10 @@ class Lab:
         self.ledger.accepted(job_id, arguments, *may)
         return job_id, self._number
 
-    def somewhere_in_a_job(self) -> None:
-        """Return at a random moment of a job's run."""
+    def strike(self, number: int) -> tuple[float, int]:
+        """At a random moment of a job's run send a signal to a random rank: when (Unix seconds), and which."""
         wait_until(lambda: self.server.group().get("job_id"), "a job to be started", every=0.002)
         time.sleep(self.rng.uniform(0, 0.9 * self.job_seconds))
-
-    def strike(self, number: int) -> tuple[float, int]:
-        """Send a signal to a random rank: when (Unix seconds), and which."""
         rank = self.rng.randrange(RANKS)
         pid = self.server.group()["ranks"][rank]["pid"]
         struck = time.time()

@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from measure import STAMPS_VARIABLE
 
-from para_attn_predictors.demo import TEXT_TOKENS, DemoPredictor, Side
+from para_attn_predictors.demo import DemoPredictor, Side
 from para_attn_server import Predictor
 
 
@@ -112,15 +112,7 @@ class FaultyDemoPredictor(TimedDemoPredictor):
         raise_at: int = 1,
     ) -> None:
         self._raise_at = raise_at if raise_on == dist.get_rank() else -1
-        self.draw(
-            output_path,
-            seed,
-            prompt=prompt,
-            height=height,
-            width=width,
-            num_inference_steps=num_inference_steps,
-            max_sequence_length=TEXT_TOKENS,
-        )
+        super().predict(prompt, output_path, height, width, num_inference_steps, seed)
 
     def _note(self, pipe: Any, index: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         super()._note(pipe, index, timestep, tensors)

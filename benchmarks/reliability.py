@@ -105,7 +105,7 @@ Measured on {date}, on {where}; {verdict}.
   raised must fail, one that was canceled may have been quicker.
 - The count is of samples; where it is below 100, p99 is the largest of them.
 
-What a fault at each other point of a job leads to: [failure matrix](../tests/e2e/test_failure_matrix.py). How the
+What a fault at each other point of a job leads to: [failure-matrix.md](failure-matrix.md). How the
 server lives through thousands of jobs: [soak.md](soak.md).
 """
 

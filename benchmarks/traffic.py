@@ -103,7 +103,6 @@ def requests_while_healing(lab: Lab, kills: int) -> list[Row]:
 def _kill_under_a_job(lab: Lab) -> tuple[float, float]:
     """From the kill to the group's being ready (Unix seconds). Returns when the job that was hit has ended: to be hit
     again would make it poison."""
-    lab.somewhere_in_a_job()
     struck, _ = lab.strike(signal.SIGKILL)
     ready = lab.ready_after(struck)
     for lost in lab.log.records("a run is lost", struck):

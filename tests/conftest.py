@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from leftovers import MARK, marked_processes
-from serving import CHAOS, CHAOS_STEP_TIMEOUT, COUNTING, RunningServer
+from serving import CHAOS, CHAOS_STEP_TIMEOUT, COUNTING, RunningServer, shared_server
 from waiting import wait_until
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -57,13 +57,6 @@ def counting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer
 def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """One server of the ChaosPredictor on two ranks, shared by the tests of a module."""
     yield from shared_server(CHAOS, tmp_path_factory.mktemp("chaos"), step_timeout=f"{CHAOS_STEP_TIMEOUT}s")
-
-
-def shared_server(model: str, folder: Path, **settings: Any) -> Iterator[RunningServer]:
-    server = RunningServer(model, {"state_dir": folder / "state", "output_dir": folder / "outputs", **settings})
-    server.wait_ready()
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from waiting import wait_until
 
 COUNTING = f"{Path(__file__).parent / 'predictors' / 'counting.py'}:CountingPredictor"
@@ -110,6 +113,19 @@ class RunningServer:
         pid: int = self.group(group)["ranks"][rank]["pid"]
         return pid
 
+    def processes(self) -> dict[str, psutil.Process]:
+        """The parent, and of its children that are there now: gunicorn master, its first web worker, forkserver."""
+        parent = psutil.Process(self.process.pid)
+        found = {"parent": parent}
+        for child in parent.children():
+            with contextlib.suppress(psutil.Error):  # it may have ended since
+                if "para_attn_server.http" in child.cmdline():
+                    found["gunicorn master"] = child
+                    found |= zip(["web worker"], child.children(), strict=False)
+                elif any("forkserver" in part for part in child.cmdline()):
+                    found["forkserver"] = child
+        return found
+
     def terminate(self, deadline: float = 30) -> int:
         """SIGTERM; the exit code."""
         self.process.send_signal(signal.SIGTERM)
@@ -131,3 +147,15 @@ class RunningServer:
                 self.kill()
         self.http.close()
         self.log_file.close()
+
+
+def shared_server(
+    model: str, folder: Path, env: dict[str, str] | None = None, **settings: Any
+) -> Iterator[RunningServer]:
+    """For a fixture to yield from: a ready server whose own folders are in `folder`; stopped at the end."""
+    server = RunningServer(model, {"state_dir": folder / "state", "output_dir": folder / "outputs", **settings}, env)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        server.close()

@@ -52,7 +52,7 @@ def document(routes: Sequence[Route], request_schema: dict[str, Any] | None) -> 
         item = paths.setdefault(route.path, {})
         for method in route.methods:
             item[method.lower()] = _operation(route, method, references)
-    shared = {str(status): _problem(kinds, references[ProblemBody]) for status, kinds in _by_status(EVERYWHERE).items()}
+    shared = {str(status): _problem(kinds, references[ProblemBody]) for status, kinds in _SHARED.items()}
     return {
         "openapi": "3.1.0",
         "info": {"title": "para-attn-server", "version": version("para-attn-server")},
@@ -115,9 +115,8 @@ def _answer(answer: Answer, references: dict[type, dict[str, Any]]) -> dict[str,
 
 def _problems(route: Route, problem: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """By status. Any status may also come with nothing more to say of it than that."""
-    shared = _by_status(EVERYWHERE)
     for status, kinds in sorted(_by_status((*route.problems, *EVERYWHERE)).items()):
-        if kinds == shared.get(status):
+        if kinds == _SHARED.get(status):
             yield str(status), {"$ref": f"#/components/responses/{status}"}
         else:
             yield str(status), _problem(kinds, problem)
@@ -130,6 +129,9 @@ def _by_status(kinds: Iterable[Kind]) -> dict[int, list[Kind]]:
         if kind not in of_status:
             of_status.append(kind)
     return found
+
+
+_SHARED = _by_status(EVERYWHERE)
 
 
 def _problem(kinds: list[Kind], problem: dict[str, Any]) -> dict[str, Any]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from pathlib import Path
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 from hostile import ALL, MAX_BODY, answer_to
 from serving import BOUNDED, RunningServer
@@ -18,14 +17,6 @@ MOST, STEEPEST = 3.0, 0.3
 """MB in all, and MB per 1,000 requests: 0.3 kB a request."""
 
 
-def processes(server: RunningServer) -> dict[str, psutil.Process]:
-    """The parent and the web worker."""
-    parent = psutil.Process(server.process.pid)
-    (master,) = [child for child in parent.children() if "para_attn_server.http" in child.cmdline()]
-    (worker,) = master.children()
-    return {"parent": parent, "web worker": worker}
-
-
 def growth(server: RunningServer, requests: int, warm_up: int) -> dict[str, tuple[float, float]]:
     """By process: the MB that it grew by from the first third of the samples to the last, and per 1,000 requests."""
     port = urlsplit(server.url).port
@@ -33,7 +24,8 @@ def growth(server: RunningServer, requests: int, warm_up: int) -> dict[str, tupl
     kinds = itertools.cycle(ALL.values())
     for request in itertools.islice(kinds, warm_up):
         assert answer_to(port, request)[0] == request.status
-    watched = processes(server)
+    found = server.processes()
+    watched = {name: found[name] for name in ("parent", "web worker")}
     samples: dict[str, list[float]] = {name: [] for name in watched}
     for _ in range(SAMPLES):
         for request in itertools.islice(kinds, requests // SAMPLES):
@@ -51,15 +43,11 @@ def growth(server: RunningServer, requests: int, warm_up: int) -> dict[str, tupl
 
 
 @pytest.mark.timeout(600)
-def test_memory_is_flat_over_ten_thousand_bad_requests(tmp_path: Path) -> None:
-    folders = {"state_dir": tmp_path / "state", "output_dir": tmp_path / "outputs"}
-    server = RunningServer(BOUNDED, {**folders, "max_body": MAX_BODY})
-    try:
-        server.wait_ready()
-        grown = growth(server, requests=10_000, warm_up=1_000)
-        for megabytes, slope in grown.values():
-            assert megabytes < MOST and slope < STEEPEST, grown
-        assert server.result(server.submit(prompt="a")).status_code == 200
-        assert server.get("/server_status").json()["queue"]["failed"] == 0
-    finally:
-        server.close()
+def test_memory_is_flat_over_ten_thousand_bad_requests(serve: Callable[..., RunningServer]) -> None:
+    server = serve(BOUNDED, max_body=MAX_BODY)
+    server.wait_ready()
+    grown = growth(server, requests=10_000, warm_up=1_000)
+    for megabytes, slope in grown.values():
+        assert megabytes < MOST and slope < STEEPEST, grown
+    assert server.result(server.submit(prompt="a")).status_code == 200
+    assert server.get("/server_status").json()["queue"]["failed"] == 0

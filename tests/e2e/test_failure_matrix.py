@@ -11,13 +11,14 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from leftovers import marked_processes
-from serving import CHAOS, RunningServer
+from serving import CHAOS, RunningServer, shared_server
 from waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -74,12 +75,10 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def matrix_server(folder: Path, settings: dict[str, Any], env: dict[str, str] | None = None) -> Iterator[RunningServer]:
-    folders = {"state_dir": folder / "state", "output_dir": folder / "outputs"}
-    running = RunningServer(CHAOS, {**folders, **settings}, env)
-    running.groups = settings["num_groups"]
-    wait_until(lambda: ready(running), 90)
-    yield running
-    running.close()
+    for running in shared_server(CHAOS, folder, env, **settings):
+        running.groups = settings["num_groups"]
+        wait_until(partial(ready, running), 90)
+        yield running
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -7,17 +7,12 @@ from urllib.parse import urlsplit
 
 import pytest
 from hostile import ALL, JSON, MAX_BODY, check_refused, post
-from serving import BOUNDED, RunningServer
+from serving import BOUNDED, RunningServer, shared_server
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    folder = tmp_path_factory.mktemp("hostile")
-    settings = {"state_dir": folder / "state", "output_dir": folder / "outputs", "max_body": MAX_BODY}
-    server = RunningServer(BOUNDED, settings)
-    server.wait_ready()
-    yield server
-    server.close()
+    yield from shared_server(BOUNDED, tmp_path_factory.mktemp("hostile"), max_body=MAX_BODY)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ with different results. Killed at random, alone and all together: parent, gunico
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import random
 import threading
@@ -16,7 +15,6 @@ from functools import partial
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 from serving import RunningServer
 from waiting import wait_until
@@ -50,19 +48,6 @@ class Load(threading.Thread):
             self.stop.wait(0.15)
 
 
-def processes(server: RunningServer) -> dict[str, psutil.Process]:
-    parent = psutil.Process(server.process.pid)
-    found = {"parent": parent}
-    for child in parent.children():
-        with contextlib.suppress(psutil.Error):  # it may have ended since
-            if "para_attn_server.http" in child.cmdline():
-                found["gunicorn master"] = child
-                found |= zip(["web worker"], child.children(), strict=False)
-            elif any("forkserver" in part for part in child.cmdline()):
-                found["forkserver"] = child
-    return found
-
-
 def answers(server: RunningServer) -> bool:
     try:
         return server.get("/readyz").status_code == 200
@@ -82,7 +67,7 @@ def test_fifty_kills_lose_nothing_and_double_nothing(serve: Callable[..., Runnin
             victim = rng.choice(VICTIMS)
             ends = time.monotonic() + rng.uniform(0.2, 1.5)
             wait_until(lambda ends=ends: time.monotonic() > ends, 5)
-            alive = processes(server)
+            alive = server.processes()
             targets = list(alive.values()) if victim == "all" else [alive[victim]] if victim in alive else []
             for target in targets:
                 target.kill()

@@ -114,12 +114,7 @@ def test_other_processes_may_die(serve: Serve, counting_model: str, victim: str)
     server.wait_ready()
     job_id = server.submit(steps=40, delay=0.05, seed=4)
     server.wait_step(job_id, 2)
-    children = psutil.Process(server.process.pid).children()
-    if victim == "forkserver":
-        found = next(p for p in children if any("forkserver" in part for part in p.cmdline()))
-    else:
-        found = next(p for p in children if "para_attn_server.http" in p.cmdline())
-        found = found.children()[0] if victim == "web worker" else found
+    found = server.processes()[victim]
     found.kill()
     wait_until(lambda: gone([found]), 5)
     wait_until(lambda: server_answers(server), 20)
@@ -209,7 +204,7 @@ def test_the_parent_never_imports_torch_nor_the_predictor(serve: Serve, counting
     server.wait_ready()
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "libtorch" not in maps
-    web = next(p for p in psutil.Process(server.process.pid).children() if "para_attn_server.http" in p.cmdline())
+    web = server.processes()["gunicorn master"]
     for process in [web, *web.children()]:
         assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
     code = "import sys, para_attn_server.daemon.daemon; print([m for m in ('torch', 'diffusers') if m in sys.modules])"
