@@ -43,9 +43,6 @@ from para_attn_server.pool.watchdog import hang, silent_for, step_budget
 
 log = structlog.get_logger()
 
-SETTLE_LEAST, SETTLE_UNPACED = 0.5, 3.0
-"""Seconds that the other ranks have to leave a run in which one has failed: at the least, and before its first step
-has shown its pace."""
 SETTLE_BARRIER = 30.0
 """Seconds that ranks which have all left a failed run have to clean up and to meet at a barrier."""
 STOP_PATIENCE = 2.0
@@ -97,7 +94,7 @@ class Group:
         self._verdict: Outcome = None
         self._setup_failure: SetupFailure | None = None  # of the launch under way
         self._setup_failures = SetupFailures()
-        self._ready_at = 0.0
+        self._launched_at = self._ready_at = 0.0
         self._deadline: float | None = None  # of the setup, the backoff or the stop, whichever is under way
 
     # --- what the pool asks for ---
@@ -300,7 +297,7 @@ class Group:
         if isinstance(message, Failed):
             error = message.error
             log.warning("rank failed", group=self.index, rank=message.rank, job=run.job_id, error=error.as_dict())
-            patience = SETTLE_UNPACED if run.pace is None else max(SETTLE_LEAST, 2 * run.pace)
+            patience = run.settle_patience(self._ready_at - self._launched_at)
             run.settle_deadline = run.settle_deadline or now + patience
         if len(run.left) < self.num_ranks or self._killing:
             return
@@ -378,7 +375,8 @@ class Group:
         self._generation += 1
         self._launching = True
         self._ranks = Ranks(self.num_ranks)
-        self._deadline = self._clock() + self._timeouts.setup
+        self._launched_at = self._clock()
+        self._deadline = self._launched_at + self._timeouts.setup
         self._listener.group_changed()
         try:
             self._executor.launch(self._generation, self._make_specs(), self.board.fd, self)

@@ -28,6 +28,10 @@ Outcome = Ending | Lost
 GROUP_LOST = ("rank_lost", "hang")
 """The error types of a Lost whose group went down with the run."""
 EXPIRED = JobError("expired", "its deadline passed before it was done", hint="allow more time with Job-TTL")
+SETTLE_LEAST = 0.5
+"""Seconds that the other ranks have, at the least, to leave a run in which one has failed."""
+SETTLE_UNPACED = 1.0, 3.0
+"""The least and the most of them before a first step has shown the run's pace."""
 
 
 @dataclass(slots=True)
@@ -64,6 +68,12 @@ class JobRun:
     def pace(self) -> float | None:
         """Seconds of its longest step so far; with one step only, of all up to its end; None before that."""
         return self.longest_step or (self.stepped_at and self.stepped_at - self.started)
+
+    def settle_patience(self, rebuild: float) -> float:
+        """Seconds that the other ranks have to leave the run when one has failed: two steps. Before the first step, as
+        many as it takes to rebuild the group, since that is what too little patience costs."""
+        least, most = SETTLE_UNPACED
+        return min(most, max(least, rebuild)) if self.pace is None else max(SETTLE_LEAST, 2 * self.pace)
 
     def note_left(self, message: Left) -> None:
         """A rank is out of the run; its first terminal message counts."""

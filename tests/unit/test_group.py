@@ -13,14 +13,13 @@ from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Se
 from para_attn_server.executors.base import Death
 from para_attn_server.pool.group import (
     SETTLE_BARRIER,
-    SETTLE_LEAST,
-    SETTLE_UNPACED,
     STACKS_PATIENCE,
     STOP_PATIENCE,
     YOUNG,
     Group,
     Timeouts,
 )
+from para_attn_server.pool.run import SETTLE_LEAST, SETTLE_UNPACED
 from para_attn_server.pool.setups import BACKOFF_FIRST, BROKEN_AFTER, MACHINERY_BACKOFF_LAST, MACHINERY_BROKEN_AFTER
 from para_attn_server.pool.watchdog import ENTRY_BUDGET
 
@@ -52,8 +51,8 @@ class Handle:
 class Script:
     """Executor, listener and clock in one: what the group did, and what happens to it."""
 
-    def __init__(self, step_timeout: float = 30) -> None:
-        self.now = 100.0
+    def __init__(self, step_timeout: float = 30, setup: float = 0) -> None:
+        self.now, self.setup = 100.0, setup
         self.launches = 0
         self.news: list[tuple[Any, ...]] = []
         self.handles: list[Handle] = []
@@ -93,6 +92,7 @@ class Script:
 
     def ready(self) -> Script:
         self.launched()
+        self.now += self.setup
         for rank in range(RANKS):
             self.say(rank, Ready(rank, "cpu", {} if rank == 0 else None, {}, ".png"))
         return self
@@ -202,9 +202,9 @@ def test_failures_at_different_points_rebuild_the_group_at_once() -> None:
 def test_one_rank_that_fails_alone_fails_the_job_with_its_cause_and_rebuilds_the_group(rank: int) -> None:
     script = Script().busy()
     script.say(rank, failed(rank))
-    script.pass_time(SETTLE_UNPACED / 2)
+    script.pass_time(SETTLE_UNPACED[0] / 2)
     assert not script.handles[0].killed
-    script.pass_time(SETTLE_UNPACED / 2)
+    script.pass_time(SETTLE_UNPACED[0] / 2)
     assert script.group.state == "recovering"
     assert f"rank {rank} failed while rank {1 - rank} stayed inside" in (script.group.view().cause or "")
     assert not script.heard("run_ended"), "not before every rank is dead"
@@ -212,6 +212,18 @@ def test_one_rank_that_fails_alone_fails_the_job_with_its_cause_and_rebuilds_the
     assert [outcome.rank for outcome in ended(script)] == [rank]
     script.ready()
     assert (script.group.state, script.group.view().cause) == ("ready", None)
+
+
+@pytest.mark.parametrize(("setup", "patience"), [(0.2, 1), (2, 2), (600, 3)])
+def test_before_the_first_step_the_other_ranks_have_as_long_as_a_rebuild_would_take(
+    setup: float, patience: float
+) -> None:
+    script = Script(setup=setup).busy()
+    script.say(0, failed(0))
+    script.pass_time(patience - 0.1)
+    assert not script.handles[0].killed
+    script.pass_time(0.2)
+    assert script.handles[0].killed
 
 
 def test_slow_steps_give_the_other_ranks_longer_to_leave() -> None:
@@ -442,7 +454,7 @@ def test_a_failure_that_was_told_is_not_taken_for_a_hang_while_the_others_leave(
     script.say(0, failed(0))
     script.pass_time(1.5)
     assert "stacks?" not in script.handles[0].sent
-    script.pass_time(SETTLE_UNPACED)
+    script.pass_time(SETTLE_UNPACED[1])
     script.die(0, 1)
     assert [outcome.type for outcome in ended(script)] == ["ValueError"]
 
