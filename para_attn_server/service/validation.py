@@ -56,7 +56,7 @@ class RequestValidator:
         self._check = _Strict(schema, format_checker=format_checker())
         self._properties: dict[str, Any] = dict(schema.get("properties", {}))
         self._defaults = {n: p["default"] for n, p in self._properties.items() if "default" in p}
-        self._seed_range = _seed_range(self._properties.get(SEED))
+        self._seeds = _seeds(self._properties.get(SEED))
 
     def validate(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The body with defaults and a seed filled in; raises InvalidInput naming each wrong argument.
@@ -64,9 +64,9 @@ class RequestValidator:
         An integer `seed` that is left out or null is drawn at random, whatever the predictor's own default.
         """
         arguments = dict(body)
-        if self._seed_range is not None and arguments.get(SEED) is None:
-            low, high = self._seed_range
-            arguments[SEED] = low + secrets.randbelow(high - low + 1)
+        if self._seeds and arguments.get(SEED) is None:
+            first, last, step = self._seeds.start, self._seeds.stop - 1, self._seeds.step
+            arguments[SEED] = first + step * secrets.randbelow((last - first) // step + 1)
         problems = list(islice(_unfit_values(arguments), MAX_PROBLEMS)) or self._problems(arguments)
         if problems:
             raise InvalidInput(problems)
@@ -85,16 +85,18 @@ class RequestValidator:
         return sorted(found.values(), key=lambda problem: problem.pointer)
 
 
-def _seed_range(seed: Mapping[str, Any] | None) -> tuple[int, int] | None:
-    """Smallest and largest seed to draw, None where the schema has no integer seed."""
+def _seeds(seed: Mapping[str, Any] | None) -> range | None:
+    """The seeds to draw from, None where the schema has no integer seed."""
     if seed is None:
         return None
     for option in (seed, *seed.get("anyOf", ())):
         if option.get("type") == "integer":
-            return _full_range(
+            low, high = _full_range(
                 option.get("minimum", option.get("exclusiveMinimum", math.nan) + 1),
                 option.get("maximum", option.get("exclusiveMaximum", math.nan) - 1),
             )
+            step = max(1, int(option.get("multipleOf", 1)))
+            return range(-(-low // step) * step, high + 1, step)
     return None
 
 

@@ -226,6 +226,19 @@ def test_a_drawn_seed_obeys_its_bounds(bounds: dict[str, int], least: int, most:
     assert all(least <= validator.validate({})["seed"] <= most for _ in range(50))
 
 
+@pytest.mark.parametrize(
+    ("bounds", "seeds"),
+    [
+        ({"minimum": 1, "maximum": 9, "multipleOf": 4}, {4, 8}),
+        ({"minimum": -5, "maximum": 4, "multipleOf": 4}, {-4, 0, 4}),
+        ({"exclusiveMinimum": 0, "maximum": 6, "multipleOf": 3}, {3, 6}),
+    ],
+)
+def test_a_drawn_seed_is_a_multiple_where_it_must_be(bounds: dict[str, int], seeds: set[int]) -> None:
+    validator = RequestValidator({"properties": {"seed": {"type": "integer", **bounds}}})
+    assert {validator.validate({})["seed"] for _ in range(200)} == seeds
+
+
 def test_a_seed_that_is_no_integer_is_not_drawn() -> None:
     def predict(output_path: str, seed: str | None = None) -> None: ...
 
