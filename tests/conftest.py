@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from leftovers import MARK, marked_processes
 from serving import CHAOS, CHAOS_STEP_TIMEOUT, COUNTING, RunningServer, shared_server
 from waiting import wait_until
 
 SHARED_MEMORY = Path("/dev/shm")
+hypothesis.settings.load_profile("ci")  # the same examples in each run: a test fails for what was changed
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,6 +22,7 @@ from para_attn_server.http.bodies import MAX_WAIT
 
 LEFT_OUT = "positive_data_acceptance,not_a_server_error"
 QUICK, THOROUGH = 10, 200
+CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +59,10 @@ class Answer:
 def schemathesis(folder: Path, location: str, url: str, examples: int, *more: str) -> tuple[int, str, list[Answer]]:
     """Run it: its exit status, its report, and every answer that it got."""
     record = folder / "record.har"
-    command = [sys.executable, "-m", "schemathesis.cli", "run", location, "--url", url, "--checks", "all", "--no-color"]
-    command += ["--exclude-checks", LEFT_OUT, "--max-examples", str(examples), "--continue-on-failure"]
-    command += ["--request-timeout", "75", "--warnings", "off", "--report-har-path", str(record), *more]
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "--no-color", "run", location]
+    command += ["--url", url, "--checks", "all", "--exclude-checks", LEFT_OUT, "--max-examples", str(examples)]
+    command += ["--continue-on-failure", "--request-timeout", "75", "--warnings", "off"]
+    command += ["--report-har-path", str(record), *more]
     ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
     entries = json.loads(record.read_text())["log"]["entries"]
     answers = [Answer(e["response"]["status"], e["response"]["content"]["text"], e["time"] / 1000) for e in entries]
