@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -80,14 +81,18 @@ class WebConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._buffer.feed(data):
-                if isinstance(message, Submitted):
-                    self._server.on_submitted()
-                elif isinstance(message, CancelOrder):
-                    job_id = self._server.on_cancel(message.job_id)
-                    self.write(encode(CancelReply(message.request, job_id)))
+                self._carry_out(message)
         except ValueError:
             log.warning("a control connection carries garbage and is cut")
             self.close()
+
+    def _carry_out(self, message: Any) -> None:
+        try:
+            if isinstance(message, Submitted):
+                self._server.on_submitted()
+            elif isinstance(message, CancelOrder):
+                job_id = self._server.on_cancel(message.job_id)
+                self.write(encode(CancelReply(message.request, job_id)))
         except StateDirError as error:  # the web worker gets no reply, and tells its client so
             log.error("an order could not be carried out", error=str(error))
 

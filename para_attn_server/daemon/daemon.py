@@ -151,7 +151,8 @@ class Daemon:
                 if now - cleaned >= CLEAN_EVERY:
                     cleaned = now
                     outputs = OutputFolder(self._settings.output_dir, self._settings.allow_any_output_path)
-                    remove_old_jobs(self._store, outputs, time.time() - self._settings.keep)
+                    if remove_old_jobs(self._store, outputs, time.time() - self._settings.keep):
+                        cleaned -= CLEAN_EVERY  # more are left: at the next tick
             except Exception:
                 log.exception("a tick failed")
             await asyncio.sleep(TICK)

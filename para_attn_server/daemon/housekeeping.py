@@ -8,19 +8,19 @@ from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.stores.base import JobStore
 
 log = structlog.get_logger()
-AT_ONCE = 200
+AT_ONCE = 50
 """Jobs per pass: the daemon's loop must not stand still for all of a week's at once."""
 
 
-def remove_old_jobs(store: JobStore, outputs: OutputFolder, before: float) -> None:
-    """Remove the jobs that ended before that moment (Unix seconds), each with its output file."""
-    old = store.ended_before(before)[:AT_ONCE]
-    for job in old:
-        if job.output is not None:
-            _remove(outputs, job.output.path, before)
+def remove_old_jobs(store: JobStore, outputs: OutputFolder, before: float) -> bool:
+    """Remove jobs that ended before that moment (Unix seconds), each with its output file; whether more are left."""
+    old = store.ended_before(before, AT_ONCE)
+    for output in filter(None, old.values()):
+        _remove(outputs, output.path, before)
     if old:
-        store.delete([job.id for job in old])
+        store.delete(list(old))
         log.info("old jobs removed", jobs=len(old))
+    return len(old) == AT_ONCE
 
 
 def _remove(outputs: OutputFolder, path: str, before: float) -> None:

@@ -38,7 +38,7 @@ from para_attn_server.executors.base import Death, Executor, RankHandle
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
-from para_attn_server.pool.setups import SetupFailure, SetupFailures
+from para_attn_server.pool.setups import Failures, SetupFailure
 from para_attn_server.pool.watchdog import hang, silent_for, step_budget
 
 log = structlog.get_logger()
@@ -93,7 +93,7 @@ class Group:
         self._killing = False
         self._verdict: Outcome = None
         self._setup_failure: SetupFailure | None = None  # of the launch under way
-        self._setup_failures = SetupFailures()
+        self._failures = Failures()
         self._launched_at = self._ready_at = 0.0
         self._deadline: float | None = None  # of the setup, the backoff or the stop, whichever is under way
 
@@ -312,7 +312,7 @@ class Group:
     def _end(self, outcome: Outcome) -> None:
         run, self.run = self.run, None
         assert run is not None
-        self._setup_failures.forget()
+        self._failures.forget()
         self._enter(GroupState.READY)
         self._tell(run, outcome)
 
@@ -340,25 +340,34 @@ class Group:
     def _buried(self) -> None:
         """The last rank of a killed or stopped group is dead."""
         run, self.run, self._killing = self.run, None, False
-        verdict, self._verdict = self._verdict, None
+        verdict, self._verdict = (run and run.output) or self._verdict, None  # published before it was killed
         failure, self._setup_failure = self._setup_failure, None
         if self.state is GroupState.STOPPING:
             self._listener.group_changed()
         elif failure is not None:
             self._after_failed_setup(failure)
+        elif isinstance(verdict, Lost) and verdict.charge:
+            self._launch_after(*self._failures.lost())
         else:
             self._launch()
         if run is not None:  # told last: the group heals, whatever its listener makes of it
-            self._tell(run, run.output or verdict)  # rank zero may have published before it was killed
+            self._tell(run, verdict)
 
     def _after_failed_setup(self, failure: SetupFailure) -> None:
-        backoff, broken = self._setup_failures.add(failure)
+        backoff, broken = self._failures.add(failure)
         self.cause = str(failure)
-        self._deadline = self._clock() + backoff
-        self._ranks = Ranks(self.num_ranks)
-        self._enter(GroupState.BROKEN if broken else GroupState.RECOVERING)
+        self._launch_after(backoff, broken)
         if failure.own_fault or broken:
             self._listener.setup_failed(self.index, failure)
+
+    def _launch_after(self, pause: float, broken: bool) -> None:
+        if not pause:
+            self._launch()
+            return
+        log.warning("worker group waits before its next launch", group=self.index, seconds=pause)
+        self._deadline = self._clock() + pause
+        self._ranks = Ranks(self.num_ranks)
+        self._enter(GroupState.BROKEN if broken else GroupState.RECOVERING)
 
     def _overdue(self) -> None:
         if self.state is GroupState.STOPPING:

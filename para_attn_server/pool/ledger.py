@@ -51,9 +51,9 @@ class Ledger:
         except IllegalTransition as error:
             log.warning("not written", error=str(error))
 
-    def catch_up(self) -> None:
-        """Try what waits again."""
-        while self._pending and self._clock() >= self._alone_until:
+    def catch_up(self, at_once: bool = False) -> None:
+        """Try what waits again. at_once: though the store may just have refused."""
+        while self._pending and (at_once or self._clock() >= self._alone_until):
             try:
                 self._pending[0]()
             except StateDirError as error:

@@ -100,7 +100,14 @@ class Pool:
             self._groups[index].assign(self._store.start(job.id, index, now))
 
     def cancel(self, job_id: str | None) -> str | None:
-        """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none."""
+        """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.
+
+        Raises StateDirError while the store refuses to be told of what has happened before: it may say of a job that it
+        runs though that has ended.
+        """
+        self._ledger.catch_up(at_once=True)
+        if self._ledger.behind:
+            raise StateDirError("the end of a job cannot be written now")
         job = self._oldest_running() if job_id is None else self._store.get(job_id)
         if job is None or job.status.terminal:
             return None
@@ -145,12 +152,12 @@ class Pool:
 
     def close(self) -> None:
         """All ranks have ended: write what still waits to be written."""
-        self._ledger.catch_up()
+        self._ledger.catch_up(at_once=True)
 
     @property
     def busy(self) -> bool:
-        """True while a job runs."""
-        return any(group.run for group in self._groups)
+        """True while a job runs, or the store has not been told how one ended."""
+        return self._ledger.behind or any(group.run for group in self._groups)
 
     @property
     def stopped(self) -> bool:

@@ -1,4 +1,4 @@
-"""How often a group's setup has failed in a row, and how long the next one waits. No clock of its own."""
+"""How often a group has failed in a row, in its setup or with a job, and how long it waits. No clock of its own."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ BROKEN_AFTER = 4
 """Failed setups in a row after which the group counts as broken; it goes on trying at the last backoff."""
 MACHINERY_BACKOFF_LAST, MACHINERY_BROKEN_AFTER = 5.0, 10
 """The same for setups that failed because the forkserver died: the model is not to blame."""
+LOST_UNPAUSED, LOST_BROKEN_AFTER = 3, 10
+"""Jobs' attempts lost in a row after which there is no pause yet, and after which the group counts as broken: a poison
+job is none of the group's fault, but a GPU that fails each job must not burn the whole queue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +34,26 @@ class SetupFailure:
         return f"setup failed on rank {self.error.rank}: {self.error.message}"
 
 
-class SetupFailures:
-    """Counts failures in a row, those of the model and those of the server's own machinery apart."""
+class Failures:
+    """Counts failures in a row: setups that failed by the model, by the server's own machinery, and attempts lost."""
 
     def __init__(self) -> None:
-        self._of_model = self._of_machinery = 0
+        self._of_model = self._of_machinery = self._lost = 0
 
     def forget(self) -> None:
         """A job has been done: whatever was wrong is over."""
-        self._of_model = self._of_machinery = 0
+        self._of_model = self._of_machinery = self._lost = 0
+
+    def lost(self) -> tuple[float, bool]:
+        """An attempt was lost with the group; seconds until the next launch, and whether the group counts as broken."""
+        self._lost += 1
+        if self._lost >= LOST_BROKEN_AFTER:
+            return BACKOFF_LAST, True
+        over = self._lost - LOST_UNPAUSED
+        return (BACKOFF_FIRST * 2.0 ** (over - 1) if over > 0 else 0.0), False
 
     def add(self, failure: SetupFailure) -> tuple[float, bool]:
-        """One more; seconds until the next try, and whether the group counts as broken now."""
+        """A setup failed; seconds until the next try, and whether the group counts as broken now."""
         if failure.own_fault:
             self._of_model += 1
             count, last, limit = self._of_model, BACKOFF_LAST, BROKEN_AFTER

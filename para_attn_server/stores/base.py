@@ -72,8 +72,8 @@ class JobStore(Protocol):
     def mean_seconds(self, last: int = 20) -> float | None:
         """Mean time from start to success of the last succeeded jobs, None before the first."""
 
-    def ended_before(self, moment: float) -> list[Job]:
-        """Jobs that ended before that moment, for removal."""
+    def ended_before(self, moment: float, limit: int) -> dict[str, Output | None]:
+        """Jobs that ended before that moment, for removal, the longest ended first: their ids with their outputs."""
 
     def data_version(self) -> int:
         """A number that changes when another connection has written (the fallback for a lost hint)."""

@@ -124,8 +124,10 @@ class SqlStore(JobStore):
             mean: float | None = connection.execute(sql.MEAN_SECONDS, {"last": last}).scalar_one()
         return mean
 
-    def ended_before(self, moment: float) -> list[Job]:
-        return self._jobs(sql.ENDED_BEFORE, {"moment": moment})
+    def ended_before(self, moment: float, limit: int) -> dict[str, Output | None]:
+        with self._reading() as connection:
+            found = connection.execute(sql.ENDED_BEFORE, {"moment": moment, "most": limit}).all()
+        return {job_id: None if output is None else Output(**output) for job_id, output in found}
 
     def data_version(self) -> int:
         with self._reading() as connection:

@@ -112,7 +112,12 @@ COUNT_QUEUED_BEFORE = COUNT_QUEUED.where(jobs.c.seq < bindparam("before"))
 COUNT_BY_STATUS = select(jobs.c.status, func.count()).group_by(jobs.c.status)
 QUEUED = select(*_JOB_COLUMNS).where(_IS_QUEUED).order_by(jobs.c.seq).limit(bindparam("most"))
 RUNNING = select(*_JOB_COLUMNS).where(jobs.c.status == JobStatus.RUNNING.value).order_by(jobs.c.started_at, jobs.c.seq)
-ENDED_BEFORE = select(*_JOB_COLUMNS).where(jobs.c.finished_at < bindparam("moment")).order_by(jobs.c.finished_at)
+ENDED_BEFORE = (
+    select(jobs.c.id, jobs.c.output)
+    .where(jobs.c.finished_at < bindparam("moment"))
+    .order_by(jobs.c.finished_at)
+    .limit(bindparam("most"))
+)
 EVENTS = (
     select(events.c.id, events.c.job_id, events.c.type, events.c.at, events.c.data)
     .where(events.c.job_id == bindparam("of_job"), events.c.id > bindparam("after"))

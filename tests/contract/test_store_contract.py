@@ -264,9 +264,11 @@ def test_ended_before_lists_ended_jobs_only(store: JobStore) -> None:
     jobs = [bring(store, status) for status in JobStatus]
     late = add(store)
     store.cancel(late.id, 50.0)
-    ended = store.ended_before(50.0)
-    assert ended == [job for job in jobs if job.status.terminal]
-    assert {job.id for job in store.ended_before(50.1)} == {late.id, *(job.id for job in ended)}
+    ended = {job.id: job.output for job in jobs if job.status.terminal}
+    assert OUTPUT in ended.values()
+    assert store.ended_before(50.0, 9) == ended
+    assert store.ended_before(50.1, 9) == {**ended, late.id: None}
+    assert len(store.ended_before(50.1, 2)) == 2 and late.id not in store.ended_before(50.1, 2)
 
 
 def test_delete_removes_ended_jobs_with_their_events_and_no_others(store: JobStore) -> None:

@@ -20,7 +20,15 @@ from para_attn_server.pool.group import (
     Timeouts,
 )
 from para_attn_server.pool.run import SETTLE_LEAST, SETTLE_UNPACED
-from para_attn_server.pool.setups import BACKOFF_FIRST, BROKEN_AFTER, MACHINERY_BACKOFF_LAST, MACHINERY_BROKEN_AFTER
+from para_attn_server.pool.setups import (
+    BACKOFF_FIRST,
+    BACKOFF_LAST,
+    BROKEN_AFTER,
+    LOST_BROKEN_AFTER,
+    LOST_UNPAUSED,
+    MACHINERY_BACKOFF_LAST,
+    MACHINERY_BROKEN_AFTER,
+)
 from para_attn_server.pool.watchdog import ENTRY_BUDGET
 
 OUTPUT = Output("/out/a.png", "image/png", 3, "ab")
@@ -98,7 +106,9 @@ class Script:
         return self
 
     def busy(self) -> Script:
-        self.ready()
+        return self.ready().busy_again()
+
+    def busy_again(self) -> Script:
         self.group.assign(Job("j", 1, JobStatus.RUNNING, {}, "/out/a.png", 0.0))
         self.say(0, Started(self.group.run.serial))
         return self
@@ -259,6 +269,47 @@ def test_a_dead_rank_loses_the_run_once_every_rank_is_dead() -> None:
     script.die(0)
     assert lost_causes(script) == ["rank 1 was killed by SIGKILL"]
     assert script.launches == 2
+
+
+def lose_a_run(script: Script) -> None:
+    script.group.assign(Job("j", 1, JobStatus.RUNNING, {}, "/out/a.png", 0.0))
+    script.die(1)
+    script.die(0)
+
+
+def test_runs_lost_in_a_row_hold_the_next_launch_back_longer_and_longer_until_a_job_is_done() -> None:
+    script = Script().ready()
+    for losses in range(1, LOST_BROKEN_AFTER):
+        lose_a_run(script)
+        pause = BACKOFF_FIRST * 2.0 ** (losses - LOST_UNPAUSED - 1) if losses > LOST_UNPAUSED else 0
+        if pause:
+            script.pass_time(pause - 0.01)
+            assert (script.launches, script.group.state) == (losses, "recovering")
+            script.pass_time(0.02)
+        assert script.launches == losses + 1
+        script.ready()
+        assert script.group.state == "ready"
+    lose_a_run(script)
+    assert script.group.state == "broken"
+    assert "rank 1 was killed" in (script.group.view().cause or "")
+    script.pass_time(BACKOFF_LAST)
+    script.ready().busy_again()
+    for rank in range(RANKS):
+        script.say(rank, Finished(script.group.run.serial, rank, 5, 0.1, OUTPUT if rank == 0 else None))
+    launches = script.launches
+    lose_a_run(script)
+    assert script.launches == launches + 1
+
+
+def test_outputs_that_were_published_before_the_group_was_lost_hold_nothing_back() -> None:
+    script = Script().ready()
+    for _ in range(LOST_UNPAUSED + 1):
+        script.busy_again()
+        script.say(0, Finished(script.group.run.serial, 0, 5, 0.1, OUTPUT))
+        script.die(1)
+        script.die(0)
+        script.ready()
+    assert ended(script) == [OUTPUT] * (LOST_UNPAUSED + 1)
 
 
 def test_a_rank_that_dies_after_rank_zero_published_costs_the_group_and_not_the_job() -> None:
