@@ -68,13 +68,16 @@ def json_object() -> dict[str, Any]:
 
 def _received() -> bytes:
     """The bytes of the body, all of them."""
-    length = request.content_length
+    length, most = request.content_length, request.max_content_length
+    too_large = RequestEntityTooLarge(f"The body may have up to {most} bytes (--max-body).")
+    if most is not None and (length or 0) > most:
+        raise too_large
     try:
         data = request.get_data(cache=False)
     except (OSError, ParseException):  # what gunicorn raises while it reads from the client
         raise BadRequest("The body ended early, or its chunks make no sense.") from None
-    if length is None and len(data) >= (request.max_content_length or len(data) + 1):
-        raise RequestEntityTooLarge  # werkzeug cuts a chunked body off at the limit, and says nothing
+    if length is None and most is not None and len(data) >= most:
+        raise too_large  # werkzeug cuts a chunked body off at the limit, and says nothing
     if length is not None and len(data) < length:
         raise BadRequest("The body is shorter than its Content-Length.")
     return data
@@ -117,7 +120,8 @@ def output_file(output: Output, finished_at: float | None) -> Response:
     If-Match."""
     with _opened(output, finished_at) as file:  # by its descriptor: another may be at its path by now
         path = f"/proc/self/fd/{file.fileno()}"
-        response = send_file(path, mimetype=output.media_type, conditional=True, etag=output.sha256)
+        name = Path(output.path).name
+        response = send_file(path, mimetype=output.media_type, download_name=name, conditional=True, etag=output.sha256)
     if response.status_code == 412:
         response.close()
         raise PreconditionFailed

@@ -175,7 +175,7 @@ def _unfinished(view: JobView) -> ResponseReturnValue:
     """The answer for a job without an output: 202 on its way, 410 canceled, 500 failed."""
     job = view.job
     if job.status is JobStatus.CANCELED:
-        known = {"request_id": job.id, "step": job.step, "attempts": job.attempts}
+        known = {"request_id": job.id, "step": job.step, "attempts": job.attempts, "seed": job.kwargs.get("seed")}
         return problem(errors.JOB_CANCELED, "It has no output.", **known)
     if job.status is JobStatus.FAILED:
         return _failed(job)
@@ -184,5 +184,5 @@ def _unfinished(view: JobView) -> ResponseReturnValue:
 
 def _failed(job: Job) -> Response:
     error = job.error.as_dict() if job.error is not None else {"type": "exception", "message": "unknown"}
-    known = {"request_id": job.id, "error": error, "attempts": job.attempts, "timings": views.timings(job)}
-    return problem(errors.JOB_FAILED, error["message"], **known)
+    known = {"request_id": job.id, "error": error, "attempts": job.attempts, "seed": job.kwargs.get("seed")}
+    return problem(errors.JOB_FAILED, error["message"], **known, timings=views.timings(job))

@@ -52,6 +52,7 @@ class StatusBody(TypedDict):
     queue_position: int | None
     eta_seconds: float | None
     attempts: int
+    seed: Any
     created_at: float
     started_at: float | None
     finished_at: float | None
@@ -74,7 +75,6 @@ class ResultBody(StatusBody):
     output_path: str
     size: int
     sha256: str
-    seed: Any
     timings: Timings
 
 
@@ -116,6 +116,7 @@ class ProblemBody(TypedDict):
     request_id: NotRequired[str]
     step: NotRequired[int]
     attempts: NotRequired[int]
+    seed: NotRequired[Any]
     error: NotRequired[JobError]
     timings: NotRequired[Timings]
     server: NotRequired[ServerBody]
@@ -132,6 +133,7 @@ def status_body(view: JobView) -> StatusBody:
         "queue_position": view.queue_position,
         "eta_seconds": None if view.eta_seconds is None else round(view.eta_seconds, 3),
         "attempts": job.attempts,
+        "seed": job.kwargs.get("seed"),
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
@@ -146,7 +148,6 @@ def result_body(view: JobView, output: Output) -> ResultBody:
         "output_path": output.path,
         "size": output.size,
         "sha256": output.sha256,
-        "seed": view.job.kwargs.get("seed"),
         "timings": timings(view.job),
     }
 

@@ -30,12 +30,13 @@ _HEADERS = 2**20  # bytes of a request beside its body, more than gunicorn takes
 _LATE = "The request was not received in time."
 
 
-def _write_problem(client: socket.socket, status: int, reason: str, message: str) -> None:
+def _write_problem(client: socket.socket, status: int, _reason: str, message: str) -> None:
     """In place of gunicorn's HTML page for what never reaches the app, such as a request line that makes no sense."""
     detail = message or "The server's log says more."
-    body = json.dumps({"type": "about:blank", "title": reason, "status": status, "detail": detail})
+    phrase = http.HTTPStatus(status).phrase  # gunicorn's own is "Bad Request" for a 501 too
+    body = json.dumps({"type": "about:blank", "title": phrase, "status": status, "detail": detail})
     head = (
-        f"HTTP/1.1 {status} {http.HTTPStatus(status).phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
         f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     util.write_nonblock(client, (head + body).encode("latin1"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from para_attn_server.core.channel import PoolView
 from para_attn_server.core.job import Job
 
@@ -18,15 +20,18 @@ def running_seconds_left(job: Job, mean: float | None, now: float) -> float | No
     return None if mean is None else max(0.0, mean - elapsed)
 
 
-def queued_seconds_left(position: int, pool: PoolView | None, mean: float | None) -> float | None:
+def queued_seconds_left(
+    position: int, pool: PoolView | None, mean: float | None, running: Mapping[str, float | None]
+) -> float | None:
     """Seconds until a queued job ends, its own run included; None when unknown.
 
-    Jobs before it are taken by the usable groups in rounds of one mean each; a busy group is half through on average.
+    The jobs before it are taken by the usable groups in rounds of one mean each. running: by running job, seconds left;
+    what is unknown, that of a group under repair too, is taken for half a mean.
     """
     groups = [group for group in pool.groups if group.state in _USABLE] if pool is not None else []
     if mean is None or not groups:
         return None
-    free = sum(group.state == "ready" for group in groups)
-    if position < free:
-        return mean
-    return mean * ((position - free) // len(groups) + 1.5)
+    left = (0.0 if group.state == "ready" else running.get(group.job_id or "") for group in groups)
+    waits = sorted(mean / 2 if seconds is None else seconds for seconds in left)
+    rounds, group = divmod(position, len(groups))
+    return waits[group] + mean * (rounds + 1)

@@ -11,6 +11,7 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -167,12 +168,20 @@ class JobService:
 
     def _viewed(self, job: Job) -> JobView:
         if job.status is JobStatus.QUEUED:
-            position = self._store.position(job)
-            return JobView(job, position, queued_seconds_left(position, self._control.pool(), self.mean_seconds()))
+            return self._viewed_queued(job)
         if job.status is not JobStatus.RUNNING:
             return JobView(job)
         mean = None if job.step and job.total_steps else self.mean_seconds()
         return JobView(job, None, running_seconds_left(job, mean, time.time()))
+
+    def _viewed_queued(self, job: Job) -> JobView:
+        position, pool, mean = self._store.position(job), self._control.pool(), self.mean_seconds()
+        running: dict[str, float | None] = {}
+        for group in pool.groups if pool is not None else ():
+            if group.job_id is not None:
+                with suppress(JobNotFound):
+                    running[group.job_id] = running_seconds_left(self._row(group.job_id), mean, time.time())
+        return JobView(job, position, queued_seconds_left(position, pool, mean, running))
 
     def _idle_for(self, job: Job) -> bool:
         pool = self._control.pool()

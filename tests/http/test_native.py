@@ -103,8 +103,10 @@ def test_a_body_that_is_not_declared_as_json_is_refused(web: Web) -> None:
 
 def test_a_body_too_large_is_refused_also_without_a_length(web: Web) -> None:
     body = json.dumps({"prompt": "a" * 200_000}).encode()
-    assert web.post("/generate", content=body, headers=JSON).status_code == 413
-    assert web.post("/generate", content=iter([body[:50_000], body[50_000:]]), headers=JSON).status_code == 413
+    for content in (body, iter([body[:50_000], body[50_000:]])):
+        answer = web.post("/generate", content=content, headers=JSON)
+        assert answer.status_code == 413
+        assert "--max-body" in answer.json()["detail"]
     chunked = web.post("/generate", content=iter([b'{"prompt"', b': "a"}']), headers=JSON)
     assert chunked.status_code == 202
 
@@ -187,7 +189,7 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     web.parent.step(first, 5, 20)
     running = wait_until(lambda: (b := web.ask(method, f"/{route}/{first}").json())["step"] == 5 and b, 5)
     assert (running["status"], running["total_steps"], running["queue_position"]) == ("running", 20, None)
-    assert running["attempts"] == 1
+    assert (running["attempts"], running["seed"]) == (1, web.job(first).kwargs["seed"])
     elapsed = time.time() - running["started_at"]
     assert 0 <= running["eta_seconds"] <= 3 * elapsed + 0.1
     assert web.ask(method, f"/{route}/{second}").json()["queue_position"] == 0
@@ -213,7 +215,7 @@ def test_a_canceled_job_is_gone(web: Web, route: str) -> None:
     web.parent.cancel(job_id)
     answer = web.get(f"/{route}/{job_id}")
     assert answer.status_code == 410
-    assert answer.json()["request_id"] == job_id
+    assert (answer.json()["request_id"], answer.json()["seed"]) == (job_id, web.job(job_id).kwargs["seed"])
 
 
 @pytest.mark.parametrize("route", ["get_output", "request_status", "outputs"])
@@ -224,7 +226,7 @@ def test_a_failed_job_says_why(web: Web, route: str) -> None:
     assert answer.status_code == 500
     body = answer.json()
     assert body["detail"] == "the device is full"
-    assert body["request_id"] == job_id
+    assert (body["request_id"], body["seed"]) == (job_id, web.job(job_id).kwargs["seed"])
     assert body["error"] == {
         "type": "out_of_memory",
         "message": "the device is full",

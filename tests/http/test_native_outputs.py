@@ -36,6 +36,7 @@ def test_the_output_as_a_file(web: Web) -> None:
     part = web.get(f"/outputs/{job_id}", headers={"range": "bytes=2-4"})
     assert (part.status_code, part.content) == (206, b"234")
     assert web.get(f"/outputs/{job_id}", headers={"range": "bytes=50-"}).status_code == 416
+    assert answer.headers["content-disposition"] == f"inline; filename={web.job(job_id).id}.png"
     known = {"if-none-match": answer.headers["etag"]}
     assert web.get(f"/outputs/{job_id}", headers=known).status_code == 304
     head = web.ask("HEAD", f"/outputs/{job_id}")

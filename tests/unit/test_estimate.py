@@ -15,7 +15,8 @@ RUNNING = Job("a", 1, JobStatus.RUNNING, {}, "/o", created_at=90.0, started_at=1
 
 def pool(*states: str) -> PoolView:
     """Groups in these states."""
-    return PoolView(0.0, groups=[GroupView(n, state, 0.0, []) for n, state in enumerate(states)])
+    jobs = [f"job {n}" if state == "busy" else None for n, state in enumerate(states)]
+    return PoolView(0.0, groups=[GroupView(n, state, 0.0, [], jobs[n]) for n, state in enumerate(states)])
 
 
 def test_a_running_job_goes_on_at_its_own_pace() -> None:
@@ -41,7 +42,7 @@ def test_a_clock_that_was_put_back_makes_nothing_negative() -> None:
     ("position", "states", "seconds"),
     [
         (0, ["ready"], 10.0),
-        (1, ["ready"], 15.0),
+        (1, ["ready"], 20.0),
         (0, ["busy"], 15.0),
         (3, ["busy"], 45.0),
         (3, ["busy", "busy"], 25.0),
@@ -53,10 +54,28 @@ def test_a_clock_that_was_put_back_makes_nothing_negative() -> None:
 def test_a_queued_job_waits_for_rounds_of_the_groups_that_work(
     position: int, states: list[str], seconds: float
 ) -> None:
-    assert queued_seconds_left(position, pool(*states), mean=10.0) == pytest.approx(seconds)
+    assert queued_seconds_left(position, pool(*states), 10.0, {}) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("position", "states", "seconds"),
+    [
+        (0, ["busy"], 110.0),
+        (1, ["busy"], 120.0),
+        (0, ["busy", "busy"], 13.0),
+        (1, ["busy", "busy"], 110.0),
+        (0, ["busy", "ready"], 10.0),
+        (1, ["busy", "recovering"], 110.0),
+    ],
+)
+def test_a_queued_job_waits_for_those_that_run_as_long_as_they_will(
+    position: int, states: list[str], seconds: float
+) -> None:
+    running = {"job 0": 100.0, "job 1": 3.0}
+    assert queued_seconds_left(position, pool(*states), 10.0, running) == pytest.approx(seconds)
 
 
 def test_nothing_is_promised_where_nothing_is_known() -> None:
-    assert queued_seconds_left(0, None, mean=10.0) is None
-    assert queued_seconds_left(0, pool("broken"), mean=10.0) is None
-    assert queued_seconds_left(0, pool("ready"), mean=None) is None
+    assert queued_seconds_left(0, None, 10.0, {}) is None
+    assert queued_seconds_left(0, pool("broken"), 10.0, {}) is None
+    assert queued_seconds_left(0, pool("ready"), None, {}) is None
