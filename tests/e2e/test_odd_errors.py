@@ -38,3 +38,8 @@ def test_a_validator_that_raises_on_any_rank_fails_the_job_also_after_a_cancel(o
     assert odd.result(canceled).status_code == 410
     error = error_of(odd, style=style)
     assert (error["type"], error["message"]) == ("KeyError", repr(style))
+
+
+def test_an_exception_whose_text_cannot_be_had_is_told_by_its_type(odd: RunningServer) -> None:
+    error = error_of(odd, error="wordless")
+    assert (error["type"], error["message"]) == ("Wordless", "Wordless")
