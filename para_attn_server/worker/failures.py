@@ -55,9 +55,12 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def plain_message(error: BaseException) -> str:
-    """The exception's text: cut short, no traceback, of other paths the last part only."""
+    """The exception's text: cut short, no traceback, of other paths the last part only.
+
+    A lone surrogate (in the name of a file, say) becomes a question mark: no answer in UTF-8 could hold it.
+    """
     text = _said(error).split("Traceback (most recent call last)")[0].strip()
-    return _PATH.sub(r"\1", text)[:_LONGEST]
+    return _PATH.sub(r"\1", text)[:_LONGEST].encode(errors="replace").decode()
 
 
 def _said(error: BaseException) -> str:

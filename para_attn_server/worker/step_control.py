@@ -87,9 +87,9 @@ class StepControl:
         self._obey(decision)
 
     def log(self, text: str) -> None:
-        """A line for the job's history, from rank zero."""
+        """A line for the job's history, from rank zero. A lone surrogate in it becomes a question mark."""
         if self._rank == 0:
-            self._send(Log(self._serial, str(text)))
+            self._send(Log(self._serial, str(text).encode(errors="replace").decode()))
 
     def canceled_late(self) -> bool:
         """Rank zero, after predict has returned: is the run to be dropped all the same?"""

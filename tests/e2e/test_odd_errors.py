@@ -43,3 +43,7 @@ def test_a_validator_that_raises_on_any_rank_fails_the_job_also_after_a_cancel(o
 def test_an_exception_whose_text_cannot_be_had_is_told_by_its_type(odd: RunningServer) -> None:
     error = error_of(odd, error="wordless")
     assert (error["type"], error["message"]) == ("Wordless", "Wordless")
+
+
+def test_an_exception_whose_text_is_no_unicode_can_be_read(odd: RunningServer) -> None:
+    assert error_of(odd, error="surrogate")["message"] == "cannot read caf?.png"

@@ -63,6 +63,8 @@ class BadLine(SyntaxError):
         ),
         (OutputMissing(), "output_missing", "wrote no file"),
         (InvalidInput([FieldError("#/steps", "must be at most 50")]), "invalid_input", "steps: must be at most 50"),
+        (ValueError("cannot read caf\udce9.png"), "ValueError", "cannot read caf?.png"),
+        (OSError(errno.EIO, "\udce9"), "output_unwritable", "cannot be written: ?"),
         (Wordless(3), "Wordless", "Wordless"),
         (WordlessOOM(), "out_of_memory", "WordlessOOM"),
         (OSError(errno.ENOENT, b"no such file"), "FileNotFoundError", "no such file"),
