@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
+import json
 import math
 import secrets
 from collections.abc import Iterator, Mapping
@@ -40,10 +41,32 @@ def _is_integer(_checker: Any, value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _unique_items(validator: Any, wanted: bool, instance: Any, _schema: Mapping[str, Any]) -> Iterator[ValidationError]:
+    """The keyword `uniqueItems`; jsonschema's own compares each item with each other one where they cannot be sorted.
+
+    As text, since a client could choose numbers to which Python gives one hash.
+    """
+    if wanted and validator.is_type(instance, "array"):
+        different = {json.dumps(_canonical(item), sort_keys=True) for item in instance}
+        if len(different) < len(instance):
+            yield ValidationError("the items are not unique")
+
+
+def _canonical(value: Any) -> Any:
+    """The same value for all that JSON Schema takes for equal, such as 1 and 1.0 (but not true)."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_canonical(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _canonical(item) for key, item in value.items()}
+    return value
+
+
 _extend: Any = validators.extend  # its types are known only where types-jsonschema is installed
 _Strict: Any = _extend(
     Draft202012Validator,
-    {"pattern": pattern},
+    {"pattern": pattern, "uniqueItems": _unique_items},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 

@@ -65,6 +65,8 @@ def _further(schema: Mapping[str, Any]) -> Iterator[str]:
             yield f"with at least {schema[least]} {unit}"
         elif most in schema:
             yield f"with at most {schema[most]} {unit}"
+    if schema.get("uniqueItems"):
+        yield "with no item twice"
     if "pattern" in schema:
         yield f"matching {schema['pattern']}"
     if "format" in schema:

@@ -41,9 +41,9 @@ def describe(error: BaseException, rank: int, step: int | None) -> JobError:
         return JobError("kwargs_mismatch", "the ranks hold different arguments for this job", rank)
     if _out_of_memory(error):
         return JobError("out_of_memory", plain_message(error) or "out of memory", rank, step, _MEMORY_HINT)
-    if isinstance(error, OSError) and error.errno in _DISK:
-        hint = _DISK[error.errno]
-        return JobError("output_unwritable", f"the output cannot be written: {error.strerror}", rank, step, hint)
+    if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno in _DISK:
+        message = f"the output cannot be written: {plain_message(error)}"
+        return JobError("output_unwritable", message, rank, step, _DISK[error.errno])
     return JobError(type(error).__name__, plain_message(error) or type(error).__name__, rank, step)
 
 
@@ -51,16 +51,29 @@ def _out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # torch says it of host memory with a plain RuntimeError
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in _said(error)
 
 
 def plain_message(error: BaseException) -> str:
-    """The exception's text: cut short, no traceback, of other paths the last part only."""
-    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    text = text.split("Traceback (most recent call last)")[0].strip()
-    return _PATH.sub(r"\1", text)[:_LONGEST]
+    """The exception's text: cut short, no traceback, of other paths the last part only.
+
+    A lone surrogate (in the name of a file, say) becomes a question mark: no answer in UTF-8 could hold it.
+    """
+    text = _said(error).split("Traceback (most recent call last)")[0].strip()
+    return _PATH.sub(r"\1", text)[:_LONGEST].encode(errors="replace").decode()
+
+
+def _said(error: BaseException) -> str:
+    """Its text; the name of its type where its class is so broken that it has none."""
+    try:
+        return str(error.strerror or error) if isinstance(error, OSError) else str(error)
+    except BaseException:  # any code of the predictor's can be in __str__
+        return type(error).__name__
 
 
 def full_text(error: BaseException) -> str:
-    """The traceback, for the log."""
-    return "".join(traceback.format_exception(error))
+    """The traceback, for the log; the name of the exception's type where its class is too broken for one."""
+    try:
+        return "".join(traceback.format_exception(error))
+    except BaseException:
+        return f"{type(error).__name__} (it cannot be printed)\n"

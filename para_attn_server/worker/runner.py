@@ -15,7 +15,6 @@ from pydantic import BaseModel
 
 from para_attn_server.core import output, schema
 from para_attn_server.core.board import REFUSED_ENTRY
-from para_attn_server.core.errors import InvalidInput
 from para_attn_server.core.job import Output
 from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Left, Run, Started
 from para_attn_server.core.predictor import TransientError
@@ -60,7 +59,7 @@ class JobRunner:
         except JobCanceled:
             return Canceled(run.serial, self._rank, self._control.points)
         except BaseException as error:  # sys.exit() in a predictor, too, ends the job and not the rank
-            if self._control.left and not isinstance(error, InvalidInput | KwargsDiffer):
+            if self._control.canceled:  # whatever the predictor made of JobCanceled
                 return Canceled(run.serial, self._rank, self._control.points)
             return self._failure(run, error)
         return Finished(run.serial, self._rank, self._control.points, time.perf_counter() - started, published)
@@ -76,18 +75,20 @@ class JobRunner:
         return _publish(temporary, run.output_path) if self._rank == 0 else None
 
     def _enter(self, run: Run) -> dict[str, Any]:
-        refusal: Exception = KwargsDiffer()
+        refusal: BaseException = KwargsDiffer()
         kwargs: dict[str, Any] = {}
         try:
             kwargs = schema.validated(self.model, run.kwargs)
             entry = schema.digest(run.kwargs, run.output_path)
-        except InvalidInput as error:
+        except BaseException as error:  # a predictor's own validator may raise anything, and on this rank alone
             refusal, entry = error, REFUSED_ENTRY
         try:
             self._control.enter(run.serial, entry)
         except RunRefused:
-            raise refusal from None
-        return kwargs
+            pass  # raised below, so that its own cause stays the cause that is logged
+        else:
+            return kwargs
+        raise refusal
 
     def _failure(self, run: Run, error: BaseException) -> Failed:
         log.error("job %s failed on this rank", run.job_id, exc_info=error)

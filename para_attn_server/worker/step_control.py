@@ -43,7 +43,7 @@ class Orders(Protocol):
 class StepControl:
     """One rank's side of the step board, for one run at a time; also what `Predictor.step` and `.log` reach.
 
-    orders: rank zero's only; the other ranks pass None and follow.
+    orders: rank zero's only; the other ranks pass None and follow. canceled: this rank has been told to leave the run.
     """
 
     def __init__(self, board: StepBoard, rank: int, orders: Orders | None, send: Callable[[FromRank], None]) -> None:
@@ -52,7 +52,7 @@ class StepControl:
         self._reported_at = 0.0
         self.points = 0
         self.steps = 0
-        self.left = False
+        self.canceled = False
 
     def enter(self, serial: int, entry: int) -> None:
         """Begin a run: compare the ranks' arguments before the first collective.
@@ -60,7 +60,7 @@ class StepControl:
         entry: the digest of this rank's arguments, or REFUSED_ENTRY. Raises RunRefused on every rank unless all hold
         the same, JobCanceled if the run was canceled by now.
         """
-        self._serial, self.points, self.steps, self.left, self._reported_at = serial, 0, 0, False, 0.0
+        self._serial, self.points, self.steps, self.canceled, self._reported_at = serial, 0, 0, False, 0.0
         self._board.report_step(self._rank, 0, None)
         self._board.enter(self._rank, serial, entry)
         if self._orders is None:
@@ -87,13 +87,13 @@ class StepControl:
         self._obey(decision)
 
     def log(self, text: str) -> None:
-        """A line for the job's history, from rank zero."""
+        """A line for the job's history, from rank zero. A lone surrogate in it becomes a question mark."""
         if self._rank == 0:
-            self._send(Log(self._serial, str(text)))
+            self._send(Log(self._serial, str(text).encode(errors="replace").decode()))
 
     def canceled_late(self) -> bool:
         """Rank zero, after predict has returned: is the run to be dropped all the same?"""
-        return self.left or (self._orders is not None and self._orders.canceled(self._serial))
+        return self.canceled or (self._orders is not None and self._orders.canceled(self._serial))
 
     def leave(self) -> None:
         """The run is over on this rank."""
@@ -115,8 +115,10 @@ class StepControl:
             self.points += 1
             self._board.report(self._rank, self._serial, self.points, Phase.PREDICT)
             return
-        self.left = True
-        raise JobCanceled() if decision is Decision.CANCEL else RunRefused()
+        if decision is Decision.REFUSE:
+            raise RunRefused
+        self.canceled = True
+        raise JobCanceled
 
     def _tell(self, step: int, total: int | None) -> None:
         now = time.monotonic()

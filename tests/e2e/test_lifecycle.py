@@ -152,6 +152,7 @@ def test_a_state_directory_in_use_is_exit_code_5(serve: Serve, counting_model: s
     ("model", "words"),
     [
         (f"{FAULTY}:RaisesInSetup", "the weights are not there"),
+        (f"{FAULTY}:RaisesWithoutWords", "setup failed on rank 1: Wordless: Wordless"),
         (f"{FAULTY}:NeverInitializes", "init_process_group"),
         (f"{FAULTY}:HasNoPipe", "no attribute `pipe`"),
         (f"{FAULTY}:HasNoPredict", "no method predict()"),

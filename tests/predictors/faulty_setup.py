@@ -21,6 +21,26 @@ class RaisesInSetup:
     def predict(self, output_path: str) -> None: ...
 
 
+class Wordless(Exception):
+    """Its text cannot be had."""
+
+    def __str__(self) -> str:
+        return f"code {self.code}"  # type: ignore[attr-defined]
+
+
+class RaisesWithoutWords:
+    """setup() raises on rank 1, and what it raises cannot be printed."""
+
+    pipe = None
+
+    def setup(self) -> None:
+        dist.init_process_group("gloo")
+        if dist.get_rank() == 1:
+            raise Wordless
+
+    def predict(self, output_path: str) -> None: ...
+
+
 class NeverInitializes:
     """setup() forgets the process group."""
 

@@ -6,11 +6,13 @@ import json
 import math
 import time
 from collections.abc import Callable
+from itertools import combinations
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
 
 from para_attn_server.core.errors import InvalidInput
@@ -50,6 +52,7 @@ def predict(
 
 MODEL = arguments_model(predict)
 VALIDATOR = RequestValidator(request_schema(MODEL))
+UNIQUE = RequestValidator({"properties": {"items": {"type": "array", "uniqueItems": True}}})
 
 
 def refused(body: dict[str, Any], validator: RequestValidator = VALIDATOR) -> dict[str, str]:
@@ -171,6 +174,28 @@ def test_a_flood_is_answered_briefly_and_soon(body: dict[str, Any], named: int) 
     assert time.process_time() - began < 5
 
 
+@pytest.mark.parametrize(
+    "items",
+    [
+        [1, *map(str, range(19_900))],
+        [None, *(number * (2**61 - 1) for number in range(19_900))],  # which Python gives one and the same hash
+        [{"a": [number]} for number in range(4_900)],
+    ],
+    ids=["not sortable", "one hash", "objects"],
+)
+def test_a_flood_of_items_that_must_differ_is_judged_soon(items: list[Any]) -> None:
+    began = time.process_time()
+    assert UNIQUE.validate({"items": items})
+    assert time.process_time() - began < 3
+
+
+def test_items_that_must_differ_are_said_to() -> None:
+    def predict(styles: set[str], output_path: str) -> None: ...
+
+    said = refused({"styles": ["a", "b", "a"]}, validator_of(predict))
+    assert said == {"#/styles": 'must be an array, with no item twice, not ["a", "b", "a"]'}
+
+
 def test_a_surrogate_in_a_key_is_refused() -> None:
     said = "must be valid Unicode text without lone surrogates"
     assert refused({"prompt": "a", "anything": {"\ud800": 1}}) == {"#/anything/?": said}
@@ -284,6 +309,27 @@ def test_one_argument_at_a_time_is_held_to_the_same_rule(argument: str, value: A
     except InvalidInput:
         return
     validated(MODEL, arguments)
+
+
+ALIKE = st.recursive(
+    st.sampled_from([None, True, False, 0, 1, 0.0, -0.0, 1.0, 0.5, 2**53, 2.0**53, 2**53 + 1, 1e300, "", "1", "1.0"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["x", "1"]), inner, max_size=2),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(ALIKE, max_size=5))
+@example([[1], [True], [1]])
+@example([1, True, [0.0], [False], "1", {"x": 1, "1": 0.5}])
+@example([{"x": 1, "1": [-0.0]}, {"1": [0], "x": 1.0}])
+def test_items_differ_where_jsonschema_finds_no_two_of_them_equal(items: list[Any]) -> None:
+    pairs = combinations(items, 2)  # one by one: its own uniqueItems takes [[1], [true], [1]] for unique
+    unique = not any(Draft202012Validator({"const": one}).is_valid(other) for one, other in pairs)
+    try:
+        assert UNIQUE.validate({"items": items}) and unique
+    except InvalidInput:
+        assert not unique
 
 
 @settings(max_examples=100, deadline=None)

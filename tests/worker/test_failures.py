@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 
 import pytest
 import torch
 
 from para_attn_server.core.errors import FieldError, InvalidInput
-from para_attn_server.worker.failures import OutputMissing, describe
+from para_attn_server.worker.failures import OutputMissing, describe, full_text
+
+
+class Wordless(Exception):
+    """Its text cannot be had."""
+
+    def __str__(self) -> str:
+        return f"code {self.code}"  # type: ignore[attr-defined]
+
+
+class WordlessOOM(MemoryError):
+    """Nor can this one's."""
+
+    def __str__(self) -> str:
+        return f"{self.asked} bytes"  # type: ignore[attr-defined]
+
+
+class Unprintable:
+    """What is no text is given to an OSError for one."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+class BadLine(SyntaxError):
+    """One that even the traceback module cannot print."""
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        raise AttributeError("no such line")
 
 
 @pytest.mark.parametrize(
@@ -33,6 +63,13 @@ from para_attn_server.worker.failures import OutputMissing, describe
         ),
         (OutputMissing(), "output_missing", "wrote no file"),
         (InvalidInput([FieldError("#/steps", "must be at most 50")]), "invalid_input", "steps: must be at most 50"),
+        (ValueError("cannot read caf\udce9.png"), "ValueError", "cannot read caf?.png"),
+        (OSError(errno.EIO, "\udce9"), "output_unwritable", "cannot be written: ?"),
+        (Wordless(3), "Wordless", "Wordless"),
+        (WordlessOOM(), "out_of_memory", "WordlessOOM"),
+        (OSError(errno.ENOENT, b"no such file"), "FileNotFoundError", "no such file"),
+        (OSError(errno.EIO, Unprintable()), "output_unwritable", "OSError"),
+        (OSError(["a list"], "is no number"), "OSError", "is no number"),
     ],
 )
 def test_an_exception_becomes_a_type_and_a_message(error: BaseException, kind: str, words: str) -> None:
@@ -55,3 +92,10 @@ def test_paths_tracebacks_and_length_are_cut() -> None:
     ).message
     assert message == "cannot open model.bin now, see https://a.b/c/d"
     assert len(describe(ValueError("x" * 10000), 0, None).message) == 500
+
+
+@pytest.mark.parametrize(("error", "name"), [(Wordless(3), "Wordless"), (BadLine("x"), "BadLine")])
+def test_any_exception_has_a_traceback_for_the_log(error: Exception, name: str) -> None:
+    with contextlib.suppress(Wordless, BadLine):
+        raise error
+    assert name in full_text(error)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from para_attn_server.core.board import REFUSED_ENTRY, StepBoard
+from para_attn_server.core.messages import FromRank, Log
 from para_attn_server.worker.step_control import JobCanceled, RunRefused, StepControl
 
 STEPS = 30
@@ -100,3 +101,10 @@ def entered(rank: int, board: StepBoard, entries: list[int], cancel: bool) -> st
 )
 def test_ranks_enter_a_run_together_or_not_at_all(entries: list[int], cancel: bool, expected: str) -> None:
     assert in_processes(3, partial(entered, entries=entries, cancel=cancel)) == [expected] * 3
+
+
+def test_a_log_line_is_text_that_can_be_sent_on() -> None:
+    board, sent = StepBoard.create(1), list[FromRank]()
+    StepControl(board, 0, CancelAfter(99), sent.append).log("read caf\udce9.png as caf\u00e9.png")
+    board.close()
+    assert sent == [Log(0, "read caf?.png as caf\u00e9.png")]
