@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import traceback
+from pathlib import Path
 
 import torch
 
 from para_attn_server.core.errors import InvalidInput, JobError
 
 _LONGEST = 500
-_PATH = re.compile(r"(?<![\w.:/])/(?:[\w.+@-]+/)+([\w.+@-]+)")
+_URL = r"(?P<url>\b(?!file:)[a-z][a-z0-9+.-]*://\S+)"
+_FOLDER = r"[^/\n'\",;:]*[^/\s'\",;:]/"  # may hold spaces; " /" begins another path
+_PATH = re.compile(rf"{_URL}|(?:\bfile:)?(?<![\w./])/+[^/\s'\",;:]+/(?:{_FOLDER})*[^/\s'\",;:)\]]*")
 _DISK = {
     errno.ENOSPC: "free some space on the output disk",
     errno.EDQUOT: "the output disk's quota is used up",
@@ -31,8 +35,8 @@ class KwargsDiffer(Exception):
     """The ranks were given different arguments."""
 
 
-def describe(error: BaseException, rank: int, step: int | None) -> JobError:
-    """What the client of a failed job is told."""
+def describe(error: BaseException, rank: int, step: int | None, output_path: str) -> JobError:
+    """What the client of a failed job is told. output_path: where its output was to be."""
     if isinstance(error, InvalidInput):
         return JobError("invalid_input", plain_message(error), rank)
     if isinstance(error, OutputMissing):
@@ -41,8 +45,9 @@ def describe(error: BaseException, rank: int, step: int | None) -> JobError:
         return JobError("kwargs_mismatch", "the ranks hold different arguments for this job", rank)
     if _out_of_memory(error):
         return JobError("out_of_memory", plain_message(error) or "out of memory", rank, step, _MEMORY_HINT)
-    if isinstance(error, OSError) and isinstance(error.errno, int) and error.errno in _DISK:
-        message = f"the output cannot be written: {plain_message(error)}"
+    if _of_the_output(error, output_path):
+        assert isinstance(error, OSError) and error.errno is not None
+        message = f"the output cannot be written: {plain_message(OSError(error.errno, error.strerror))}"
         return JobError("output_unwritable", message, rank, step, _DISK[error.errno])
     return JobError(type(error).__name__, plain_message(error) or type(error).__name__, rank, step)
 
@@ -54,19 +59,34 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in _said(error)
 
 
+def _of_the_output(error: BaseException, output_path: str) -> bool:
+    """Whether a disk refuses the output: a file in its folder, or one without a name, as where a disk is full."""
+    if not (isinstance(error, OSError) and isinstance(error.errno, int) and error.errno in _DISK):
+        return False
+    name = error.filename
+    return not isinstance(name, str | bytes) or Path(os.fsdecode(name)).parent == Path(output_path).parent
+
+
 def plain_message(error: BaseException) -> str:
-    """The exception's text: cut short, no traceback, of other paths the last part only.
+    """The exception's text: cut short, no traceback, of paths of the server the last part only.
 
     A lone surrogate (in the name of a file, say) becomes a question mark: no answer in UTF-8 could hold it.
     """
     text = _said(error).split("Traceback (most recent call last)")[0].strip()
-    return _PATH.sub(r"\1", text)[:_LONGEST].encode(errors="replace").decode()
+    return _PATH.sub(_last_part, text)[:_LONGEST].encode(errors="replace").decode()
+
+
+def _last_part(found: re.Match[str]) -> str:
+    return found["url"] or found[0].rstrip("/").rpartition("/")[2]
 
 
 def _said(error: BaseException) -> str:
     """Its text; the name of its type where its class is so broken that it has none."""
     try:
-        return str(error.strerror or error) if isinstance(error, OSError) else str(error)
+        if not isinstance(error, OSError) or not error.strerror:
+            return str(error)
+        of_what = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+        return f"{of_what}{error.strerror}"
     except BaseException:  # any code of the predictor's can be in __str__
         return type(error).__name__
 

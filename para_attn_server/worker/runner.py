@@ -93,7 +93,7 @@ class JobRunner:
     def _failure(self, run: Run, error: BaseException) -> Failed:
         log.error("job %s failed on this rank", run.job_id, exc_info=error)
         points, step = self._control.points, self._control.steps
-        told = describe(error, self._rank, step)
+        told = describe(error, self._rank, step, run.output_path)
         return Failed(run.serial, self._rank, points, told, isinstance(error, TransientError))
 
     def _clean_up(self, run: Run) -> None:

@@ -11,6 +11,8 @@ import torch
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.worker.failures import OutputMissing, describe, full_text
 
+OUTPUT = "/out/a.png"
+
 
 class Wordless(Exception):
     """Its text cannot be had."""
@@ -54,12 +56,16 @@ class BadLine(SyntaxError):
             "allo",
         ),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory", "2 GiB"),
-        (OSError(errno.ENOSPC, "No space left on device", "/x/y.png"), "output_unwritable", "No space left on device"),
-        (PermissionError(errno.EACCES, "Permission denied", "/x/y.png"), "output_unwritable", "Permission denied"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/out/y.png"),
+            "output_unwritable",
+            "No space left on device",
+        ),
+        (PermissionError(errno.EACCES, "Permission denied", "/out/y.png"), "output_unwritable", "Permission denied"),
         (
             FileNotFoundError(errno.ENOENT, "No such file or directory", "/x/lora.bin"),
             "FileNotFoundError",
-            "No such file",
+            "lora.bin: No such file",
         ),
         (OutputMissing(), "output_missing", "wrote no file"),
         (InvalidInput([FieldError("#/steps", "must be at most 50")]), "invalid_input", "steps: must be at most 50"),
@@ -73,25 +79,53 @@ class BadLine(SyntaxError):
     ],
 )
 def test_an_exception_becomes_a_type_and_a_message(error: BaseException, kind: str, words: str) -> None:
-    told = describe(error, rank=1, step=4)
+    told = describe(error, rank=1, step=4, output_path=OUTPUT)
     assert told.type == kind
     assert words in told.message
     assert told.rank == 1
 
 
 def test_memory_and_disk_come_with_a_hint() -> None:
-    assert "lower" in (describe(MemoryError(), 0, 1).hint or "")
-    assert "space" in (describe(OSError(errno.ENOSPC, "x"), 0, 1).hint or "")
+    assert "lower" in (describe(MemoryError(), 0, 1, OUTPUT).hint or "")
+    assert "space" in (describe(OSError(errno.ENOSPC, "x"), 0, 1, OUTPUT).hint or "")
 
 
 def test_paths_tracebacks_and_length_are_cut() -> None:
     nested = RuntimeError("worker said: Traceback (most recent call last):\n  File /srv/app/secret.py\nboom")
-    assert describe(nested, 0, None).message == "worker said:"
-    message = describe(
-        ValueError("cannot open /srv/models/private/model.bin now, see https://a.b/c/d"), 0, None
-    ).message
-    assert message == "cannot open model.bin now, see https://a.b/c/d"
-    assert len(describe(ValueError("x" * 10000), 0, None).message) == 500
+    assert describe(nested, 0, None, OUTPUT).message == "worker said:"
+    assert len(describe(ValueError("x" * 10000), 0, None, OUTPUT).message) == 500
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "cannot open /srv/private/model.bin now, see https://a.b/c/d",
+            "cannot open model.bin now, see https://a.b/c/d",
+        ),
+        ("file:///srv/private/w.bin", "w.bin"),
+        ("model:/srv/private/w.bin", "model:w.bin"),
+        ("//srv/private/w.bin", "w.bin"),
+        ("'/srv/my models/sub/w.bin' is short", "'w.bin' is short"),
+        ("/srv/my models/sub/w.bin", "w.bin"),
+        ("/home/u/[x]/y.json", "y.json"),
+        ("/srv/private/folder/ and /c/d", "folder and d"),
+        ("in /a/b, not docs/x.md", "in b, not docs/x.md"),
+        ("GET /schema and/or 3/4 a / b", "GET /schema and/or 3/4 a / b"),
+    ],
+)
+def test_of_a_path_only_its_last_part_is_told(said: str, told: str) -> None:
+    assert describe(ValueError(said), 0, None, OUTPUT).message == told
+
+
+def test_a_disk_that_refuses_another_file_is_not_the_outputs() -> None:
+    of_output = describe(PermissionError(errno.EACCES, "Permission denied", "/out/.1.part.png"), 0, 1, OUTPUT)
+    assert (of_output.type, of_output.message) == (
+        "output_unwritable",
+        "the output cannot be written: Permission denied",
+    )
+    other = describe(PermissionError(errno.EACCES, "Permission denied", "/srv/lora.bin"), 0, 1, OUTPUT)
+    assert (other.type, other.message) == ("PermissionError", "lora.bin: Permission denied")
 
 
 @pytest.mark.parametrize(("error", "name"), [(Wordless(3), "Wordless"), (BadLine("x"), "BadLine")])
