@@ -81,6 +81,7 @@ class Daemon:
             lambda function: self._loop.call_later(SOON, function),
             self._on_setup_failed,
         )
+        self._outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
 
     async def run(self) -> ExitCode:
         """Serve until told to stop; the command's exit code."""
@@ -150,8 +151,7 @@ class Daemon:
                 self._pool.tick(now)
                 if now - cleaned >= CLEAN_EVERY:
                     cleaned = now
-                    outputs = OutputFolder(self._settings.output_dir, self._settings.allow_any_output_path)
-                    if remove_old_jobs(self._store, outputs, time.time() - self._settings.keep):
+                    if remove_old_jobs(self._store, self._outputs, time.time() - self._settings.keep):
                         cleaned -= CLEAN_EVERY  # more are left: at the next tick
             except Exception:
                 log.exception("a tick failed")

@@ -87,7 +87,7 @@ def _service(settings: Settings) -> JobService:
     control = ControlLink(settings.state_dir)
     control.start()
     store = SqlStore.open(settings.database, durable=True)
-    outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path)
+    outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
     return JobService(store, control, outputs, settings)
 
 

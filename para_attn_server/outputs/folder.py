@@ -26,12 +26,14 @@ _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 class OutputFolder:
     """The output root and its rules.
 
-    allow_any: requests may also name absolute paths and use `..`, anywhere on this machine.
+    allow_any: requests may also name absolute paths and use `..`, anywhere on this machine but in the state directory.
+    state_dir: the server's own files, the queue's database among them; it may lie below the root, or the root in it.
     """
 
-    def __init__(self, root: Path, allow_any: bool) -> None:
+    def __init__(self, root: Path, allow_any: bool, state_dir: Path) -> None:
         self.root = root
         self.allow_any = allow_any
+        self.state_dir = state_dir
 
     def resolve(self, requested: str | None, job_id: str, suffix: str) -> Path:
         """The absolute path of a job's output; the server names the file (id and suffix) when None is requested.
@@ -49,6 +51,8 @@ class OutputFolder:
         final = Path(os.path.realpath(path.parent)) / path.name
         if not self.allow_any and not final.is_relative_to(real_root):
             _refuse("leads outside the output root; give a path below it, without links that leave it")
+        if self._is_state(final, real_root):
+            _refuse("leads to where the server keeps its own files; choose another directory")
         if _kind(final.parent) != stat.S_IFDIR:
             _refuse("its directory does not exist; name a file in an existing directory")
         self._check_lengths(final, job_id)
@@ -76,6 +80,12 @@ class OutputFolder:
             return False
         file.unlink(missing_ok=True)
         return True
+
+    def _is_state(self, final: Path, real_root: Path) -> bool:
+        """Whether a path without links is in the state directory, but not in a root that itself lies in there."""
+        state = Path(os.path.realpath(self.state_dir))
+        is_output = state in real_root.parents and final.is_relative_to(real_root)
+        return final.is_relative_to(state) and not is_output
 
     def _check_text(self, requested: str) -> None:
         if not requested or _UNFIT.search(requested):

@@ -36,3 +36,13 @@ def test_a_named_output_goes_where_it_was_asked_for_and_nowhere_else(counting: R
         answer = counting.post("/generate", json={"output_path": bad})
         assert answer.status_code == 400, bad
         assert answer.json()["errors"][0]["pointer"] == "#/output_path"
+
+
+def test_the_queue_below_the_output_root_is_nobodys_output(
+    serve: Callable[..., RunningServer], counting_model: str, tmp_path: Path
+) -> None:
+    server = serve(counting_model, output_dir=tmp_path)
+    server.wait_ready()
+    answer = server.post("/generate", json={"output_path": "state/jobs.sqlite3"})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (400, "#/output_path")
+    assert server.result(server.submit(seed=1, output_path="mine.txt")).status_code == 200

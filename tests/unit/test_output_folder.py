@@ -37,7 +37,7 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(place: Path) -> OutputFolder:
-    return OutputFolder(place / "root", allow_any=False)
+    return OutputFolder(place / "root", allow_any=False, state_dir=place / "state")
 
 
 def refusal(folder: OutputFolder, requested: str) -> str:
@@ -119,13 +119,13 @@ def test_the_longest_name_allowed_can_be_written_under_its_temporary_name(folder
 
 def test_a_root_behind_a_link_is_followed_once(place: Path) -> None:
     (place / "alias").symlink_to("root")
-    folder = OutputFolder(place / "alias", allow_any=False)
+    folder = OutputFolder(place / "alias", allow_any=False, state_dir=place / "state")
     assert folder.resolve("sub/a.png", JOB, ".png") == place / "root" / "sub" / "a.png"
     assert folder.resolve(None, JOB, ".png") == place / "root" / f"{JOB}.png"
 
 
 def test_allow_any_takes_absolute_and_climbing_paths(place: Path) -> None:
-    folder = OutputFolder(place / "root", allow_any=True)
+    folder = OutputFolder(place / "root", allow_any=True, state_dir=place / "state")
     assert folder.resolve(str(place / "outside" / "a.png"), JOB, ".png") == place / "outside" / "a.png"
     assert folder.resolve("../outside/a.png", JOB, ".png") == place / "outside" / "a.png"
     assert folder.resolve("out/a.png", JOB, ".png") == place / "outside" / "a.png"
@@ -134,7 +134,7 @@ def test_allow_any_takes_absolute_and_climbing_paths(place: Path) -> None:
 
 @pytest.mark.parametrize("requested", ["nowhere/a.png", "/dev/null", "link.png", "sub", "..", "a\0", ".a.png", "/"])
 def test_allow_any_still_refuses_what_cannot_be_written(place: Path, requested: str) -> None:
-    refusal(OutputFolder(place / "root", allow_any=True), requested)
+    refusal(OutputFolder(place / "root", allow_any=True, state_dir=place / "state"), requested)
 
 
 PARTS = st.one_of(
@@ -162,6 +162,51 @@ def test_whatever_is_asked_for_is_inside_the_root_or_refused(
     assert (place / "outside" / "secret.png").read_text() == "secret"
 
 
+# --- the server's own files ---
+
+
+@pytest.fixture
+def state(place: Path) -> Path:
+    """A state directory below the root, as with `--output-dir .`, and a link to it."""
+    state = place / "root" / ".state"
+    (state / "run").mkdir(parents=True)
+    (state / "jobs.sqlite3").write_text("the queue")
+    (place / "root" / "alias").symlink_to(".state")
+    (place / "alias").symlink_to("root/.state")
+    return state
+
+
+@pytest.mark.parametrize("allow_any", [False, True])
+@pytest.mark.parametrize("named", ["state", "alias"])
+@pytest.mark.parametrize(
+    "requested",
+    [".state/jobs.sqlite3", ".state/jobs.sqlite3-wal", ".state/new.png", ".state/run/a.png", "alias/jobs.sqlite3"],
+)
+def test_no_output_takes_the_place_of_the_servers_own_files(
+    place: Path, state: Path, allow_any: bool, named: str, requested: str
+) -> None:
+    folder = OutputFolder(place / "root", allow_any, {"state": state, "alias": place / "alias"}[named])
+    assert "its own files" in refusal(folder, requested)
+    assert folder.resolve("a.png", JOB, ".png") == place / "root" / "a.png"
+
+
+def test_nor_does_one_from_outside_the_root_where_any_path_is_allowed(place: Path) -> None:
+    (place / "state").mkdir()
+    (place / "alias").symlink_to("state")
+    folder = OutputFolder(place / "root", allow_any=True, state_dir=place / "state")
+    for requested in (str(place / "state" / "jobs.sqlite3"), "../state/a.png", str(place / "alias" / "a.png")):
+        assert "its own files" in refusal(folder, requested)
+
+
+def test_a_root_in_the_state_directory_takes_outputs_and_the_rest_of_it_none(place: Path) -> None:
+    folder = OutputFolder(place / "root", allow_any=True, state_dir=place)
+    assert folder.resolve("sub/a.png", JOB, ".png") == place / "root" / "sub" / "a.png"
+    assert "its own files" in refusal(folder, "../jobs.sqlite3")
+    folder = OutputFolder(place / "root", allow_any=False, state_dir=place / "root")
+    assert "its own files" in refusal(folder, "jobs.sqlite3")
+    assert folder.resolve(None, JOB, ".png") == place / "root" / f"{JOB}.png"
+
+
 # --- removal ---
 
 
@@ -184,7 +229,7 @@ def test_a_file_changed_since_is_left_alone(folder: OutputFolder) -> None:
 )
 @pytest.mark.parametrize("allow_any", [False, True])
 def test_removal_never_follows_a_link_nor_takes_what_is_no_file(place: Path, name: str, allow_any: bool) -> None:
-    folder = OutputFolder(place / "root", allow_any)
+    folder = OutputFolder(place / "root", allow_any, place / "state")
     before = sorted(place.rglob("*"))
     assert folder.remove(f"{folder.root}/{name}") is False
     assert sorted(place.rglob("*")) == before
@@ -192,8 +237,10 @@ def test_removal_never_follows_a_link_nor_takes_what_is_no_file(place: Path, nam
 
 def test_a_file_outside_the_root_is_removed_only_where_any_path_is_allowed(place: Path) -> None:
     file = place / "outside" / "secret.png"
-    assert OutputFolder(place / "root", allow_any=False).remove(file) is False and file.exists()
-    assert OutputFolder(place / "root", allow_any=True).remove(file) is True
+    assert (
+        OutputFolder(place / "root", allow_any=False, state_dir=place / "state").remove(file) is False and file.exists()
+    )
+    assert OutputFolder(place / "root", allow_any=True, state_dir=place / "state").remove(file) is True
 
 
 def test_a_relative_or_impossible_path_is_never_removed(folder: OutputFolder, monkeypatch: pytest.MonkeyPatch) -> None:

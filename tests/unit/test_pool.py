@@ -99,7 +99,7 @@ def test_an_order_that_is_refused_does_not_take_the_next_ones_with_it() -> None:
 
 
 def test_old_jobs_are_removed_a_few_at_a_time_until_none_is_left(store: SqlStore, tmp_path: Path) -> None:
-    outputs = OutputFolder(tmp_path, False)
+    outputs = OutputFolder(tmp_path, allow_any=False, state_dir=tmp_path / "state")
     paths = []
     for group in range(AT_ONCE + 1):
         job_id, output = running(store, tmp_path, group)
