@@ -6,6 +6,7 @@ import hashlib
 import os
 import random
 import socket
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,17 +15,21 @@ from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.settings import Settings
 
 _PORTS = range(20000, 32000)  # below the kernel's ephemeral range, from which outgoing connections take theirs
+_given: deque[int] = deque(maxlen=1000)  # lately; other groups' ranks may not have bound theirs yet
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A loopback port that nobody listens on now, and that is none of the last 1,000 given out."""
     for port in random.sample(_PORTS, 200):
+        if port in _given:
+            continue
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
+        _given.append(port)
+        return port
     raise ServerError("no free loopback port for a group's rendezvous")
 
 
