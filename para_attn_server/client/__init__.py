@@ -8,6 +8,7 @@ It knows the JSON shapes; `transport.py` knows what may be repeated, `errors.py`
 
 from __future__ import annotations
 
+import math
 import time
 import uuid
 from base64 import b64decode
@@ -42,6 +43,7 @@ __all__ = [
 Progress = Callable[[dict[str, Any]], None]
 
 _LONG_POLL = 20.0
+_LATE = 1.0  # seconds that the last answer may come after the end of a wait
 _FOLLOW = 0.1  # seconds between two looks at a job whose progress is followed
 _CANCEL_TIMEOUT = 120.0  # a cancel is answered when all ranks have left the job
 
@@ -92,36 +94,32 @@ class Client:
 
         wait: seconds, at most 60, for which the server may hold its answer until the job ends.
         """
-        parameters = {"wait": f"{wait:.3f}"} if wait else {}
-        response = self._transport.request(
-            "GET", _path("request_status", request_id), params=parameters, timeout=self._transport.timeout + wait
-        )
-        body = body_of(response)
-        if problem_kind(body) == "job-canceled":
-            return {"request_id": request_id, "status": "canceled", "step": body.get("step")}
-        if problem_kind(body) == "job-failed":
-            known: dict[str, Any] = {key: body[key] for key in ("error", "attempts", "timings") if key in body}
-            return {"request_id": request_id, "status": "failed", **known}
-        return checked(response)
+        return self._look(request_id, wait, self._transport.timeout)
 
     def wait(
         self, request_id: str, timeout: float | None = None, on_progress: Progress | None = None
     ) -> dict[str, Any]:
         """The status of a job that has succeeded, once it has.
 
-        timeout: seconds, None for as long as it takes. on_progress: called with each status seen, the last one too.
-        Raises JobFailed, JobCanceled, WaitTimedOut.
+        timeout: seconds, None for as long as it takes; it holds, within a second, also while the server is away.
+        on_progress: called with each status seen, the last one too.
+        Raises JobFailed, JobCanceled, WaitTimedOut, and ServerUnavailable where patience ends before the timeout.
         """
-        end = None if timeout is None else time.monotonic() + timeout
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        hold = _LONG_POLL if on_progress is None else _FOLLOW
         while True:
             began = time.monotonic()
-            hold = _LONG_POLL if on_progress is None else _FOLLOW
-            status = self.status(request_id, hold if end is None else max(0.0, min(hold, end - began)))
+            try:
+                status = self._look_until(end, request_id, hold)
+            except ServerUnavailable as error:
+                if error.again and (end - began < self._transport.patience or time.monotonic() >= end):
+                    raise WaitTimedOut(f"job {request_id} was not seen to end within {timeout:g} s: {error}") from error
+                raise
             if on_progress is not None:
                 on_progress(status)
             if status["status"] not in ("queued", "running"):
                 return _succeeded(status)
-            if end is not None and time.monotonic() >= end:
+            if time.monotonic() >= end:
                 raise WaitTimedOut(f"job {request_id} is still {status['status']} after {timeout:g} s")
             # A server that is stopping answers at once, whatever the wait.
             self._transport.sleep(max(0.0, _FOLLOW - (time.monotonic() - began)))
@@ -202,6 +200,33 @@ class Client:
             self._transport.sleep(_FOLLOW)
 
     # --- inside ---
+
+    def _look(self, request_id: str, wait: float, silence: float, patience: float | None = None) -> dict[str, Any]:
+        """`status`. silence: seconds beyond `wait` that the server may take; patience: as for Transport.request."""
+        response = self._transport.request(
+            "GET",
+            _path("request_status", request_id),
+            params={"wait": f"{wait:.3f}"} if wait else {},
+            timeout=wait + silence,
+            patience=patience,
+        )
+        body = body_of(response)
+        if problem_kind(body) == "job-canceled":
+            return {"request_id": request_id, "status": "canceled", "step": body.get("step")}
+        if problem_kind(body) == "job-failed":
+            known: dict[str, Any] = {key: body[key] for key in ("error", "attempts", "timings") if key in body}
+            return {"request_id": request_id, "status": "failed", **known}
+        return checked(response)
+
+    def _look_until(self, end: float, request_id: str, hold: float) -> dict[str, Any]:
+        """`status`, with what is left until `end` as the limit of the wait, of silence and of patience."""
+
+        def once() -> dict[str, Any]:
+            left = max(0.0, end - time.monotonic())
+            wait = min(hold, left)
+            return self._look(request_id, wait, min(self._transport.timeout, max(left - wait, _LATE)), patience=0.0)
+
+        return self._transport.patiently(once, min(self._transport.patience, max(0.0, end - time.monotonic())))
 
     def _unreadiness(self) -> str | None:
         """Why the server takes no work; asked once, without patience."""

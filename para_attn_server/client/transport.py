@@ -10,7 +10,7 @@ import ipaddress
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import httpx
 import tenacity
@@ -20,6 +20,7 @@ from para_attn_server.client.errors import RequestRefused, ServerUnavailable
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _AGAIN = {"GET": frozenset({429, 502, 503, 504}), "POST": frozenset({429, 503})}
+_T = TypeVar("_T")
 _BACKOFF = tenacity.wait_exponential(multiplier=0.1, max=5.0) + tenacity.wait_random(0.0, 0.1)
 
 
@@ -33,8 +34,8 @@ class Transport:
     def __init__(self, url: str, timeout: float, patience: float, sleep: Callable[[float], None] = time.sleep) -> None:
         self.url = (url if "://" in url else f"http://{url}").rstrip("/")
         self.timeout = timeout
+        self.patience = patience
         self.sleep = sleep
-        self._patience = patience
         self._http = httpx.Client(
             base_url=self.url,
             timeout=timeout,
@@ -75,7 +76,7 @@ class Transport:
             _raise_if_busy(response, repeat)
             return response
 
-        return self._patiently(once, patience)
+        return self.patiently(once, patience)
 
     def download(self, path: str, file: Path) -> httpx.Response:
         """Stream a 200 answer's body into `file`; any other answer is returned with its body read and nothing written.
@@ -97,10 +98,14 @@ class Transport:
             except httpx.HTTPError as error:
                 self._unavailable(error, harmless=True)
 
-        return self._patiently(once)
+        return self.patiently(once)
 
-    def _patiently(self, once: Callable[[], httpx.Response], patience: float | None = None) -> httpx.Response:
-        limit = self._patience if patience is None else patience
+    def patiently(self, once: Callable[[], _T], patience: float | None = None) -> _T:
+        """What `once` returns, called anew for as long as it raises a ServerUnavailable that is worth a repetition.
+
+        patience: seconds, if not the client's. Raises the last ServerUnavailable.
+        """
+        limit = self.patience if patience is None else patience
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, ServerUnavailable) and error.again),
             wait=_pause,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,38 @@ def test_wait_gives_up_in_time_and_leaves_the_job_alone(server: ScriptedServer, 
         client.wait("ab", timeout=0.05)
     assert isinstance(caught.value, TimeoutError)
     assert {method for method, _, _ in server.requests} == {"GET"}
+
+
+def test_wait_keeps_its_timeout_while_nobody_listens() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url, began = f"http://127.0.0.1:{closed.getsockname()[1]}", time.monotonic()
+        with Client(url, patience=30) as client, pytest.raises(WaitTimedOut, match=r"within 0\.5 s.*cannot be reached"):
+            client.wait("ab", timeout=0.5)
+        assert time.monotonic() - began < 5
+
+
+def test_wait_keeps_its_timeout_while_the_server_says_nothing() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url, began = f"http://127.0.0.1:{silent.getsockname()[1]}", time.monotonic()
+        with Client(url, timeout=30, patience=0.1) as client, pytest.raises(WaitTimedOut, match="no answer in time"):
+            client.wait("ab", timeout=0.2)
+        assert time.monotonic() - began < 10
+
+
+def test_wait_asks_a_server_that_is_back_to_hold_its_answer_for_what_is_left(server: ScriptedServer) -> None:
+    server.says(HANGS_UP, SUCCEEDED)
+    with Client(server.url) as client:
+        assert client.wait("ab", timeout=10)["status"] == "succeeded"
+    first, second = (float(path.partition("wait=")[2]) for _, path, _ in server.requests)
+    assert 0 < second <= first - 0.1 < 10
+
+
+def test_wait_has_no_more_patience_than_the_client(server: ScriptedServer, client: Client, slept: list[float]) -> None:
+    server.says(HANGS_UP)
+    with pytest.raises(ServerUnavailable):
+        client.wait("ab", timeout=3600)
+    assert 20 < sum(slept) <= 30
 
 
 def test_result_holds_the_bytes(server: ScriptedServer, client: Client) -> None:
