@@ -103,7 +103,8 @@ class ControlLink:
 
     def submitted(self, job_id: str) -> None:
         """Tell the parent of a new job. A hint: when it is lost the parent finds the job in the store."""
-        self._send(Submitted(job_id))
+        with self._lock:
+            self._send_locked(Submitted(job_id))
 
     def cancel(self, job_id: str | None, timeout: float) -> str | None:
         """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the parent's word.
@@ -113,31 +114,33 @@ class ControlLink:
         """
         self.start()
         asked, number = _Asked(threading.Event()), next(self._numbers)
-        with self._changed:
-            self._changed.wait_for(lambda: self._connected or self.closing, min(timeout, _SEND_TIMEOUT))
-            self._asked[number] = asked
         try:
-            if not self._send(CancelOrder(number, job_id)) or not asked.done.wait(timeout) or asked.reply is None:
+            with self._changed:
+                self._changed.wait_for(lambda: self._connected or self.closing, min(timeout, _SEND_TIMEOUT))
+                # In one go with its sending: who is told that this connection was lost has no order on the next one.
+                self._asked[number] = asked
+                sent = self._send_locked(CancelOrder(number, job_id))
+            if not sent or not asked.done.wait(timeout) or asked.reply is None:
                 raise DaemonUnreachable("the server's control process does not answer; try again in a moment")
             return asked.reply.job_id
         finally:
             with self._lock:
-                del self._asked[number]
+                self._asked.pop(number, None)
 
-    def _send(self, message: Submitted | CancelOrder) -> bool:
-        with self._lock:
-            out = self._socket
-            if out is None:
-                return False
-            try:
-                out.sendall(channel.encode(message))
-                return True
-            except OSError as error:
-                # Half a line may be out, so the connection is of no more use; the reader sees its end.
-                _log.warning("control channel: cannot send: %s", error)
-                _shut(out)
-                self._socket = None
-                return False
+    def _send_locked(self, message: Submitted | CancelOrder) -> bool:
+        """Whether the message is on its way; call it with the lock held."""
+        out = self._socket
+        if out is None:
+            return False
+        try:
+            out.sendall(channel.encode(message))
+            return True
+        except OSError as error:
+            # Half a line may be out, so the connection is of no more use; the reader sees its end.
+            _log.warning("control channel: cannot send: %s", error)
+            _shut(out)
+            self._socket = None
+            return False
 
     # --- the background thread ---
 

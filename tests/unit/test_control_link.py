@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from waiting import wait_until
@@ -73,6 +74,24 @@ class Parent:
         """Vanish."""
         self.hang_up()
         self.listener.close()
+
+
+class Interrupted:
+    """A condition; `then` happens when this thread has let go of its lock for the first time."""
+
+    def __init__(self, condition: threading.Condition, then: Callable[[], None]) -> None:
+        self._condition, self._then, self._thread = condition, [then], threading.get_ident()
+
+    def __enter__(self) -> bool:
+        return self._condition.__enter__()
+
+    def __exit__(self, *exception: Any) -> None:
+        self._condition.__exit__(*exception)
+        if threading.get_ident() == self._thread and self._then:
+            self._then.pop()()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._condition, name)
 
 
 @pytest.fixture
@@ -256,6 +275,21 @@ def test_a_cancel_is_not_kept_waiting_by_a_connection_that_was_lost(parent: Pare
         parent.hang_up()
         with pytest.raises(DaemonUnreachable):
             answer.result(5)
+
+
+def test_a_cancel_that_is_refused_for_a_lost_connection_is_not_ordered_on_the_next(
+    parent: Parent, linked: ControlLink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reconnect() -> None:
+        parent.hang_up()
+        parent.accept(PoolView(started_at=7.0))
+        wait_until(lambda: linked.pool() == PoolView(started_at=7.0), 5)
+
+    monkeypatch.setattr(linked, "_changed", Interrupted(linked._changed, reconnect))
+    with pytest.raises(DaemonUnreachable):
+        linked.cancel("a", timeout=5)
+    linked.submitted("b")
+    assert parent.receive() == Submitted("b")
 
 
 def test_a_parent_that_reads_nothing_holds_nobody_up(parent: Parent, linked: ControlLink) -> None:
