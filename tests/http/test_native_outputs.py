@@ -195,6 +195,17 @@ def test_a_file_that_is_not_the_one_that_was_meant_is_not_sent(web: Web) -> None
     assert web.get(path, headers={"If-Match": '"x"'}).status_code == 412
 
 
+def test_any_file_is_the_one_that_was_meant_as_long_as_there_is_one(web: Web) -> None:
+    job_id = web.done(b"0123456789")
+    path, anything = f"/outputs/{job_id}", {"If-Match": "*"}
+    answer = web.get(path, headers=anything)
+    assert (answer.status_code, answer.content) == (200, b"0123456789")
+    assert web.get(path, headers={**anything, "Range": "bytes=2-4"}).content == b"234"
+    assert web.get(path, headers={**anything, "If-None-Match": answer.headers["etag"]}).status_code == 304
+    Path(web.job(job_id).output_path).unlink()
+    assert web.get(path, headers=anything).status_code == 410
+
+
 @pytest.mark.parametrize(
     "ranges", ["bytes=100-200", "bytes=a", "bytes=5-1", "bytes=-0", "bytes=0-1,3-4", "bytes=" + "0-1," * 900]
 )
