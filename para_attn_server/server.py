@@ -23,6 +23,7 @@ from para_attn_server.client import Client
 from para_attn_server.core import owner
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
+from para_attn_server.core.lookup import check_model
 from para_attn_server.core.settings import Settings, load_settings
 
 _ERRORS: dict[int, type[ServerError]] = {
@@ -58,6 +59,7 @@ class ParaAttentionServer:
     ) -> None:
         given = {"host": host, "port": port, "num_devices": num_devices, **settings, "model": _label(predictor)}
         self.settings: Settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        check_model(self.settings.model, self.settings.model_path)
         pickled = None if isinstance(predictor, str) else _pickled(predictor)
         self._model = ModelSpec(self.settings.model, self.settings.model_path, pickled, search_path=_search_path())
         self._process: subprocess.Popen[bytes] | None = None

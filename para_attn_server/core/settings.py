@@ -6,6 +6,7 @@ The command's options, the environment variables (`PARA_ATTN_SERVER_` + upper-ca
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,6 +113,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("model_path")
+    @classmethod
+    def _at_home(cls, value: str | None) -> str | None:
+        # An unknown user's home stays as it is, where Path.expanduser would raise: it is no folder then.
+        return os.path.expanduser(value) if value else value  # noqa: PTH111
 
     @property
     def database(self) -> Path:

@@ -22,6 +22,7 @@ from para_attn_server.core import channel
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
+from para_attn_server.core.lookup import check_model
 from para_attn_server.core.owner import inherited_line, receive_model
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.daemon.control import ControlServer
@@ -219,6 +220,8 @@ def main() -> int:
 def _serve(settings: Settings) -> int:
     line = inherited_line()
     model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
+    if line is None:  # else its owner has looked, with a search path of its own
+        check_model(model.name, model.model_path)
     group_devices(settings)  # too few devices is known before anything starts
     _make_output_dir(settings.output_dir)
     with StateDirLock(settings.state_dir), _bind(settings) as listener:

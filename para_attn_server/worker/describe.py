@@ -10,11 +10,11 @@ import inspect
 import json
 import os
 import sys
-from importlib.metadata import entry_points
 from typing import Any
 
+from para_attn_server.core.lookup import installed
 from para_attn_server.core.schema import arguments_model, request_schema
-from para_attn_server.worker.loader import ENTRY_POINT_GROUP, load_class
+from para_attn_server.worker.loader import load_class
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def describe(name: str) -> dict[str, Any]:
 
 def describe_all(names: list[str]) -> list[dict[str, Any]]:
     """Those predictors; all that are installed under a short name if none is given."""
-    return [describe(name) for name in names or sorted(entry_points(group=ENTRY_POINT_GROUP).names)]
+    return [describe(name) for name in names or installed()]
 
 
 def main() -> None:
