@@ -132,13 +132,15 @@ class ParaAttentionServer:
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # a terminal's Ctrl-C is for this process, which passes it on once
             )
-        with contextlib.suppress(BrokenPipeError):  # it has ended already; its exit code tells why
+        # It has ended already; its exit code tells why.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             owner.send_model(self._line, self._model)
         return self._process
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         assert self._line is not None
-        with self._line.makefile("r") as stream:
+        # It is reset, not closed, by a daemon that has ended without reading the model.
+        with self._line.makefile("r") as stream, contextlib.suppress(ConnectionResetError):
             self._url = stream.readline().strip()
         ends = time.monotonic() + self.settings.setup_timeout + _STOP_PATIENCE
         with self.client as client:

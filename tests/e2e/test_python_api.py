@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from serving import COUNTING
 from waiting import wait_until
 
 from para_attn_server import ParaAttentionServer, Predictor
-from para_attn_server.core.errors import PortTaken, SetupFailed, UsageError
+from para_attn_server.core.errors import PortTaken, ServerError, SetupFailed, UsageError
 
 SETTINGS = {"num_devices": 2, "preload": "torch.distributed"}
 
@@ -127,3 +128,22 @@ def test_a_failed_setup_and_a_taken_port_raise_their_errors(tmp_path: Path, monk
 
     with socket.create_server(("127.0.0.1", port)), pytest.raises(PortTaken):
         ParaAttentionServer(COUNTING, port=port, **SETTINGS).run()
+
+
+@pytest.mark.parametrize("size", [1, 1 << 23], ids=["small", "larger than the line holds"])
+@pytest.mark.parametrize(("end", "error"), [("import nowhere", ServerError), ("raise SystemExit(2)", UsageError)])
+def test_a_daemon_that_ends_before_it_has_read_the_model_raises_the_error_of_its_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, end: str, error: type[ServerError]
+) -> None:
+    class Large(Predictor):
+        weights = b"w" * size
+
+    (tmp_path / "structlog.py").write_text(end)  # a module that the daemon imports first of all
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ServerError) as caught, ParaAttentionServer(Large, port=0, **SETTINGS):
+        pass
+    assert type(caught.value) is error
+    with pytest.raises(ServerError) as caught:
+        ParaAttentionServer(Large, port=0, **SETTINGS).run()
+    assert type(caught.value) is error
