@@ -6,6 +6,7 @@ The command's options, the environment variables (`PARA_ATTN_SERVER_` + upper-ca
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -137,5 +138,16 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
-        raise UsageError("; ".join(lines)) from None
+        raise UsageError("; ".join(map(_explained, error.errors()))) from None
+
+
+def _explained(error: Any) -> str:
+    name = ".".join(map(str, error["loc"]))
+    reason = _unknown(name) if error["type"] == "extra_forbidden" else error["msg"]
+    return f"{name}: {reason} (got {error['input']!r})"
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, Settings.model_fields, 1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(Settings.model_fields)}"
+    return f"there is no such setting; {hint}"

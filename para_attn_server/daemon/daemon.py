@@ -23,7 +23,7 @@ from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, State
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.lookup import check_model
-from para_attn_server.core.owner import inherited_line, receive_model
+from para_attn_server.core.owner import inherited_line, receive_model, tell
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
@@ -104,9 +104,8 @@ class Daemon:
 
     def _follow_owner(self, url: str) -> None:
         """Tell the program that started this daemon where it serves; stop when that program is gone."""
+        tell(self._line, url=url)
         if self._line is not None:
-            with contextlib.suppress(OSError):
-                self._line.sendall(f"{url}\n".encode())
             self._line.setblocking(False)
             self._loop.add_reader(self._line.fileno(), self._on_owner)
 
@@ -196,6 +195,7 @@ class Daemon:
         if self._setup_failure is not None:
             traceback = "" if self._setup_failure.error.usage else self._setup_failure.error.traceback
             print(f"{traceback}\npara-attn-server: {self._setup_failure}".lstrip(), file=sys.stderr)
+            tell(self._line, reason=str(self._setup_failure))
         with contextlib.suppress(StateDirError):
             log.info("stopped", queued=self._store.counts().queued)
 
@@ -208,17 +208,18 @@ class Daemon:
 
 def main() -> int:
     """Run the daemon with the settings of the environment; returns the exit code."""
+    line = inherited_line()
     try:
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format, "server")
-        return _serve(settings)
+        return _serve(settings, line)
     except ServerError as error:
         print(f"para-attn-server: {error}", file=sys.stderr)
+        tell(line, reason=str(error))
         return int(error.exit_code)
 
 
-def _serve(settings: Settings) -> int:
-    line = inherited_line()
+def _serve(settings: Settings, line: socket.socket | None) -> int:
     model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
     if line is None:  # else its owner has looked, with a search path of its own
         check_model(model.name, model.model_path)
