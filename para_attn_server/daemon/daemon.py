@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -249,6 +250,14 @@ async def _run(*parts: Any) -> int:
     return int(await Daemon(*parts).run())  # a Daemon is made on the loop that it runs on
 
 
+def _listen_advice(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "choose another --host: an address of this machine, or 0.0.0.0 for all of them"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need privileges: choose another --port"
+    return "stop what listens there, or choose another --port"
+
+
 def _bind(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -258,8 +267,6 @@ def _bind(settings: Settings) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise PortTaken(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
-            "stop what listens there, or choose another --port"
-        ) from None
+        reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {_listen_advice(error)}"
+        raise PortTaken(reason) from None
     return listener
