@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import reprlib
 import signal
 import socket
 import subprocess
@@ -23,6 +24,7 @@ from para_attn_server.client import Client
 from para_attn_server.core import owner
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
+from para_attn_server.core.lookup import check_model
 from para_attn_server.core.settings import Settings, load_settings
 
 _ERRORS: dict[int, type[ServerError]] = {
@@ -56,12 +58,15 @@ class ParaAttentionServer:
         num_devices: int | None = None,
         **settings: Any,
     ) -> None:
+        _check_kind(predictor)
         given = {"host": host, "port": port, "num_devices": num_devices, **settings, "model": _label(predictor)}
         self.settings: Settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+        check_model(self.settings.model, self.settings.model_path)
         pickled = None if isinstance(predictor, str) else _pickled(predictor)
         self._model = ModelSpec(self.settings.model, self.settings.model_path, pickled, search_path=_search_path())
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
+        self._told: dict[str, str] = {}
         self._url = ""
 
     def run(self) -> None:
@@ -72,10 +77,10 @@ class ParaAttentionServer:
         process = self._start()
         try:
             with _forwarded_signals(process):
-                status = process.wait()
+                process.wait()
+            self._check(process)
         finally:
             self._hang_up()
-        _check(status)
 
     @property
     def url(self) -> str:
@@ -130,30 +135,44 @@ class ParaAttentionServer:
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # a terminal's Ctrl-C is for this process, which passes it on once
             )
-        # It has ended already; its exit code tells why.
+        self._answers = self._line.makefile("r")
+        # It has ended already; its last words and its exit code tell why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             owner.send_model(self._line, self._model)
         return self._process
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
-        assert self._line is not None
-        # It is reset, not closed, by a daemon that has ended without reading the model.
-        with self._line.makefile("r") as stream, contextlib.suppress(ConnectionResetError):
-            self._url = stream.readline().strip()
+        self._hear()
+        self._url = self._told.get("url", "")
         ends = time.monotonic() + self.settings.setup_timeout + _STOP_PATIENCE
         with self.client as client:
             while not (self._url and client.ready()):
                 if process.poll() is not None or not self._url:
-                    _check(process.wait())
+                    self._check(process)
                     raise ServerError("the server has ended")
                 if time.monotonic() > ends:
                     raise SetupFailed("the server did not become ready in time; its log says more")
                 time.sleep(0.05)
 
+    def _hear(self) -> bool:
+        """Take in the daemon's next words; False once it has ended."""
+        told = owner.hear(self._answers)
+        self._told |= told
+        return bool(told)
+
+    def _check(self, process: subprocess.Popen[bytes]) -> None:
+        """Raise what belongs to the exit code of a daemon that has ended, in its own last words."""
+        if status := process.wait():
+            while self._hear():
+                pass
+            unsaid = f"the server ended with status {status}; its log above says why"
+            raise _ERRORS.get(status, ServerError)(self._told.get("reason", unsaid))
+
     def _hang_up(self) -> None:
         if self._line is not None:
+            self._answers.close()
             self._line.close()
-        self._line, self._process, self._url = None, None, ""
+        self._line, self._process, self._url, self._told = None, None, "", {}
 
 
 @contextlib.contextmanager
@@ -175,9 +194,13 @@ def _forwarded_signals(process: subprocess.Popen[bytes]) -> Any:
             signal.signal(number, handler)
 
 
-def _check(status: int) -> None:
-    if status:
-        raise _ERRORS.get(status, ServerError)(f"the server ended with status {status}; its log above says why")
+def _check_kind(predictor: Any) -> None:
+    """Raises UsageError for what is no name, no class and no instance of a predictor; a rank tells a missing method."""
+    if not isinstance(predictor, str | type) and not (hasattr(predictor, "setup") or hasattr(predictor, "predict")):
+        raise UsageError(
+            f"the predictor must be an instance or a class with setup() and predict(), or a name as for --model, not "
+            f"{reprlib.repr(predictor)}"
+        )
 
 
 def _label(predictor: Any) -> str:

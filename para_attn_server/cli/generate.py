@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: Path | None
         except KeyboardInterrupt:
             _cancel(client, request_id)
             raise click.Abort from None
+    _warn_of_suffix(saved, status)
     seed = "" if status.get("seed") is None else f" (seed {status['seed']})"
     click.echo(f"saved {saved}{seed}")
 
@@ -73,6 +75,14 @@ def _saved(client: Client, request_id: str, output: Path | None, suffix: str) ->
         raise ClientError(
             f"the job is done, but {path} cannot be written ({error.strerror}); it is at {where}"
         ) from error
+
+
+def _warn_of_suffix(saved: Path, status: dict[str, Any]) -> None:
+    """A file keeps the name that was asked for, but nobody should take it for another kind than it is."""
+    right = Path(status["output_path"]).suffix
+    kind, _ = mimetypes.guess_type(f"x{right}")
+    if kind and saved.suffix and mimetypes.guess_type(saved.name)[0] != kind:
+        click.echo(f"warning: {saved} is {kind}, whose suffix is {right}", err=True)
 
 
 def _cancel(client: Client, request_id: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from para_attn_server.cli.child import ask
+from para_attn_server.core.errors import UsageError
 
 _BOUNDS = {
     "minimum": ">=",
@@ -20,6 +21,7 @@ _BOUNDS = {
     "maxLength": "length <=",
     "pattern": "like",
 }
+_BESIDE_NAMES = 44  # columns at the least, on however narrow a terminal: a name is never cut
 
 
 @click.command("predictors")
@@ -42,6 +44,8 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(described, indent=2))
     else:
         _show(described)
+    if wrong := [one["error"] for one in described if "usage" in one]:
+        raise UsageError("; ".join(wrong))
     if any("error" in one for one in described):
         sys.exit(1)
 
@@ -83,15 +87,22 @@ def _bounds_text(known: dict[str, Any]) -> str:
 def _show(described: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console()
     for one in described:
+        if "usage" in one:
+            continue  # the command ends with it
         if "error" in one:
             console.print(f"[bold]{escape(one['name'])}[/bold]  cannot be used: {escape(one['error'])}\n")
             continue
-        console.print(f"[bold]{escape(one['name'])}[/bold]  {escape(one['class'])}", escape(one["doc"]), sep="\n")
-        table = Table("parameter", "type", "default", "bounds", "meaning", box=None, pad_edge=False)
-        for row in parameter_rows(one["schema"]):
+        console.print(f"[bold]{escape(one['name'])}[/bold]  {escape(one['class'])}")
+        if one["doc"]:
+            console.print(escape(one["doc"]))
+        rows = parameter_rows(one["schema"])
+        console.width = max(console.width, max(len(row[0]) for row in rows) + _BESIDE_NAMES)
+        others = [Column(title, overflow="fold") for title in ("type", "default", "bounds", "meaning")]
+        table = Table(Column("parameter", no_wrap=True), *others, box=None, pad_edge=False)
+        for row in rows:
             table.add_row(*map(escape, row))
         console.print(table, "")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import entry_points
 from typing import Any
 
 import click
 
 from para_attn_server.cli.options import given, setting_options
 from para_attn_server.core.errors import UsageError
+from para_attn_server.core.lookup import check_model, installed
 from para_attn_server.core.settings import load_settings
 
 DAEMON = "para_attn_server.daemon"
@@ -32,11 +32,12 @@ def command(**options: Any) -> None:
     """
     settings = load_settings(**given(options))
     if not settings.model:
-        names = ", ".join(sorted(entry_points(group="para_attn_server.predictors").names))
+        names = ", ".join(installed())
         raise UsageError(
             f"--model is missing: give a short name ({names}), module.path:Class or path/to/file.py:Class; "
             "see para-attn-server --help"
         )
+    check_model(settings.model, settings.model_path)
     sys.stdout.flush()
     # The daemon takes this process's place, so that signals reach it and click and rich stay out of its memory.
     os.execve(sys.executable, [sys.executable, "-m", DAEMON], settings.as_environment(os.environ))

@@ -1,15 +1,18 @@
 """The line between a Python program and the daemon that it started: one socket, inherited by the daemon.
 
-The owner sends the model once; the daemon answers with its URL when it serves; the owner's end of file means that
-the owner is gone, and the daemon stops as after SIGTERM.
+The owner sends the model once; the daemon answers with lines of JSON: its `url` when it serves, and the `reason` for
+which it ends by itself. The owner's end of file means that the owner is gone, and the daemon stops as after SIGTERM.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pickle
 import socket
 import struct
+from typing import TextIO
 
 from para_attn_server.core.launch import ModelSpec
 
@@ -21,6 +24,25 @@ def send_model(line: socket.socket, model: ModelSpec) -> None:
     """The owner's first words. What the spec holds as `pickled` stays closed on the way."""
     payload = pickle.dumps(model)
     line.sendall(_LENGTH.pack(len(payload)) + payload)
+
+
+def hear(answers: TextIO) -> dict[str, str]:
+    """The daemon's next words: `url` or `reason`; empty once it has ended.
+
+    The line is reset, not closed, by a daemon that has ended without reading the model, and one that is killed may
+    leave half a line.
+    """
+    with contextlib.suppress(ConnectionResetError, ValueError):
+        told: dict[str, str] = json.loads(answers.readline())
+        return told
+    return {}
+
+
+def tell(line: socket.socket | None, **words: str) -> None:
+    """The daemon's words to its owner, if it has one that still listens."""
+    if line is not None:
+        with contextlib.suppress(OSError):
+            line.sendall(json.dumps(words).encode() + b"\n")
 
 
 def inherited_line() -> socket.socket | None:

@@ -6,6 +6,8 @@ The command's options, the environment variables (`PARA_ATTN_SERVER_` + upper-ca
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,7 +50,7 @@ class Settings(BaseSettings):
         "", description="Predictor to serve: module.path:Class, path/to/file.py:Class or a short name (demo, flux)."
     )
     model_path: str | None = Field(
-        None, description="Weights for the predictor: a local folder or a hub repo id. Default: the predictor's own."
+        None, description="Weights for the predictor: a local folder (or file) or a hub repo id. Default: the predictor's own."
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
@@ -113,6 +115,12 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("model_path")
+    @classmethod
+    def _at_home(cls, value: str | None) -> str | None:
+        # An unknown user's home stays as it is, where Path.expanduser would raise: it is no folder then.
+        return os.path.expanduser(value) if value else value  # noqa: PTH111
+
     @property
     def database(self) -> Path:
         """The file of the queue."""
@@ -130,5 +138,16 @@ def load_settings(**given: Any) -> Settings:
     try:
         return Settings(**given)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors()]
-        raise UsageError("; ".join(lines)) from None
+        raise UsageError("; ".join(map(_explained, error.errors()))) from None
+
+
+def _explained(error: Any) -> str:
+    name = ".".join(map(str, error["loc"]))
+    reason = _unknown(name) if error["type"] == "extra_forbidden" else error["msg"]
+    return f"{name}: {reason} (got {error['input']!r})"
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name, Settings.model_fields, 1)
+    hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(Settings.model_fields)}"
+    return f"there is no such setting; {hint}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -22,7 +23,8 @@ from para_attn_server.core import channel
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
-from para_attn_server.core.owner import inherited_line, receive_model
+from para_attn_server.core.lookup import check_model
+from para_attn_server.core.owner import inherited_line, receive_model, tell
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
@@ -104,9 +106,8 @@ class Daemon:
 
     def _follow_owner(self, url: str) -> None:
         """Tell the program that started this daemon where it serves; stop when that program is gone."""
+        tell(self._line, url=url)
         if self._line is not None:
-            with contextlib.suppress(OSError):
-                self._line.sendall(f"{url}\n".encode())
             self._line.setblocking(False)
             self._loop.add_reader(self._line.fileno(), self._on_owner)
 
@@ -195,6 +196,7 @@ class Daemon:
         if self._setup_failure is not None:
             traceback = "" if self._setup_failure.error.usage else self._setup_failure.error.traceback
             print(f"{traceback}\npara-attn-server: {self._setup_failure}".lstrip(), file=sys.stderr)
+            tell(self._line, reason=str(self._setup_failure))
         with contextlib.suppress(StateDirError):
             log.info("stopped", queued=self._store.counts().queued)
 
@@ -207,18 +209,21 @@ class Daemon:
 
 def main() -> int:
     """Run the daemon with the settings of the environment; returns the exit code."""
+    line = inherited_line()
     try:
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format, "server")
-        return _serve(settings)
+        return _serve(settings, line)
     except ServerError as error:
         print(f"para-attn-server: {error}", file=sys.stderr)
+        tell(line, reason=str(error))
         return int(error.exit_code)
 
 
-def _serve(settings: Settings) -> int:
-    line = inherited_line()
+def _serve(settings: Settings, line: socket.socket | None) -> int:
     model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
+    if line is None:  # else its owner has looked, with a search path of its own
+        check_model(model.name, model.model_path)
     group_devices(settings)  # too few devices is known before anything starts
     _make_output_dir(settings.output_dir)
     with StateDirLock(settings.state_dir), _bind(settings) as listener:
@@ -245,6 +250,14 @@ async def _run(*parts: Any) -> int:
     return int(await Daemon(*parts).run())  # a Daemon is made on the loop that it runs on
 
 
+def _listen_advice(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "choose another --host: an address of this machine, or 0.0.0.0 for all of them"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need privileges: choose another --port"
+    return "stop what listens there, or choose another --port"
+
+
 def _bind(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
@@ -254,8 +267,6 @@ def _bind(settings: Settings) -> socket.socket:
         listener.listen(1024)
     except OSError as error:
         listener.close()
-        raise PortTaken(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); "
-            "stop what listens there, or choose another --port"
-        ) from None
+        reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {_listen_advice(error)}"
+        raise PortTaken(reason) from None
     return listener

@@ -10,31 +10,34 @@ import inspect
 import json
 import os
 import sys
-from importlib.metadata import entry_points
 from typing import Any
 
+from para_attn_server.core.errors import UsageError
+from para_attn_server.core.lookup import installed
 from para_attn_server.core.schema import arguments_model, request_schema
-from para_attn_server.worker.loader import ENTRY_POINT_GROUP, load_class
+from para_attn_server.worker.loader import load_class
 
 
 def describe(name: str) -> dict[str, Any]:
-    """One predictor: name, class, doc (its first line) and schema; or name and error where it cannot be imported.
+    """One predictor: name, class, doc (its first line) and schema; or name and error where it cannot be used.
 
-    name: as --model takes it.
+    name: as --model takes it. `usage` is there, and true, beside an `error` that the name itself is to blame for.
     """
     try:
         found = load_class(name)
         # No constructor runs: it may load weights, and the signature of predict needs a bound method only.
         schema = request_schema(arguments_model(object.__new__(found).predict))
+    except UsageError as error:
+        return {"name": name, "error": str(error), "usage": True}
     except Exception as error:
         return {"name": name, "error": f"{type(error).__name__}: {error}"}
-    doc = (inspect.getdoc(found) or "").partition("\n")[0]
+    doc = inspect.cleandoc(found.__doc__ or "").partition("\n")[0]  # its own: getdoc would tell its base class's
     return {"name": name, "class": f"{found.__module__}:{found.__qualname__}", "doc": doc, "schema": schema}
 
 
 def describe_all(names: list[str]) -> list[dict[str, Any]]:
     """Those predictors; all that are installed under a short name if none is given."""
-    return [describe(name) for name in names or sorted(entry_points(group=ENTRY_POINT_GROUP).names)]
+    return [describe(name) for name in names or installed()]
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ import importlib.util
 import inspect
 import sys
 from functools import partial
-from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,8 +16,7 @@ import torch.distributed as dist
 
 from para_attn_server.core.errors import SetupFailed, UsageError
 from para_attn_server.core.launch import ModelSpec
-
-ENTRY_POINT_GROUP = "para_attn_server.predictors"
+from para_attn_server.core.lookup import entry_point, source_file
 
 
 def load_predictor(spec: ModelSpec) -> Any:
@@ -37,24 +35,14 @@ def load_predictor(spec: ModelSpec) -> Any:
 def load_class(name: str) -> Any:
     """The class that `module.path:Class`, `path/to/file.py:Class` or a short name stands for."""
     if ":" not in name:
-        return _by_short_name(name)
+        return entry_point(name).load()
     where, _, attribute = name.rpartition(":")
-    module = _from_file(Path(where)) if where.endswith(".py") else _import(where, name)
+    module = _from_file(source_file(where)) if where.endswith(".py") else _import(where, name)
     try:
         return getattr(module, attribute)
     except AttributeError:
         own = [n for n, v in vars(module).items() if inspect.isclass(v) and v.__module__ == module.__name__]
         raise UsageError(f"--model: {where} has no {attribute!r}; its classes: {', '.join(own) or 'none'}") from None
-
-
-def _by_short_name(name: str) -> Any:
-    found = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
-        raise UsageError(
-            f"--model: no predictor is named {name!r}; known names: {', '.join(sorted(found))}; "
-            "a class of your own is given as module.path:Class or path/to/file.py:Class"
-        )
-    return found[name].load()
 
 
 def _import(module: str, name: str) -> ModuleType:
@@ -67,9 +55,6 @@ def _import(module: str, name: str) -> ModuleType:
 
 
 def _from_file(path: Path) -> ModuleType:
-    path = path.expanduser().absolute()
-    if not path.is_file():
-        raise UsageError(f"--model: there is no file {path}")
     sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:

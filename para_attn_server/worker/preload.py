@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import logging
 import os
 import traceback
 
@@ -20,6 +21,8 @@ if PARENT_VARIABLE in os.environ:
     forkserver_pid = os.getpid()
     os.setpgid(0, 0)  # out of the terminal's group: its Ctrl-C is for the parent alone, which drains
     die_with_parent(int(os.environ[PARENT_VARIABLE]))
+    # Without torchvision it says of each image processor, at every start, that another one takes its place: no news.
+    logging.getLogger("transformers.utils.import_utils").setLevel(logging.ERROR)
     for name in ["para_attn_server.worker.rank", *filter(None, os.environ.get(PRELOAD_VARIABLE, "").split(","))]:
         try:
             importlib.import_module(name)

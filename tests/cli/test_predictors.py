@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -11,11 +13,13 @@ from click.testing import CliRunner, Result
 
 from para_attn_server.cli.main import command_line
 from para_attn_server.cli.predictors import parameter_rows
+from para_attn_server.core.errors import UsageError
 
 MINE = '''
 import enum
 from typing import Annotated, Literal
 from pydantic import Field
+from para_attn_server import Predictor
 
 print("an import that talks")
 
@@ -43,6 +47,10 @@ class Mine:
     ):
         pass
 
+class Silent(Predictor):
+    def predict(self, a_name_of_an_argument_that_is_very_long_but_is_told_whole: str, *, output_path: str):
+        pass
+
 class NoPath:
     def predict(self, prompt: str):
         pass
@@ -56,8 +64,8 @@ def mine(tmp_path: Path) -> Path:
     return path
 
 
-def predictors(*arguments: str) -> Result:
-    return CliRunner().invoke(command_line, ["predictors", *arguments], env={"COLUMNS": "200"})
+def predictors(*arguments: str, columns: int = 200) -> Result:
+    return CliRunner().invoke(command_line, ["predictors", *arguments], env={"COLUMNS": str(columns)})
 
 
 def test_every_installed_short_name_is_listed_with_its_parameters() -> None:
@@ -85,9 +93,35 @@ def test_a_file_of_ones_own_is_shown_as_a_table(mine: Path) -> None:
 def test_what_cannot_be_used_is_told_beside_what_can(mine: Path) -> None:
     result = predictors(f"{mine}:NoPath", f"{mine}:Mine", "nosuchname")
     assert result.exit_code == 1
+    assert isinstance(result.exception, UsageError)
     assert "output_path" in result.output
-    assert "no predictor is named 'nosuchname'" in result.output
+    assert str(result.exception).startswith("--model: no predictor is named 'nosuchname'; known names: demo, flux")
     assert "mine:Mine" in result.output
+
+
+@pytest.mark.parametrize("columns", [10, 80])
+def test_names_are_whole_however_narrow_the_terminal(mine: Path, columns: int) -> None:
+    result = predictors("demo", f"{mine}:Silent", columns=columns)
+    assert "num_inference_steps " in result.output
+    assert "a_name_of_an_argument_that_is_very_long_but_is_told_whole " in result.output
+    assert "…" not in result.output
+
+
+def test_a_predictor_that_says_nothing_of_itself_gets_no_words_of_its_base_class(mine: Path) -> None:
+    result = predictors(f"{mine}:Silent")
+    assert "Base class" not in result.output
+    lines = result.output.splitlines()
+    assert lines[0].endswith(":Silent")
+    assert lines[1].startswith("parameter"), "and no empty line in its place"
+    assert json.loads(predictors(f"{mine}:Silent", "--json").output)[0]["doc"] == ""
+
+
+def test_a_name_that_leads_nowhere_is_a_usage_error() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "para_attn_server", "predictors", "nope"], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("para-attn-server: --model: no predictor is named 'nope'; known names: demo, flux")
 
 
 def test_bounds_of_an_optional_argument_are_shown() -> None:

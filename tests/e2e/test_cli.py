@@ -59,6 +59,15 @@ def test_generate_names_the_file_after_the_job(counting: RunningServer, tmp_path
     assert len(list(tmp_path.glob("*.txt"))) == 2
 
 
+def test_generate_warns_of_a_name_for_another_kind_of_file(counting: RunningServer, tmp_path: Path) -> None:
+    done = run(counting, "generate", "steps=1", "seed=7", "-o", "x.jpg", folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "saved x.jpg (seed 7)\n")
+    assert done.stderr.splitlines()[-1] == "warning: x.jpg is text/plain, whose suffix is .txt"
+    assert (tmp_path / "x.jpg").read_text().startswith("7 ")
+    for name in ("x.TXT", "x"):
+        assert "warning" not in run(counting, "generate", "steps=1", "-o", name, folder=tmp_path).stderr
+
+
 def test_generate_draws_a_bar_on_a_terminal(counting: RunningServer, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     process = start(

@@ -139,6 +139,17 @@ def test_a_taken_port_is_exit_code_4(serve: Serve, counting_model: str) -> None:
     assert "Traceback" not in server.log()
 
 
+@pytest.mark.parametrize("host", ["300.1.1.1", "192.0.2.1"], ids=["no address", "of another machine"])
+def test_a_host_that_is_not_this_machines_is_exit_code_4_and_another_is_asked_for(
+    serve: Serve, counting_model: str, host: str
+) -> None:
+    server = serve(counting_model, host=host)
+    assert server.process.wait(30) == 4
+    assert f"cannot listen on {host}:0 (" in server.log()
+    assert "choose another --host" in server.log()
+    assert "--port" not in server.log()
+
+
 def test_a_state_directory_in_use_is_exit_code_5(serve: Serve, counting_model: str) -> None:
     first = serve(counting_model)
     first.wait_ready()

@@ -111,6 +111,12 @@ def test_an_instance_that_cannot_be_pickled_names_the_attribute() -> None:
         ParaAttentionServer(HoldsALock())
 
 
+@pytest.mark.parametrize("wrong", [5, None, ["demo"], object()])
+def test_what_is_no_predictor_is_refused_at_once(wrong: object) -> None:
+    with pytest.raises(UsageError, match=r"must be an instance or a class with setup.* or a name as for --model, not "):
+        ParaAttentionServer(wrong)
+
+
 def test_a_wrong_setting_is_named() -> None:
     with pytest.raises(UsageError, match="num_devices"):
         ParaAttentionServer("demo", num_devices=0)
@@ -121,12 +127,15 @@ def test_a_wrong_setting_is_named() -> None:
 def test_a_failed_setup_and_a_taken_port_raise_their_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     faulty = Path(__file__).parents[1] / "predictors" / "faulty_setup.py"
-    with pytest.raises(SetupFailed), ParaAttentionServer(f"{faulty}:RaisesInSetup", port=0, **SETTINGS):
+    told = "setup failed on rank .*the weights are not there"
+    with pytest.raises(SetupFailed, match=told), ParaAttentionServer(f"{faulty}:RaisesInSetup", port=0, **SETTINGS):
         pass
+    with pytest.raises(SetupFailed, match=told):
+        ParaAttentionServer(f"{faulty}:RaisesInSetup", port=0, **SETTINGS).run()
     port = free_port()
     import socket
 
-    with socket.create_server(("127.0.0.1", port)), pytest.raises(PortTaken):
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(PortTaken, match="choose another --port"):
         ParaAttentionServer(COUNTING, port=port, **SETTINGS).run()
 
 

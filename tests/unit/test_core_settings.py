@@ -63,6 +63,13 @@ def test_a_wrong_setting_is_a_usage_error_that_names_it(name: str, value: object
     assert caught.value.exit_code == ExitCode.USAGE
 
 
+def test_a_setting_that_there_is_not_names_the_closest() -> None:
+    with pytest.raises(UsageError, match=r"^portt: there is no such setting; did you mean port\? \(got 1\)$"):
+        load_settings(portt=1)
+    with pytest.raises(UsageError, match=r"^xyzzy: there is no such setting; known: model, model_path, host, .*"):
+        load_settings(xyzzy=1)
+
+
 def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARA_ATTN_SERVER_PORT", "-1")
     with pytest.raises(UsageError) as caught:
