@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import multiprocessing
 import os
 import queue
@@ -18,15 +19,18 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from multiprocessing import forkserver
+from functools import partial
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec
 from para_attn_server.executors.base import RankEvents, RankHandle
+from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
 from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.rank_process import RankProcess
 
@@ -35,30 +39,41 @@ LOOK_EVERY = 1.0
 """Seconds between two looks at the count of the out-of-memory killer."""
 _PRELOAD = "para_attn_server.worker.preload"
 
-Started = tuple[Any, socket.socket, int]
-"""A process, the parent's end of its pipe, and the file that its stacks are written to."""
+Started = tuple[Any, socket.socket, int, str]
+"""A process, the parent's end of its pipe, the file that its stacks are written to, and the mark of its helpers."""
 
 
 class LocalExecutor:
-    """Starts and watches ranks on this machine; one per daemon. preload: modules for the forkserver, by commas."""
+    """Starts and watches ranks on this machine; one per daemon.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, preload: str) -> None:
+    preload: modules for the forkserver, by commas. lock: the locked file of the state directory (see helpers.py).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, preload: str, lock: Path) -> None:
         self._loop = loop
+        self._mark, self._numbers = server_mark(lock), itertools.count()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOAD])
         os.environ[PARENT_VARIABLE] = str(os.getpid())
         os.environ[PRELOAD_VARIABLE] = preload
+        resource_tracker.ensure_running()  # before the mark is set: it has to tidy up after what is killed by the mark
+        os.environ[VARIABLE] = self._mark
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
         self._forkserver = ForkserverWatch()
         self._oom_kills = OomKills()
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()
+        self._bury(self._mark)
         self._looking = loop.call_soon(self._look)
 
     def _look(self) -> None:
         self._oom_kills.look()
         self._looking = self._loop.call_later(LOOK_EVERY, self._look)
+
+    def _bury(self, mark: str) -> None:
+        """Kill what carries the mark, in the launcher's thread and so before the next launch."""
+        self._orders.put(partial(_kill_helpers, mark))
 
     def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: RankEvents) -> None:
         """Start one rank per spec, in the launcher's thread."""
@@ -73,8 +88,9 @@ class LocalExecutor:
                 os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the launcher's thread, after what it has begun."""
+        """End the launcher's thread, after what it has begun, and all that is left of the ranks, the forkserver too."""
         self._looking.cancel()
+        self._bury(self._mark)
         self._orders.put(None)
         self._thread.join(timeout=10)
 
@@ -89,9 +105,10 @@ class LocalExecutor:
                 started.append(self._start(spec, board))
         except Exception as error:
             log.warning("ranks could not be started", group=specs[0].group, error=repr(error))
-            for process, ours, stacks in started:
+            for process, ours, stacks, mark in started:
                 process.kill()
                 process.join()
+                _kill_helpers(mark)
                 ours.close()
                 os.close(stacks)
             reason = f"ranks could not be started ({type(error).__name__})"
@@ -105,11 +122,12 @@ class LocalExecutor:
     def _start(self, spec: RankSpec, board: int) -> Started:
         ours, theirs = socket.socketpair()
         stacks = os.memfd_create("para-attn-server-stacks")
+        mark = f"{self._mark}/{next(self._numbers)}"
         fcntl.fcntl(stacks, fcntl.F_SETFL, os.O_APPEND)  # both processes share one position in it
         try:
             process = self._context.Process(
                 target=_rank_main,
-                args=(spec, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks)),
+                args=(spec, mark, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks)),
                 name=f"group-{spec.group}-rank-{spec.rank}",
             )
             process.start()
@@ -117,14 +135,14 @@ class LocalExecutor:
             ours.close()
             os.close(stacks)
             raise
-        return process, ours, stacks
+        return process, ours, stacks, mark
 
     def _adopt(self, generation: int, started: list[Started], events: RankEvents) -> None:
         self._forkserver.look()
         watched = (events, self._forkserver.alive, self._oom_kills)
         handles: list[RankHandle] = [
-            RankProcess(self._loop, generation, rank, process, ours, stacks, *watched)
-            for rank, (process, ours, stacks) in enumerate(started)
+            RankProcess(self._loop, generation, rank, process, ours, stacks, *watched, partial(self._bury, mark))
+            for rank, (process, ours, stacks, mark) in enumerate(started)
         ]
         events.launched(generation, handles)
 
@@ -166,8 +184,14 @@ def _received(duplicate: Any) -> SharedFd:
     return SharedFd(duplicate.detach())
 
 
-def _rank_main(spec: RankSpec, connection: Connection, board: SharedFd, stacks: SharedFd) -> None:
+def _kill_helpers(mark: str) -> None:
+    if count := kill_marked(mark):
+        log.warning("processes that dead ranks have left were killed", count=count)
+
+
+def _rank_main(spec: RankSpec, mark: str, connection: Connection, board: SharedFd, stacks: SharedFd) -> None:
     """Runs in the rank: what it imports, the parent must not."""
+    os.environ[VARIABLE] = mark
     from para_attn_server.worker.rank import main
 
     main(spec, connection, board.fd, stacks.fd)

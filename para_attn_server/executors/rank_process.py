@@ -45,9 +45,11 @@ class RankProcess(asyncio.Protocol):
         events: RankEvents,
         starter_alive: Callable[[], bool],
         oom_kills: OomKills,
+        bury: Callable[[], None],
     ) -> None:
         self.pid: int = process.pid
         self._stacks_fd, self._starter_alive, self._oom_kills = stacks_fd, starter_alive, oom_kills
+        self._bury = bury
         self._loop, self._events, self._process = loop, events, process
         self._generation, self._rank = generation, rank
         self._buffer = bytearray()
@@ -153,7 +155,8 @@ class RankProcess(asyncio.Protocol):
             self._loop.remove_reader(self._pidfd)
         self._drain()
         self._ended = True
-        self._kill_process_group()  # helpers that the rank has left behind
+        self._kill_process_group()  # helpers that the rank has left behind; those that have left the group follow
+        self._bury()
         os.close(self._stacks_fd)
         if self._pidfd >= 0:
             os.close(self._pidfd)
