@@ -14,7 +14,6 @@ import itertools
 import multiprocessing
 import os
 import queue
-import select
 import signal
 import socket
 import threading
@@ -30,17 +29,16 @@ import structlog
 
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec
 from para_attn_server.executors.base import RankEvents, RankHandle
+from para_attn_server.executors.forkserver import Forkserver, latest
 from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
 from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.rank_process import RankProcess
+from para_attn_server.executors.started import StartedRank, end, keep_exit_status, open_pidfd
 
 log = structlog.get_logger()
 LOOK_EVERY = 1.0
 """Seconds between two looks at the count of the out-of-memory killer."""
 _PRELOAD = "para_attn_server.worker.preload"
-
-Started = tuple[Any, socket.socket, int, str]
-"""A process, the parent's end of its pipe, the file that its stacks are written to, and the mark of its helpers."""
 
 
 class LocalExecutor:
@@ -59,7 +57,7 @@ class LocalExecutor:
         resource_tracker.ensure_running()  # before the mark is set: it has to tidy up after what is killed by the mark
         os.environ[VARIABLE] = self._mark
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
-        self._forkserver = ForkserverWatch()
+        self._forkserver: Forkserver | None = None
         self._oom_kills = OomKills()
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
@@ -99,75 +97,62 @@ class LocalExecutor:
             order()
 
     def _launch(self, generation: int, specs: list[RankSpec], board: int, events: RankEvents) -> None:
-        started: list[Started] = []
+        started: list[StartedRank] = []
         try:
             for spec in specs:
                 started.append(self._start(spec, board))
+                if started[-1].forkserver is not started[0].forkserver:
+                    raise OSError("the forkserver died between two starts")
         except Exception as error:
-            log.warning("ranks could not be started", group=specs[0].group, error=repr(error))
-            for process, ours, stacks, mark in started:
-                process.kill()
-                process.join()
-                _kill_helpers(mark)
-                ours.close()
-                os.close(stacks)
-            reason = f"ranks could not be started ({type(error).__name__})"
-            own_fault = not isinstance(error, EOFError | OSError)  # else the forkserver died on the way
-            self._loop.call_soon_threadsafe(events.launch_failed, generation, reason, own_fault)
+            self._give_up(generation, started, events, error)
         else:
             self._loop.call_soon_threadsafe(self._adopt, generation, started, events)
         finally:
             os.close(board)
 
-    def _start(self, spec: RankSpec, board: int) -> Started:
-        ours, theirs = socket.socketpair()
-        stacks = os.memfd_create("para-attn-server-stacks")
+    def _give_up(self, generation: int, started: list[StartedRank], events: RankEvents, error: Exception) -> None:
+        """In the launcher's thread: a launch has failed; what was started of it is killed."""
+        log.warning("ranks could not be started", error=repr(error))
+        for rank in started:
+            rank.discard()
+        with contextlib.suppress(OSError):
+            self._forkserver = latest(self._forkserver)
+        reason = f"ranks could not be started ({type(error).__name__})"
+        own_fault = not isinstance(error, EOFError | OSError)  # else the forkserver died, or the parent lacks something
+        self._loop.call_soon_threadsafe(events.launch_failed, generation, reason, own_fault)
+
+    def _start(self, spec: RankSpec, board: int) -> StartedRank:
         mark = f"{self._mark}/{next(self._numbers)}"
-        fcntl.fcntl(stacks, fcntl.F_SETFL, os.O_APPEND)  # both processes share one position in it
-        try:
+        with contextlib.ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            stacks = os.memfd_create("para-attn-server-stacks")
+            undo.callback(os.close, stacks)
+            fcntl.fcntl(stacks, fcntl.F_SETFL, os.O_APPEND)  # both processes share one position in it
             process = self._context.Process(
                 target=_rank_main,
                 args=(spec, mark, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks)),
                 name=f"group-{spec.group}-rank-{spec.rank}",
             )
             process.start()
-        except BaseException:
-            ours.close()
-            os.close(stacks)
-            raise
-        return process, ours, stacks, mark
+            undo.callback(end, process)
+            self._forkserver = latest(self._forkserver)
+            assert self._forkserver is not None
+            started = StartedRank(process, ours, stacks, open_pidfd(process), self._forkserver, mark)
+            undo.pop_all()
+        return started
 
-    def _adopt(self, generation: int, started: list[Started], events: RankEvents) -> None:
-        self._forkserver.look()
-        watched = (events, self._forkserver.alive, self._oom_kills)
-        handles: list[RankHandle] = [
-            RankProcess(self._loop, generation, rank, process, ours, stacks, *watched, partial(self._bury, mark))
-            for rank, (process, ours, stacks, mark) in enumerate(started)
+    def _adopt(self, generation: int, started: list[StartedRank], events: RankEvents) -> None:
+        watched = (events, self._oom_kills)
+        ranks = [
+            RankProcess(self._loop, generation, rank, each, *watched, partial(self._bury, each.mark))
+            for rank, each in enumerate(started)
         ]
-        events.launched(generation, handles)
-
-
-class ForkserverWatch:
-    """Whether the forkserver lives: ranks that die with it have died through no fault of their own."""
-
-    def __init__(self) -> None:
-        self._pid: int | None = None
-        self._pidfd = -1
-
-    def look(self) -> None:
-        """Find the forkserver that has started the latest ranks."""
-        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # multiprocessing tells it nowhere else
-        if pid is None or pid == self._pid:
-            return
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-        self._pid, self._pidfd = pid, -1
-        with contextlib.suppress(ProcessLookupError):
-            self._pidfd = os.pidfd_open(pid)
-
-    def alive(self) -> bool:
-        """False once it has ended, reaped or not."""
-        return self._pidfd >= 0 and not select.select([self._pidfd], [], [], 0)[0]
+        for rank in ranks:
+            rank.watch()
+        for rank in ranks:
+            rank.connect()
+        events.launched(generation, list[RankHandle](ranks))
 
 
 class SharedFd:
