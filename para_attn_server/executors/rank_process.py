@@ -187,9 +187,9 @@ class RankProcess(asyncio.Protocol):
     def _disconnect(self) -> None:
         if self._transport is not None:
             self._transport.abort()
-        elif self._connecting is not None:
+        elif self._connecting is not None:  # a transport in the making still has the socket
+            self._connecting.add_done_callback(lambda _: self._socket.close())
             self._connecting.cancel()
-            self._socket.close()
 
     def _drain(self) -> None:
         """Read what the rank said last: its end and its last words reach the loop in any order."""
