@@ -148,8 +148,14 @@ class LocalExecutor:
             RankProcess(self._loop, generation, rank, each, *watched, partial(self._bury, each.mark))
             for rank, each in enumerate(started)
         ]
-        for rank in ranks:
-            rank.watch()
+        try:
+            for rank in ranks:
+                rank.watch()
+        except OSError as error:
+            for rank in ranks:
+                rank.forget()
+            self._orders.put(partial(self._give_up, generation, started, events, error))
+            return
         for rank in ranks:
             rank.connect()
         events.launched(generation, list[RankHandle](ranks))
