@@ -34,7 +34,7 @@ def latest(known: Forkserver | None) -> Forkserver | None:
     """
     state: Any = forkserver._forkserver  # multiprocessing tells it nowhere else
     pid = state._forkserver_pid
-    if pid is None or (known is not None and known.pid == pid):
+    if pid is None or (known is not None and known.pid == pid and known.alive()):
         return known  # a dead one's pid may have come to its successor
     if known is not None and known.address != state._forkserver_address:
         pass
