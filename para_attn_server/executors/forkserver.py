@@ -37,5 +37,5 @@ def latest(known: Forkserver | None) -> Forkserver | None:
     if pid is None or (known is not None and known.pid == pid and known.alive()):
         return known  # a dead one's pid may have come to its successor
     if known is not None and known.address != state._forkserver_address:
-        pass
+        Path(known.address).unlink(missing_ok=True)
     return Forkserver(pid, state._forkserver_address)
