@@ -135,6 +135,7 @@ class LocalExecutor:
                 name=f"group-{spec.group}-rank-{spec.rank}",
             )
             process.start()
+            keep_exit_status(process)
             undo.callback(end, process)
             self._forkserver = latest(self._forkserver)
             assert self._forkserver is not None
