@@ -38,7 +38,7 @@ from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group, Timeouts
 from para_attn_server.pool.pool import Pool
 from para_attn_server.pool.setups import SetupFailure
-from para_attn_server.stores.lock import StateDirLock
+from para_attn_server.stores.lock import LOCK_NAME, StateDirLock
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
 
@@ -73,7 +73,7 @@ class Daemon:
         self._exit_code = ExitCode.OK
         self._setup_failure: SetupFailure | None = None
         self._web = WebServer(self._loop, settings, listener)
-        self._executor = LocalExecutor(self._loop, settings.preload)
+        self._executor = LocalExecutor(self._loop, settings.preload, settings.state_dir / LOCK_NAME)
         self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view())
         self._pool = Pool(
             store,

@@ -10,55 +10,68 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import itertools
 import multiprocessing
 import os
 import queue
-import select
 import signal
 import socket
 import threading
 from collections.abc import Callable
-from multiprocessing import forkserver
+from functools import partial
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec
 from para_attn_server.executors.base import RankEvents, RankHandle
+from para_attn_server.executors.forkserver import Forkserver, latest
+from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
 from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.rank_process import RankProcess
+from para_attn_server.executors.started import StartedRank, end, keep_exit_status, open_pidfd
 
 log = structlog.get_logger()
 LOOK_EVERY = 1.0
 """Seconds between two looks at the count of the out-of-memory killer."""
 _PRELOAD = "para_attn_server.worker.preload"
 
-Started = tuple[Any, socket.socket, int]
-"""A process, the parent's end of its pipe, and the file that its stacks are written to."""
-
 
 class LocalExecutor:
-    """Starts and watches ranks on this machine; one per daemon. preload: modules for the forkserver, by commas."""
+    """Starts and watches ranks on this machine; one per daemon.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, preload: str) -> None:
+    preload: modules for the forkserver, by commas. lock: the locked file of the state directory (see helpers.py).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, preload: str, lock: Path) -> None:
         self._loop = loop
+        self._mark, self._numbers = server_mark(lock), itertools.count()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOAD])
         os.environ[PARENT_VARIABLE] = str(os.getpid())
         os.environ[PRELOAD_VARIABLE] = preload
+        resource_tracker.ensure_running()  # before the mark is set: it has to tidy up after what is killed by the mark
+        os.environ[VARIABLE] = self._mark
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
-        self._forkserver = ForkserverWatch()
+        self._forkserver: Forkserver | None = None
         self._oom_kills = OomKills()
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()
+        self._bury(self._mark)
         self._looking = loop.call_soon(self._look)
 
     def _look(self) -> None:
         self._oom_kills.look()
         self._looking = self._loop.call_later(LOOK_EVERY, self._look)
+
+    def _bury(self, mark: str) -> None:
+        """Kill what carries the mark, in the launcher's thread and so before the next launch."""
+        self._orders.put(partial(_kill_helpers, mark))
 
     def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: RankEvents) -> None:
         """Start one rank per spec, in the launcher's thread."""
@@ -73,8 +86,9 @@ class LocalExecutor:
                 os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End the launcher's thread, after what it has begun."""
+        """End the launcher's thread, after what it has begun, and all that is left of the ranks, the forkserver too."""
         self._looking.cancel()
+        self._bury(self._mark)
         self._orders.put(None)
         self._thread.join(timeout=10)
 
@@ -83,73 +97,69 @@ class LocalExecutor:
             order()
 
     def _launch(self, generation: int, specs: list[RankSpec], board: int, events: RankEvents) -> None:
-        started: list[Started] = []
+        started: list[StartedRank] = []
         try:
             for spec in specs:
                 started.append(self._start(spec, board))
+                if started[-1].forkserver is not started[0].forkserver:
+                    raise OSError("the forkserver died between two starts")
         except Exception as error:
-            log.warning("ranks could not be started", group=specs[0].group, error=repr(error))
-            for process, ours, stacks in started:
-                process.kill()
-                process.join()
-                ours.close()
-                os.close(stacks)
-            reason = f"ranks could not be started ({type(error).__name__})"
-            own_fault = not isinstance(error, EOFError | OSError)  # else the forkserver died on the way
-            self._loop.call_soon_threadsafe(events.launch_failed, generation, reason, own_fault)
+            self._give_up(generation, started, events, error)
         else:
             self._loop.call_soon_threadsafe(self._adopt, generation, started, events)
         finally:
             os.close(board)
 
-    def _start(self, spec: RankSpec, board: int) -> Started:
-        ours, theirs = socket.socketpair()
-        stacks = os.memfd_create("para-attn-server-stacks")
-        fcntl.fcntl(stacks, fcntl.F_SETFL, os.O_APPEND)  # both processes share one position in it
-        try:
+    def _give_up(self, generation: int, started: list[StartedRank], events: RankEvents, error: Exception) -> None:
+        """In the launcher's thread: a launch has failed; what was started of it is killed."""
+        log.warning("ranks could not be started", error=repr(error))
+        for rank in started:
+            rank.discard()
+        with contextlib.suppress(OSError):
+            self._forkserver = latest(self._forkserver)
+        reason = f"ranks could not be started ({type(error).__name__})"
+        own_fault = not isinstance(error, EOFError | OSError)  # else the forkserver died, or the parent lacks something
+        self._loop.call_soon_threadsafe(events.launch_failed, generation, reason, own_fault)
+
+    def _start(self, spec: RankSpec, board: int) -> StartedRank:
+        mark = f"{self._mark}/{next(self._numbers)}"
+        with contextlib.ExitStack() as undo:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            stacks = os.memfd_create("para-attn-server-stacks")
+            undo.callback(os.close, stacks)
+            fcntl.fcntl(stacks, fcntl.F_SETFL, os.O_APPEND)  # both processes share one position in it
             process = self._context.Process(
                 target=_rank_main,
-                args=(spec, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks)),
+                args=(spec, mark, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks)),
                 name=f"group-{spec.group}-rank-{spec.rank}",
             )
             process.start()
-        except BaseException:
-            ours.close()
-            os.close(stacks)
-            raise
-        return process, ours, stacks
+            keep_exit_status(process)
+            undo.callback(end, process)
+            self._forkserver = latest(self._forkserver)
+            assert self._forkserver is not None
+            started = StartedRank(process, ours, stacks, open_pidfd(process), self._forkserver, mark)
+            undo.pop_all()
+        return started
 
-    def _adopt(self, generation: int, started: list[Started], events: RankEvents) -> None:
-        self._forkserver.look()
-        watched = (events, self._forkserver.alive, self._oom_kills)
-        handles: list[RankHandle] = [
-            RankProcess(self._loop, generation, rank, process, ours, stacks, *watched)
-            for rank, (process, ours, stacks) in enumerate(started)
+    def _adopt(self, generation: int, started: list[StartedRank], events: RankEvents) -> None:
+        watched = (events, self._oom_kills)
+        ranks = [
+            RankProcess(self._loop, generation, rank, each, *watched, partial(self._bury, each.mark))
+            for rank, each in enumerate(started)
         ]
-        events.launched(generation, handles)
-
-
-class ForkserverWatch:
-    """Whether the forkserver lives: ranks that die with it have died through no fault of their own."""
-
-    def __init__(self) -> None:
-        self._pid: int | None = None
-        self._pidfd = -1
-
-    def look(self) -> None:
-        """Find the forkserver that has started the latest ranks."""
-        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # multiprocessing tells it nowhere else
-        if pid is None or pid == self._pid:
+        try:
+            for rank in ranks:
+                rank.watch()
+        except OSError as error:
+            for rank in ranks:
+                rank.forget()
+            self._orders.put(partial(self._give_up, generation, started, events, error))
             return
-        if self._pidfd >= 0:
-            os.close(self._pidfd)
-        self._pid, self._pidfd = pid, -1
-        with contextlib.suppress(ProcessLookupError):
-            self._pidfd = os.pidfd_open(pid)
-
-    def alive(self) -> bool:
-        """False once it has ended, reaped or not."""
-        return self._pidfd >= 0 and not select.select([self._pidfd], [], [], 0)[0]
+        for rank in ranks:
+            rank.connect()
+        events.launched(generation, list[RankHandle](ranks))
 
 
 class SharedFd:
@@ -166,8 +176,14 @@ def _received(duplicate: Any) -> SharedFd:
     return SharedFd(duplicate.detach())
 
 
-def _rank_main(spec: RankSpec, connection: Connection, board: SharedFd, stacks: SharedFd) -> None:
+def _kill_helpers(mark: str) -> None:
+    if count := kill_marked(mark):
+        log.warning("processes that dead ranks have left were killed", count=count)
+
+
+def _rank_main(spec: RankSpec, mark: str, connection: Connection, board: SharedFd, stacks: SharedFd) -> None:
     """Runs in the rank: what it imports, the parent must not."""
+    os.environ[VARIABLE] = mark
     from para_attn_server.worker.rank import main
 
     main(spec, connection, board.fd, stacks.fd)

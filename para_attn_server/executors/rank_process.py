@@ -22,7 +22,9 @@ import structlog
 
 from para_attn_server.core.messages import FromRank, ToRank
 from para_attn_server.executors.base import Death, RankEvents
+from para_attn_server.executors.helpers import ended
 from para_attn_server.executors.oom import OomKills
+from para_attn_server.executors.started import StartedRank
 
 log = structlog.get_logger()
 _HEADER = struct.Struct("!i")  # the frames of multiprocessing.connection, which the rank's end speaks
@@ -39,29 +41,36 @@ class RankProcess(asyncio.Protocol):
         loop: asyncio.AbstractEventLoop,
         generation: int,
         rank: int,
-        process: Any,
-        ours: socket.socket,
-        stacks_fd: int,
+        started: StartedRank,
         events: RankEvents,
-        starter_alive: Callable[[], bool],
         oom_kills: OomKills,
+        bury: Callable[[], None],
     ) -> None:
-        self.pid: int = process.pid
-        self._stacks_fd, self._starter_alive, self._oom_kills = stacks_fd, starter_alive, oom_kills
-        self._loop, self._events, self._process = loop, events, process
+        self.pid: int = started.process.pid
+        self._process, self._socket = started.process, started.socket
+        self._stacks_fd, self._pidfd, self._starter = started.stacks_fd, started.pidfd, started.forkserver
+        self._loop, self._events, self._oom_kills, self._bury = loop, events, oom_kills, bury
         self._generation, self._rank = generation, rank
         self._buffer = bytearray()
-        self._socket = ours
         self._ended = False
         self._transport: asyncio.Transport | None = None
-        self._connecting = loop.create_task(loop.connect_accepted_socket(lambda: self, ours))
-        try:
-            self._pidfd = os.pidfd_open(self.pid)
-        except ProcessLookupError:  # it has ended, and the forkserver has reaped it, before we could look
-            self._pidfd = -1
-            loop.call_soon(self._on_exit)
-        else:
-            loop.add_reader(self._pidfd, self._on_exit)
+        self._connecting: asyncio.Task[Any] | None = None
+
+    def watch(self) -> None:
+        """Follow the process's end. Raises OSError where the kernel has no room for that."""
+        if self._pidfd >= 0:
+            self._loop.add_reader(self._pidfd, self._on_exit)
+
+    def forget(self) -> None:
+        """Undo `watch`, whether it was called or not."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+
+    def connect(self) -> None:
+        """Follow what the process says."""
+        self._connecting = self._loop.create_task(self._loop.connect_accepted_socket(lambda: self, self._socket))
+        if self._pidfd < 0:
+            self._loop.call_soon(self._on_exit)
 
     # --- the handle ---
 
@@ -86,8 +95,19 @@ class RankProcess(asyncio.Protocol):
                 helper.kill()
 
     def _kill_process_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        if self._owns_process_group():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+
+    def _owns_process_group(self) -> bool:
+        """False if the rank's pid has come to another process, which it can when nobody of the group is left."""
+        if self._pidfd >= 0 and not ended(self._pidfd):
+            return True
+        try:
+            holder = psutil.Process(self.pid)
+            return holder.status() == psutil.STATUS_ZOMBIE and holder.ppid() == self._starter.pid
+        except psutil.NoSuchProcess:
+            return True
 
     def request_stacks(self) -> None:
         """Have faulthandler in the rank write to its stacks file (see worker/rank.py)."""
@@ -153,19 +173,23 @@ class RankProcess(asyncio.Protocol):
             self._loop.remove_reader(self._pidfd)
         self._drain()
         self._ended = True
-        self._kill_process_group()  # helpers that the rank has left behind
+        self._kill_process_group()  # helpers that the rank has left behind; those that have left the group follow
+        self._bury()
         os.close(self._stacks_fd)
         if self._pidfd >= 0:
             os.close(self._pidfd)
-        self._connecting.cancel()
-        if self._transport is not None:
-            self._transport.abort()
-        else:
-            self._socket.close()
+        self._disconnect()
         death = self._death()
         with contextlib.suppress(ValueError):  # its exit status never came
             self._process.close()
         self._events.died(self._generation, self._rank, death)
+
+    def _disconnect(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+        elif self._connecting is not None:  # a transport in the making still has the socket
+            self._connecting.add_done_callback(lambda _: self._socket.close())
+            self._connecting.cancel()
 
     def _drain(self) -> None:
         """Read what the rank said last: its end and its last words reach the loop in any order."""
@@ -174,7 +198,7 @@ class RankProcess(asyncio.Protocol):
                 self.data_received(data)
 
     def _death(self) -> Death:
-        if not self._starter_alive():
+        if not self._starter.alive():
             return Death("ended with the forkserver", own_fault=False)
         code = self._exit_code()
         if code == -signal.SIGKILL and self._oom_kills.take():
