@@ -50,7 +50,8 @@ class Settings(BaseSettings):
         "", description="Predictor to serve: module.path:Class, path/to/file.py:Class or a short name (demo, flux)."
     )
     model_path: str | None = Field(
-        None, description="Weights for the predictor: a local folder (or file) or a hub repo id. Default: the predictor's own."
+        None,
+        description="Weights for the predictor: a local path or a hub repo id. Default: the predictor's own.",
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")

@@ -50,6 +50,7 @@ class LocalExecutor:
     def __init__(self, loop: asyncio.AbstractEventLoop, preload: str, lock: Path) -> None:
         self._loop = loop
         self._mark, self._numbers = server_mark(lock), itertools.count()
+        _kill_helpers(self._mark)  # of a server before, and first of all: the web carries the mark too
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOAD])
         os.environ[PARENT_VARIABLE] = str(os.getpid())
@@ -62,7 +63,6 @@ class LocalExecutor:
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()
-        self._bury(self._mark)
         self._looking = loop.call_soon(self._look)
 
     def _look(self) -> None:
