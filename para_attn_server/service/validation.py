@@ -90,13 +90,21 @@ class RequestValidator:
         if self._seeds and arguments.get(SEED) is None:
             first, last, step = self._seeds.start, self._seeds.stop - 1, self._seeds.step
             arguments[SEED] = first + step * secrets.randbelow((last - first) // step + 1)
-        problems = list(islice(_unfit_values(arguments), MAX_PROBLEMS)) or self._problems(arguments)
+        unfit = map(self._guided, islice(_unfit_values(arguments), MAX_PROBLEMS))
+        problems = list(unfit) or self._problems(arguments)
         if problems:
             raise InvalidInput(problems)
         for name, default in self._defaults.items():
             if name not in arguments:
                 arguments[name] = copy.deepcopy(default)
         return arguments
+
+    def _guided(self, problem: FieldError) -> FieldError:
+        """The problem, with what the argument must be where it is one of the model's."""
+        schema = self._properties.get(problem.pointer.removeprefix("#/"))
+        if schema is None:
+            return problem
+        return FieldError(problem.pointer, f"{problem.detail}; it must be {described(schema, self._definitions)}")
 
     def _problems(self, arguments: dict[str, Any]) -> list[FieldError]:
         found: dict[str, FieldError] = {}
@@ -152,7 +160,7 @@ def _unfit(value: Any) -> str | None:
     if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
         return "must be valid Unicode text without lone surrogates"
     if isinstance(value, float) and not math.isfinite(value):
-        return "must be a finite number"
+        return "must not be NaN or infinite"
     if isinstance(value, int) and value.bit_length() > 1000:
         return "must be a number below 10**300 in size"
     return None

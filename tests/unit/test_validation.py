@@ -96,6 +96,10 @@ def test_the_output_path_is_passed_on() -> None:
     assert list(refused({"prompt": "a", OUTPUT_PATH: ""})) == ["#/output_path"]
 
 
+GUIDANCE = "; it must be a number, above 0 and at most 20"
+PROMPT = "; it must be a string, with 1 to 20 characters"
+
+
 @pytest.mark.parametrize(
     ("argument", "value", "said"),
     [
@@ -107,15 +111,16 @@ def test_the_output_path_is_passed_on() -> None:
         ("width", None, "must be an integer from 64 to 256, a multiple of 16, not null"),
         ("guidance", 0, "must be a number, above 0 and at most 20, not 0"),
         ("guidance", False, "must be a number, above 0 and at most 20, not false"),
-        ("guidance", math.nan, "must be a finite number"),
-        ("guidance", math.inf, "must be a finite number"),
-        ("guidance", 10**400, "must be a number below 10**300 in size"),
+        ("guidance", math.nan, f"must not be NaN or infinite{GUIDANCE}"),
+        ("guidance", math.inf, f"must not be NaN or infinite{GUIDANCE}"),
+        ("prompt", math.nan, f"must not be NaN or infinite{PROMPT}"),
+        ("guidance", 10**400, f"must be a number below 10**300 in size{GUIDANCE}"),
         ("scheduler", "ddim", 'must be one of "euler", "heun", not "ddim"'),
         ("level", True, 'must be one of 1, 2, "auto", not true'),
         ("tiled", 1, "must be true or false, not 1"),
         ("negative", 3, "must be a string or null, not 3"),
         ("prompt", "", 'must be a string, with 1 to 20 characters, not ""'),
-        ("prompt", "\ud800", "must be valid Unicode text without lone surrogates"),
+        ("prompt", "\ud800", f"must be valid Unicode text without lone surrogates{PROMPT}"),
         ("weights", {"a": 1, "b": 2, "": 3}, 'must be an object, with at most 2 members, not {"a": 1, "b": 2, "": 3}'),
         ("seed", 4, "must be an integer from 5 to 9 or null, not 4"),
     ],
