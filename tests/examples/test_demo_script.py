@@ -37,7 +37,9 @@ def test_the_demo_draws_a_picture_and_says_what_it_does(tmp_path: Path) -> None:
 
 
 def test_a_demo_that_cannot_start_shows_the_servers_log(tmp_path: Path) -> None:
-    done = demo(tmp_path, PARA_ATTN_SERVER_MODEL_PATH=str(tmp_path / "nowhere"))
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    done = demo(tmp_path, PARA_ATTN_SERVER_MODEL_PATH=str(weights))
     assert done.returncode == 1
     assert "exit code 3" in done.stderr
     assert "setup failed" in done.stderr
