@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from flask import Response
 from flask.typing import ResponseReturnValue
 
 from para_attn_server.core.errors import JobNotFound
-from para_attn_server.core.job import Job, JobStatus
+from para_attn_server.core.job import JobStatus
+from para_attn_server.core.schema import SEED
 from para_attn_server.http import errors, views
 from para_attn_server.http.bodies import WAIT_PARAMETER, json_object, output_file, output_in_json, wait_seconds
 from para_attn_server.http.errors import plain, problem
@@ -174,15 +174,10 @@ def _checked(job_id: str) -> str:
 def _unfinished(view: JobView) -> ResponseReturnValue:
     """The answer for a job without an output: 202 on its way, 410 canceled, 500 failed."""
     job = view.job
+    if job.status not in (JobStatus.CANCELED, JobStatus.FAILED):
+        return views.status_body(view), 202, _POLL_AGAIN
+    known = {"request_id": job.id, "attempts": job.attempts, "seed": job.kwargs.get(SEED)}
     if job.status is JobStatus.CANCELED:
-        known = {"request_id": job.id, "step": job.step, "attempts": job.attempts, "seed": job.kwargs.get("seed")}
-        return problem(errors.JOB_CANCELED, "It has no output.", **known)
-    if job.status is JobStatus.FAILED:
-        return _failed(job)
-    return views.status_body(view), 202, _POLL_AGAIN
-
-
-def _failed(job: Job) -> Response:
+        return problem(errors.JOB_CANCELED, "It has no output.", **known, step=job.step)
     error = job.error.as_dict() if job.error is not None else {"type": "exception", "message": "unknown"}
-    known = {"request_id": job.id, "error": error, "attempts": job.attempts, "seed": job.kwargs.get("seed")}
-    return problem(errors.JOB_FAILED, error["message"], **known, timings=views.timings(job))
+    return problem(errors.JOB_FAILED, error["message"], **known, error=error, timings=views.timings(job))

@@ -39,7 +39,8 @@ class LeavingPredictor(Predictor):
         for step in range(1, steps + 1):
             time.sleep(0.02)
             self.step(step, steps)
-        Path(output_path).write_text("done\n")
+        if dist.get_rank() == 0:
+            Path(output_path).write_text("done\n")
 
 
 def start_helper(how: str, note: str) -> None:
