@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from para_attn_server.cli.remote import PATIENCE, url_option
+from para_attn_server.core.media_types import UNKNOWN, media_type
 
 if TYPE_CHECKING:
     from para_attn_server.client import Client
@@ -80,8 +80,8 @@ def _saved(client: Client, request_id: str, output: Path | None, suffix: str) ->
 def _warn_of_suffix(saved: Path, status: dict[str, Any]) -> None:
     """A file keeps the name that was asked for, but nobody should take it for another kind than it is."""
     right = Path(status["output_path"]).suffix
-    kind, _ = mimetypes.guess_type(f"x{right}")
-    if kind and saved.suffix and mimetypes.guess_type(saved.name)[0] != kind:
+    kind = media_type(f"x{right}")
+    if kind != UNKNOWN and saved.suffix and media_type(saved) != kind:
         click.echo(f"warning: {saved} is {kind}, whose suffix is {right}", err=True)
 
 

@@ -94,7 +94,7 @@ def _option(name: str, schema: dict[str, Any]) -> Callable[[F], F]:
 
 def _click_type(schema: dict[str, Any]) -> Any:
     if "enum" in schema:
-        return click.Choice(schema["enum"])
+        return click.Choice(schema["enum"], case_sensitive=False)
     if schema["type"] == "integer":
         return click.IntRange(min=schema.get("minimum"), max=schema.get("maximum"))
     if schema["type"] == "number":

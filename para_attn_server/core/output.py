@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 from pathlib import Path
 
 from para_attn_server.core.job import Output
+from para_attn_server.core.media_types import media_type
 
 
 def temporary_path(output_path: str | Path, job_id: str) -> Path:
@@ -29,8 +29,3 @@ def publish(temporary: Path, output_path: str | Path) -> Output:
         size = file.tell()
     temporary.replace(final)
     return Output(str(final), media_type(final), size, digest.hexdigest())
-
-
-def media_type(path: str | Path) -> str:
-    """Media type by suffix, `application/octet-stream` if unknown."""
-    return mimetypes.guess_type(str(path))[0] or "application/octet-stream"

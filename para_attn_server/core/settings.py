@@ -25,7 +25,7 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 def parse_duration(value: Any) -> Any:
     """Seconds from a number or from text such as `500ms`, `10s`, `5m`, `12h`, `7d`; anything else is passed on."""
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\s*", value)
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\s*", value.lower(), re.ASCII)
         if match is None:
             raise ValueError("must be a duration such as 500ms, 10s, 5m, 12h or 7d")
         return float(match[1]) * _UNITS[match[2]]
@@ -34,6 +34,14 @@ def parse_duration(value: Any) -> Any:
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 """Seconds; also given as text with a unit."""
+
+
+def _lower(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+AnyCase = BeforeValidator(_lower)
+"""For a choice of words: `INFO` means `info`, as logging's own names are written."""
 
 
 class Settings(BaseSettings):
@@ -108,8 +116,12 @@ class Settings(BaseSettings):
         description="How long a client may take to send a whole request (408), or to take anything of its answer. "
         "Slower connections are closed. Waiting with ?wait= is not concerned.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
-    log_format: Literal["console", "json"] = Field("console", description="Lines for people, or one JSON each.")
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
+        "info", description="Least level logged."
+    )
+    log_format: Annotated[Literal["console", "json"], AnyCase] = Field(
+        "console", description="Lines for people, or one JSON each."
+    )
 
     @field_validator("output_dir", "state_dir")
     @classmethod

@@ -52,6 +52,12 @@ def test_every_setting_is_an_environment_variable(name: str) -> None:
     assert getattr(load_settings(**invoked(**{variable(name): sample(name)})), name) == expected(name)
 
 
+@pytest.mark.parametrize("name", [name for name, schema in declared().items() if "enum" in schema])
+def test_choices_may_be_written_in_any_case(name: str) -> None:
+    word = sample(name)
+    assert invoked(flag(name), word.upper()) == invoked(**{variable(name): word.title()}) == {name: word}
+
+
 def test_an_option_wins_over_the_environment() -> None:
     found = invoked("--port", "2", "--no-allow-any-output-path", **{variable("port"): "1"})
     assert found == {"port": 2, "allow_any_output_path": False}

@@ -39,6 +39,31 @@ def test_durations_are_text_with_a_unit(text: str, seconds: float) -> None:
     assert load_settings(keep=text).keep == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(("text", "seconds"), [("10S", 10.0), ("500MS", 0.5), ("5M", 300.0), (" 7 D ", 604800.0)])
+def test_units_of_durations_may_be_capitals(text: str, seconds: float) -> None:
+    assert load_settings(keep=text).keep == seconds
+
+
+def _choices() -> list[tuple[str, str]]:
+    """Each word of each setting that is a choice of words."""
+    properties = Settings.model_json_schema()["properties"]
+    return [(name, word) for name, declared in properties.items() for word in declared.get("enum", ())]
+
+
+@pytest.mark.parametrize(("name", "word"), _choices())
+def test_choices_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch, name: str, word: str) -> None:
+    for written in (word, word.upper(), word.title(), f" {word} "):
+        assert getattr(load_settings(**{name: written}), name) == word
+        monkeypatch.setenv(ENV_PREFIX + name.upper(), written)
+        assert getattr(load_settings(), name) == word
+
+
+@pytest.mark.parametrize("written", ["0", "false", "FALSE", "False", "no", "NO", "off", "Off", "n", "f"])
+def test_booleans_may_be_written_in_any_case(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    monkeypatch.setenv("PARA_ATTN_SERVER_BIND_CORES", written)
+    assert load_settings().bind_cores is load_settings(bind_cores=written).bind_cores is False
+
+
 @pytest.mark.parametrize("value", ["7 weeks", "-1s", "nan", "inf", "s", "", "1e3", -1, float("nan"), float("inf")])
 def test_what_is_no_duration_is_refused_by_name(value: object) -> None:
     with pytest.raises(UsageError, match=r"^keep: "):

@@ -1,0 +1,123 @@
+"""Media types by suffix: the project's own table, so that no file of the operating system decides an answer.
+
+Python's `mimetypes` reads /etc/mime.types and the like, which slim images lack and which differ elsewhere. The table
+has what predictors write: pictures, video, audio, text, 3D, archives and tensors. Where nothing is registered with
+IANA, it has the name in common use; a format without either is `application/octet-stream`, as is any other suffix.
+"""
+
+from __future__ import annotations
+
+import os
+
+UNKNOWN = "application/octet-stream"
+"""The media type of a suffix that is not in the table, and of formats that have none of their own."""
+
+_SUFFIXES = {
+    "image/apng": "apng",
+    "image/avif": "avif avifs",
+    "image/bmp": "bmp dib",
+    "image/emf": "emf",
+    "image/gif": "gif",
+    "image/heic": "heic heics",
+    "image/heif": "heif heifs hif",
+    "image/icns": "icns",
+    "image/j2c": "j2c j2k jpc",
+    "image/jp2": "jp2 jpg2",
+    "image/jpeg": "jpeg jpg jpe jfif",
+    "image/jpx": "jpx jpf",
+    "image/jxl": "jxl",
+    "image/ktx2": "ktx2",
+    "image/mpo": "mpo",
+    "image/palm": "palm",
+    "image/png": "png",
+    "image/qoi": "qoi",
+    "image/sgi": "sgi rgb rgba bw",
+    "image/svg+xml": "svg",
+    "image/tiff": "tif tiff",
+    "image/vnd.adobe.photoshop": "psd",
+    "image/vnd.microsoft.icon": "ico",
+    "image/vnd.ms-dds": "dds",
+    "image/vnd.radiance": "hdr",
+    "image/webp": "webp",
+    "image/wmf": "wmf",
+    "image/x-exr": "exr",
+    "image/x-pcx": "pcx",
+    "image/x-portable-anymap": "pnm pfm",
+    "image/x-portable-bitmap": "pbm",
+    "image/x-portable-graymap": "pgm",
+    "image/x-portable-pixmap": "ppm",
+    "image/x-tga": "tga icb vda vst",
+    "image/x-xbitmap": "xbm",
+    "video/3gpp": "3gp",
+    "video/3gpp2": "3g2",
+    "video/matroska": "mkv",
+    "video/mp2t": "ts m2ts",
+    "video/mp4": "mp4 m4v",
+    "video/mpeg": "mpeg mpg m2v",
+    "video/ogg": "ogv",
+    "video/quicktime": "mov qt",
+    "video/webm": "webm",
+    "video/x-flv": "flv",
+    "video/x-ms-wmv": "wmv",
+    "video/x-msvideo": "avi",
+    "audio/aac": "aac",
+    "audio/ac3": "ac3",
+    "audio/aiff": "aif aiff aifc",
+    "audio/amr": "amr",
+    "audio/basic": "au snd",
+    "audio/flac": "flac",
+    "audio/matroska": "mka",
+    "audio/midi": "mid midi",
+    "audio/mp4": "m4a",
+    "audio/mpeg": "mp3 mp2",
+    "audio/ogg": "ogg oga opus spx",
+    "audio/wav": "wav",
+    "audio/webm": "weba",
+    "audio/x-caf": "caf",
+    "audio/x-ms-wma": "wma",
+    "text/css": "css",
+    "text/csv": "csv",
+    "text/html": "html htm",
+    "text/javascript": "js mjs",
+    "text/markdown": "md markdown",
+    "text/plain": "txt text log",
+    "text/tab-separated-values": "tsv",
+    "text/vtt": "vtt",
+    "text/xml": "xml",
+    "application/json": "json",
+    "application/pdf": "pdf",
+    "application/postscript": "ps eps",
+    "application/rtf": "rtf",
+    "application/sql": "sql",
+    "application/toml": "toml",
+    "application/x-ndjson": "jsonl ndjson",
+    "application/x-subrip": "srt",
+    "application/yaml": "yaml yml",
+    "model/3mf": "3mf",
+    "model/gltf+json": "gltf",
+    "model/gltf-binary": "glb",
+    "model/mtl": "mtl",
+    "model/obj": "obj",
+    "model/stl": "stl",
+    "model/vnd.usda": "usda",
+    "model/vnd.usdz+zip": "usdz",
+    "application/gzip": "gz tgz",
+    "application/vnd.apache.arrow.file": "arrow feather",
+    "application/vnd.apache.parquet": "parquet",
+    "application/vnd.sqlite3": "sqlite sqlite3",
+    "application/x-7z-compressed": "7z",
+    "application/x-bzip2": "bz2",
+    "application/x-hdf5": "h5 hdf5",
+    "application/x-tar": "tar",
+    "application/x-xz": "xz",
+    "application/zip": "zip npz cbz",
+    "application/zstd": "zst",
+    UNKNOWN: "bin ckpt fbx gguf npy onnx pickle pkl ply pt pth safetensors splat tflite usd usdc",
+}
+MEDIA_TYPES = {f".{suffix}": kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+"""Media type by suffix: lower case, with its dot."""
+
+
+def media_type(path: str | os.PathLike[str]) -> str:
+    """Media type by the last suffix of a file name, in whatever case."""
+    return MEDIA_TYPES.get(os.path.splitext(path)[1].lower(), UNKNOWN)  # noqa: PTH122 - takes text, too
