@@ -35,7 +35,8 @@ from para_attn_server.daemon.web import WebServer
 from para_attn_server.executors.local import LocalExecutor
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.contract import ModelContract
-from para_attn_server.pool.group import Group, Timeouts
+from para_attn_server.pool.group import Group
+from para_attn_server.pool.monitor import Timeouts
 from para_attn_server.pool.pool import Pool
 from para_attn_server.pool.setups import SetupFailure
 from para_attn_server.stores.lock import LOCK_NAME, StateDirLock

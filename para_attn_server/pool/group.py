@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
 
@@ -36,10 +35,10 @@ from para_attn_server.core.messages import (
 )
 from para_attn_server.executors.base import Death, Executor, RankHandle
 from para_attn_server.pool.listener import GroupListener, GroupState
+from para_attn_server.pool.monitor import GroupLoss, RunMonitor, Timeouts
 from para_attn_server.pool.ranks import Ranks
-from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
+from para_attn_server.pool.run import JobRun, Lost, Outcome
 from para_attn_server.pool.setups import Failures, SetupFailure
-from para_attn_server.pool.watchdog import hang, silent_for, step_budget
 
 log = structlog.get_logger()
 
@@ -49,20 +48,7 @@ STOP_PATIENCE = 2.0
 """Seconds that idle ranks have to leave after Stop."""
 YOUNG = 60.0
 """Seconds after its setup in which the death of an idle rank counts as a failed setup."""
-STACKS_PATIENCE = 0.3
-"""Seconds that the ranks of a stuck run have to print their stacks."""
 SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"), charge=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds that things may take: see the settings of the same names. job: None is without limit."""
-
-    setup: float
-    step: float
-    patience: float
-    job: float | None
-    cancel: float
 
 
 class Group:
@@ -87,6 +73,7 @@ class Group:
         self.run: JobRun | None = None
         self._make_specs, self._executor, self._listener = make_specs, executor, listener
         self._timeouts, self._clock = timeouts, clock
+        self._monitor = RunMonitor(index, self.board, timeouts)
         self._ranks = Ranks(num_ranks)
         self._generation = self._serial = 0
         self._launching = False
@@ -144,51 +131,16 @@ class Group:
 
     def tick(self, now: float) -> None:
         """Act on the deadlines that have passed."""
-        run = self.run
-        if run is not None and not self._killing:
-            self._catch_up(run, now)
-            self._check_deadlines(run, now)
+        if self.run is not None and not self._killing:
+            self._catch_up(self.run, now)
+            match self._monitor.check(self.run, self._ranks, now):
+                case GroupLoss(cause, outcome):
+                    self._lose(cause, outcome)
+                case JobError() as error:
+                    self.cancel(error)
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
             self._overdue()
-
-    def _check_deadlines(self, run: JobRun, now: float) -> None:
-        if run.settle_deadline is not None:  # its cause is known: nothing else may be found out about it any more
-            if now >= run.settle_deadline:
-                self._lose(run.unsettled(self.num_ranks), run.outcome())
-        elif run.cancel_deadline is not None and now >= run.cancel_deadline:
-            cause = f"canceled job {run.job_id} was not left within {self._timeouts.cancel:g} s"
-            self._lose(cause, run.cancel_error)
-        elif run.stacks_deadline is not None:
-            if now >= run.stacks_deadline:
-                run.stacks_deadline = None
-                if self._is_stuck(run, now):
-                    self._lose_stuck(run)
-        elif run.expires is not None and now >= run.expires:
-            self.cancel(EXPIRED)
-        elif self._timeouts.job is not None and now - run.started >= self._timeouts.job:
-            self.cancel(JobError("timeout", f"the job ran longer than {self._timeouts.job:g} s", step=run.step))
-        else:
-            self._watch(run, now)
-
-    def _watch(self, run: JobRun, now: float) -> None:
-        """Ask all ranks for their stacks if the run shows no sign of life for longer than its step may take."""
-        if self._is_stuck(run, now):
-            run.stacks_deadline = now + STACKS_PATIENCE
-            log.error("run is stuck", group=self.index, job=run.job_id, silent_seconds=round(run.silence, 1))
-            self._ranks.request_stacks()
-
-    def _is_stuck(self, run: JobRun, now: float) -> bool:
-        ranks = [self.board.progress(rank) for rank in range(self.num_ranks)]
-        run.silence = silent_for(run, ranks, now)
-        return run.silence > step_budget(run, ranks[0].total, self._timeouts.step, self._timeouts.patience)
-
-    def _lose_stuck(self, run: JobRun) -> None:
-        sights = self._ranks.sights(self.board)
-        for rank, sight in enumerate(sights):
-            log.error("stacks of a stuck run", group=self.index, rank=rank, **sight.for_log())
-        error = hang(run, sights)
-        self._lose(error.message, Lost(error))
 
     # --- what the executor tells ---
 
@@ -225,23 +177,13 @@ class Group:
         if not self._killing and self.state is not GroupState.STOPPING:
             log.error("rank died", group=self.index, rank=rank, how=death.how)
             if self.run is not None:
-                self._lose(f"rank {rank} {death.how}", self._verdict_of_death(self.run, rank, death))
+                self._lose(f"rank {rank} {death.how}", self.run.outcome_of_death(rank, death))
             else:
                 self._die_idle(rank, death)
         elif not self._ranks.any_alive and not self._launching:
             self._buried()
 
     # --- the inside ---
-
-    def _verdict_of_death(self, run: JobRun, rank: int, death: Death) -> Outcome:
-        """What a rank's death makes of the run: nothing new if that rank had told before that the job failed.
-
-        Failures of its peers are no cause: they may be what the death did to them.
-        """
-        if isinstance(run.left.get(rank), Failed) or run.cancel_error is not None:
-            return run.outcome()
-        error = JobError("rank_lost", f"rank {rank} {death.how}", rank, run.step, death.hint)
-        return Lost(error, death.own_fault)
 
     def _die_idle(self, rank: int, death: Death) -> None:
         """A death in setup, or so soon after it that it belongs to the setup, holds the next one back."""

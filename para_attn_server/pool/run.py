@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Output
 from para_attn_server.core.messages import Failed, Finished, Left
+from para_attn_server.executors.base import Death
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +117,13 @@ class JobRun:
             first = min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch")
             return Lost(first.error) if first.transient and self.cancel_error is None else first.error
         return self.cancel_error
+
+    def outcome_of_death(self, rank: int, death: Death) -> Outcome:
+        """What a rank's death makes of the run: nothing new if that rank had told before that the job failed.
+
+        Failures of its peers are no cause: they may be what the death did to them.
+        """
+        if isinstance(self.left.get(rank), Failed) or self.cancel_error is not None:
+            return self.outcome()
+        error = JobError("rank_lost", f"rank {rank} {death.how}", rank, self.step, death.hint)
+        return Lost(error, death.own_fault)

@@ -11,14 +11,8 @@ from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
 from para_attn_server.executors.base import Death
-from para_attn_server.pool.group import (
-    SETTLE_BARRIER,
-    STACKS_PATIENCE,
-    STOP_PATIENCE,
-    YOUNG,
-    Group,
-    Timeouts,
-)
+from para_attn_server.pool.group import SETTLE_BARRIER, STOP_PATIENCE, YOUNG, Group
+from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
 from para_attn_server.pool.run import SETTLE_LEAST, SETTLE_UNPACED
 from para_attn_server.pool.setups import (
     BACKOFF_FIRST,

@@ -1,0 +1,92 @@
+"""The deadlines of one run: when it is canceled, when its ranks are asked for their stacks, when its group is lost.
+
+Says what is due and leaves doing it to the group; asking a stuck run's ranks for their stacks is all it does itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from para_attn_server.core.board import StepBoard
+from para_attn_server.core.errors import JobError
+from para_attn_server.pool.ranks import Ranks
+from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
+from para_attn_server.pool.watchdog import hang, silent_for, step_budget
+
+log = structlog.get_logger()
+
+STACKS_PATIENCE = 0.3
+"""Seconds that the ranks of a stuck run have to print their stacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds that things may take: see the settings of the same names. job: None is without limit."""
+
+    setup: float
+    step: float
+    patience: float
+    job: float | None
+    cancel: float
+
+
+@dataclass(frozen=True, slots=True)
+class GroupLoss:
+    """The group cannot go on. cause: in words. outcome: what its run came to."""
+
+    cause: str
+    outcome: Outcome
+
+
+Due = GroupLoss | JobError | None
+"""What a run's deadlines ask for: nothing, the loss of its group, or a cancel after which it fails with that error."""
+
+
+class RunMonitor:
+    """Checks the runs of one group against the clock. Times are those of the group's clock."""
+
+    def __init__(self, group: int, board: StepBoard, timeouts: Timeouts) -> None:
+        self._group, self._board, self._timeouts = group, board, timeouts
+
+    def check(self, run: JobRun, ranks: Ranks, now: float) -> Due:
+        """What is due now."""
+        if run.settle_deadline is not None:  # its cause is known: nothing else may be found out about it any more
+            return self._unsettled(run) if now >= run.settle_deadline else None
+        if run.cancel_deadline is not None and now >= run.cancel_deadline:
+            cause = f"canceled job {run.job_id} was not left within {self._timeouts.cancel:g} s"
+            return GroupLoss(cause, run.cancel_error)
+        if run.stacks_deadline is not None:
+            return self._after_stacks(run, ranks, now) if now >= run.stacks_deadline else None
+        if run.expires is not None and now >= run.expires:
+            return EXPIRED
+        if self._timeouts.job is not None and now - run.started >= self._timeouts.job:
+            return JobError("timeout", f"the job ran longer than {self._timeouts.job:g} s", step=run.step)
+        self._watch(run, ranks, now)
+        return None
+
+    def _unsettled(self, run: JobRun) -> GroupLoss:
+        return GroupLoss(run.unsettled(self._board.num_ranks), run.outcome())
+
+    def _watch(self, run: JobRun, ranks: Ranks, now: float) -> None:
+        """Ask all ranks for their stacks if the run shows no sign of life for longer than its step may take."""
+        if self._is_stuck(run, now):
+            run.stacks_deadline = now + STACKS_PATIENCE
+            log.error("run is stuck", group=self._group, job=run.job_id, silent_seconds=round(run.silence, 1))
+            ranks.request_stacks()
+
+    def _is_stuck(self, run: JobRun, now: float) -> bool:
+        seen = [self._board.progress(rank) for rank in range(self._board.num_ranks)]
+        run.silence = silent_for(run, seen, now)
+        return run.silence > step_budget(run, seen[0].total, self._timeouts.step, self._timeouts.patience)
+
+    def _after_stacks(self, run: JobRun, ranks: Ranks, now: float) -> GroupLoss | None:
+        run.stacks_deadline = None
+        if not self._is_stuck(run, now):
+            return None
+        sights = ranks.sights(self._board)
+        for rank, sight in enumerate(sights):
+            log.error("stacks of a stuck run", group=self._group, rank=rank, **sight.for_log())
+        error = hang(run, sights)
+        return GroupLoss(error.message, Lost(error))
