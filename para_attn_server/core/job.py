@@ -57,7 +57,8 @@ class Output:
 class NewJob:
     """A request that passed validation, ready for the queue.
 
-    kwargs: resolved arguments of `predict` (defaults and seed filled in, `output_path` left out).
+    kwargs: resolved arguments of `predict` (defaults and seed filled in, `output_path` left out). seed: the one among
+    them, None if the model takes none.
     output_path: absolute path the output will have; already checked against the allowed output root.
     deadline: Unix seconds after which the job is not worth running. idempotency_key: the client's name for the request;
     a second one of the same name is the same job, if its request_digest is the same too.
@@ -69,12 +70,14 @@ class NewJob:
     deadline: float | None = None
     idempotency_key: str | None = None
     request_digest: str | None = None
+    seed: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One row of the queue. Times are Unix seconds; steps count from 0 done to `total_steps`.
+    """One row of the queue, without the arguments: they may be megabytes, and only a run needs them.
 
+    Times are Unix seconds; steps count from 0 done to `total_steps`.
     seq orders the queue (a requeued job keeps its place). attempts counts runs that were started and charged to the
     job; a run cut short by a restart of the server is not charged.
     """
@@ -82,7 +85,7 @@ class Job:
     id: str
     seq: int
     status: JobStatus
-    kwargs: dict[str, Any]
+    seed: Any
     output_path: str
     created_at: float
     started_at: float | None = None

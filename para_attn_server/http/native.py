@@ -13,7 +13,6 @@ from flask.typing import ResponseReturnValue
 
 from para_attn_server.core.errors import JobNotFound
 from para_attn_server.core.job import JobStatus
-from para_attn_server.core.schema import SEED
 from para_attn_server.http import errors, views
 from para_attn_server.http.bodies import WAIT_PARAMETER, json_object, output_file, output_in_json, wait_seconds
 from para_attn_server.http.errors import plain, problem
@@ -176,7 +175,7 @@ def _unfinished(view: JobView) -> ResponseReturnValue:
     job = view.job
     if job.status not in (JobStatus.CANCELED, JobStatus.FAILED):
         return views.status_body(view), 202, _POLL_AGAIN
-    known = {"request_id": job.id, "attempts": job.attempts, "seed": job.kwargs.get(SEED)}
+    known = {"request_id": job.id, "attempts": job.attempts, "seed": job.seed}
     if job.status is JobStatus.CANCELED:
         return problem(errors.JOB_CANCELED, "It has no output.", **known, step=job.step)
     error = job.error.as_dict() if job.error is not None else {"type": "exception", "message": "unknown"}

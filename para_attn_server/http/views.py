@@ -12,7 +12,6 @@ from typing_extensions import TypedDict
 from para_attn_server.core.channel import GroupView, PoolView
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
-from para_attn_server.core.schema import SEED
 from para_attn_server.service.service import JobView
 from para_attn_server.stores.base import QueueCounts
 
@@ -134,7 +133,7 @@ def status_body(view: JobView) -> StatusBody:
         "queue_position": view.queue_position,
         "eta_seconds": None if view.eta_seconds is None else round(view.eta_seconds, 3),
         "attempts": job.attempts,
-        "seed": job.kwargs.get(SEED),
+        "seed": job.seed,
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import structlog
 
@@ -90,13 +91,13 @@ class Group:
         """Launch the ranks."""
         self._launch()
 
-    def assign(self, job: Job) -> None:
-        """Run a job; the group must be ready."""
+    def assign(self, job: Job, kwargs: dict[str, Any]) -> None:
+        """Run a job with these arguments; the group must be ready."""
         self._serial = (self._serial + 1) % 2**24
         left = None if job.deadline is None else job.deadline - time.time()
         now = self._clock()
         self.run = JobRun(job.id, self._serial, now, expires=None if left is None else now + left)
-        self._ranks.send_all(Run(job.id, self._serial, job.kwargs, job.output_path))
+        self._ranks.send_all(Run(job.id, self._serial, kwargs, job.output_path))
         self._enter(GroupState.BUSY)
 
     def cancel(self, error: JobError | None = None) -> None:

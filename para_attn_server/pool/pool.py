@@ -97,7 +97,8 @@ class Pool:
             self._expire()
             queued = self._store.queued(len(free))
         for job, index in assign(queued, free):
-            self._groups[index].assign(self._store.start(job.id, index, now))
+            kwargs = self._store.arguments(job.id)
+            self._groups[index].assign(self._store.start(job.id, index, now), kwargs)
 
     def cancel(self, job_id: str | None) -> str | None:
         """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.

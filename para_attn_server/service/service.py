@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from para_attn_server.core.channel import PoolView
 from para_attn_server.core.errors import FieldError, InvalidInput, JobNotFound, NotAccepting, NothingToCancel
 from para_attn_server.core.job import Job, JobStatus, NewJob
-from para_attn_server.core.schema import OUTPUT_PATH
+from para_attn_server.core.schema import OUTPUT_PATH, SEED
 from para_attn_server.core.settings import Settings
 from para_attn_server.service.contract import Contract, ContractReader
 from para_attn_server.service.control import ControlLink
@@ -118,7 +118,7 @@ class JobService:
         contract = self.contract()
         kwargs = contract.validator.validate(body)
         requested = kwargs.pop(OUTPUT_PATH, None)
-        new = NewJob(kwargs=kwargs, output_path="")
+        new = NewJob(kwargs=kwargs, output_path="", seed=kwargs.get(SEED))
         path = self._outputs.resolve(requested, new.id, contract.output_suffix)
         new = dataclasses.replace(
             new, output_path=str(path), deadline=deadline, idempotency_key=key, request_digest=digest

@@ -51,6 +51,12 @@ class JobStore(Protocol):
     def get(self, job_id: str) -> Job | None:
         """The job, None if there is none."""
 
+    def arguments(self, job_id: str) -> dict[str, Any]:
+        """What `predict` is called with for this job. Possibly megabytes, so no other method reads them.
+
+        Raises JobNotFound.
+        """
+
     def position(self, job: Job) -> int:
         """How many queued jobs stand before this one."""
 

@@ -15,7 +15,7 @@ from typing import Any
 from para_attn_server.core.errors import ExitCode, StateDirError
 from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, damaged, explain
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions/`."""
 
 

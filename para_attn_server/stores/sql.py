@@ -31,6 +31,7 @@ from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, da
 
 _DELETE_AT_ONCE = 500
 _PLAIN_FIELDS = [field.name for field in dataclasses.fields(Job)][:-3]
+_STORED_FIELDS = [field.name for field in dataclasses.fields(NewJob) if field.name != "kwargs"]
 _inherited: list[Connection] = []
 """Connections of the process that forked this one. They are kept and never used: closing would be a use."""
 
@@ -70,7 +71,7 @@ class SqlStore(JobStore):
     # --- web workers ---
 
     def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
-        row = dataclasses.asdict(new) | {"created_at": now}
+        row = {name: getattr(new, name) for name in _STORED_FIELDS} | {"created_at": now}
         with self._writing() as connection:
             if new.idempotency_key is not None:
                 known = _known_job(connection, new.idempotency_key, new.request_digest)
@@ -79,9 +80,10 @@ class SqlStore(JobStore):
             if connection.execute(sql.COUNT_QUEUED).scalar_one() >= max_queued:
                 raise QueueFull(max_queued)
             result = connection.execute(sql.INSERT_JOB, row)
+            connection.execute(sql.INSERT_ARGUMENTS, {"job_id": new.id, "kwargs": new.kwargs})
             _add_event(connection, new.id, "queued", now, {})
         (seq,) = result.inserted_primary_key or (0,)
-        return Job(new.id, seq, JobStatus.QUEUED, new.kwargs, new.output_path, now, deadline=new.deadline)
+        return Job(new.id, seq, JobStatus.QUEUED, new.seed, new.output_path, now, deadline=new.deadline)
 
     def by_key(self, idempotency_key: str, request_digest: str) -> Job | None:
         with self._reading() as connection:
@@ -93,6 +95,13 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             row = connection.execute(sql.GET_JOB, {"job_id": job_id}).first()
         return None if row is None else _job(row)
+
+    def arguments(self, job_id: str) -> dict[str, Any]:
+        with self._reading() as connection:
+            kwargs: dict[str, Any] | None = connection.execute(sql.GET_ARGUMENTS, {"of_job": job_id}).scalar()
+        if kwargs is None:
+            raise JobNotFound(f"no job has the id {job_id}")
+        return kwargs
 
     def position(self, job: Job) -> int:
         with self._reading() as connection:

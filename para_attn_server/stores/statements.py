@@ -11,13 +11,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, or_, select, update
 
 from para_attn_server.core.job import JobStatus, sources_of
-from para_attn_server.stores.tables import documents, events, jobs
+from para_attn_server.stores.tables import arguments, documents, events, jobs
 
 _JOB_COLUMNS = (
     jobs.c.id,
     jobs.c.seq,
     jobs.c.status,
-    jobs.c.kwargs,
+    jobs.c.seed,
     jobs.c.output_path,
     jobs.c.created_at,
     jobs.c.started_at,
@@ -91,9 +91,9 @@ REQUEUE = _transition(
 # --- further writes ---
 
 INSERT_JOB = insert(jobs).values(status=JobStatus.QUEUED.value, attempts=0, step=0, cancel_requested=False)
+INSERT_ARGUMENTS = insert(arguments)
 INSERT_EVENT = insert(events)
 REQUEST_CANCEL = _guarded((JobStatus.RUNNING,), {"cancel_requested": True}).returning(*_JOB_COLUMNS)
-# Written many times a job: its arguments are not read back each time.
 PROGRESS = _guarded((JobStatus.RUNNING,), {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
     jobs.c.id
 )
@@ -106,6 +106,7 @@ INSERT_DOCUMENT = insert(documents)
 GET_BY_KEY = select(jobs.c.id, jobs.c.request_digest).where(jobs.c.idempotency_key == bindparam("key"))
 EXPIRED = select(jobs.c.id).where(_IS_QUEUED, jobs.c.deadline <= bindparam("now"))
 GET_JOB = select(*_JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"))
+GET_ARGUMENTS = select(arguments.c.kwargs).where(arguments.c.job_id == bindparam("of_job"))
 STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job_id"))
 COUNT_QUEUED = select(func.count()).select_from(jobs).where(_IS_QUEUED)
 COUNT_QUEUED_BEFORE = COUNT_QUEUED.where(jobs.c.seq < bindparam("before"))

@@ -29,13 +29,20 @@ jobs = Table(
     Column("cancel_requested", Boolean, nullable=False),
     Column("output", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
-    # Last, for it may be megabytes: what is before it is read and written without it.
-    Column("kwargs", JSON, nullable=False),
+    Column("seed", JSON(none_as_null=True)),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_end", "finished_at"),
     sqlite_autoincrement=True,
 )
 """One row per accepted request."""
+
+arguments = Table(
+    "arguments",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("kwargs", JSON, nullable=False),
+)
+"""The arguments of each job. Apart from its row, for they may be megabytes, and SQLite writes a row as a whole."""
 
 events = Table(
     "events",

@@ -39,7 +39,7 @@ FURTHER: dict[str, Callable[[JobStore, str], Any]] = {
 
 
 def add(store: JobStore, now: float = 1.0, **kwargs: Any) -> Job:
-    return store.insert(NewJob(kwargs, "/out/a.png"), 1000, now)
+    return store.insert(NewJob(kwargs, "/out/a.png", seed=kwargs.get("seed")), 1000, now)
 
 
 def bring(store: JobStore, target: JobStatus) -> Job:
@@ -64,14 +64,17 @@ def present(store: JobStore, job: Job) -> Job:
 
 
 def test_an_inserted_job_reads_back_as_it_was_given(store: JobStore) -> None:
-    job = store.insert(NewJob(KWARGS, "/out/ü.png"), 10, 12.5)
-    assert job == Job(job.id, job.seq, JobStatus.QUEUED, KWARGS, "/out/ü.png", 12.5)
+    job = store.insert(NewJob(KWARGS, "/out/ü.png", seed=KWARGS["seed"]), 10, 12.5)
+    assert job == Job(job.id, job.seq, JobStatus.QUEUED, 2**63, "/out/ü.png", 12.5)
     assert store.get(job.id) == job
+    assert store.arguments(job.id) == KWARGS
     assert [(event.type, event.at, event.job_id) for event in store.events(job.id)] == [("queued", 12.5, job.id)]
 
 
 def test_an_unknown_job_is_none(store: JobStore) -> None:
     assert store.get("nobody") is None
+    with pytest.raises(JobNotFound):
+        store.arguments("nobody")
     assert store.events("nobody") == []
 
 

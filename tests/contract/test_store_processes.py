@@ -69,7 +69,7 @@ def test_every_accepted_job_outlives_a_killed_writer(store: JobStore, start_proc
     accepted += writer.communicate()[0].split("\n")[:-1]
     queued = store.queued(1_000_000)
     assert [job.id for job in queued][: len(accepted)] == accepted
-    assert [job.kwargs["number"] for job in queued] == list(range(len(queued)))
+    assert [store.arguments(job.id)["number"] for job in queued] == list(range(len(queued)))
     assert len(queued) <= len(accepted) + 1
     assert all([event.type for event in store.events(job.id)] == ["queued"] for job in queued)
 

@@ -53,7 +53,9 @@ def test_an_older_database_keeps_every_job_as_it_was(tmp_path: Path) -> None:
         assert named and named.output and named.output.path == str(tmp_path / "outputs" / "named.png")
         assert named.output.sha256.startswith("3a2ab0647486faf6541aacaef36987ed519e36b157af4625b7b2d8caafe5f8cd")
         assert expired and expired.error and expired.error.type == "expired"
-        assert running and (running.step, running.attempts) == (1, 1)
+        assert running and (running.step, running.attempts, running.seed) == (1, 1, 5)
+        of_queued = {"prompt": "a yellow ring", "seed": 6, "height": 128, "width": 128, "num_inference_steps": 20}
+        assert store.arguments(QUEUED) == of_queued
         assert [event.type for event in store.events(CANCELED)][-1] == "canceled"
         assert [job.id for job in store.queued(10)] == [QUEUED, QUEUED_NAMED]
         counts = store.counts()

@@ -37,9 +37,9 @@ def test_a_request_becomes_a_job_that_the_parent_is_told_of(web: Web) -> None:
     assert answer.headers["location"] == f"/get_output/{job_id}"
     assert answer.headers["retry-after"] == "1"
     wait_until(lambda: job_id in web.parent.submitted, 5)
-    job = web.job(job_id)
-    seed = job.kwargs["seed"]
-    assert job.kwargs == {"prompt": "a", "width": 64, "steps": 20, "anything": None, "seed": seed}
+    job, arguments = web.job(job_id), web.parent.store.arguments(job_id)
+    seed = job.seed
+    assert arguments == {"prompt": "a", "width": 64, "steps": 20, "anything": None, "seed": seed}
     assert 0 <= seed < 2**32
     assert job.output_path == str(web.settings.output_dir.resolve() / f"{job_id}.png")
 
@@ -47,7 +47,7 @@ def test_a_request_becomes_a_job_that_the_parent_is_told_of(web: Web) -> None:
 def test_the_output_may_be_named(web: Web) -> None:
     job = web.job(web.submit(output_path="mine.png"))
     assert job.output_path == str(web.settings.output_dir.resolve() / "mine.png")
-    assert "output_path" not in job.kwargs
+    assert "output_path" not in web.parent.store.arguments(job.id)
 
 
 def test_each_wrong_argument_is_named(web: Web) -> None:
@@ -189,7 +189,7 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     web.parent.step(first, 5, 20)
     running = wait_until(lambda: (b := web.ask(method, f"/{route}/{first}").json())["step"] == 5 and b, 5)
     assert (running["status"], running["total_steps"], running["queue_position"]) == ("running", 20, None)
-    assert (running["attempts"], running["seed"]) == (1, web.job(first).kwargs["seed"])
+    assert (running["attempts"], running["seed"]) == (1, web.job(first).seed)
     elapsed = time.time() - running["started_at"]
     assert 0 <= running["eta_seconds"] <= 3 * elapsed + 0.1
     assert web.ask(method, f"/{route}/{second}").json()["queue_position"] == 0
@@ -203,7 +203,7 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     assert body["file_type"] == "image/png"
     assert body["output_path"] == web.job(first).output_path
     assert (body["size"], body["sha256"]) == (5, hashlib.sha256(b"bytes").hexdigest())
-    assert body["seed"] == web.job(first).kwargs["seed"]
+    assert body["seed"] == web.job(first).seed
     timings = body["timings"]
     assert timings["run_seconds"] == pytest.approx(timings["finished_at"] - timings["started_at"], abs=1e-5)
     assert timings["queued_seconds"] == pytest.approx(timings["started_at"] - timings["created_at"], abs=1e-5)
@@ -215,7 +215,7 @@ def test_a_canceled_job_is_gone(web: Web, route: str) -> None:
     web.parent.cancel(job_id)
     answer = web.get(f"/{route}/{job_id}")
     assert answer.status_code == 410
-    assert (answer.json()["request_id"], answer.json()["seed"]) == (job_id, web.job(job_id).kwargs["seed"])
+    assert (answer.json()["request_id"], answer.json()["seed"]) == (job_id, web.job(job_id).seed)
 
 
 @pytest.mark.parametrize("route", ["get_output", "request_status", "outputs"])
@@ -226,7 +226,7 @@ def test_a_failed_job_says_why(web: Web, route: str) -> None:
     assert answer.status_code == 500
     body = answer.json()
     assert body["detail"] == "the device is full"
-    assert (body["request_id"], body["seed"]) == (job_id, web.job(job_id).kwargs["seed"])
+    assert (body["request_id"], body["seed"]) == (job_id, web.job(job_id).seed)
     assert body["error"] == {
         "type": "out_of_memory",
         "message": "the device is full",

@@ -10,7 +10,7 @@ from para_attn_server.core.channel import GroupView, PoolView
 from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
 
-RUNNING = Job("a", 1, JobStatus.RUNNING, {}, "/o", created_at=90.0, started_at=100.0)
+RUNNING = Job("a", 1, JobStatus.RUNNING, None, "/o", created_at=90.0, started_at=100.0)
 
 
 def pool(*states: str) -> PoolView:

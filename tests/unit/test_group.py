@@ -103,7 +103,7 @@ class Script:
         return self.ready().busy_again()
 
     def busy_again(self) -> Script:
-        self.group.assign(Job("j", 1, JobStatus.RUNNING, {}, "/out/a.png", 0.0))
+        self.group.assign(Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0), {})
         self.say(0, Started(self.group.run.serial))
         return self
 
@@ -266,7 +266,7 @@ def test_a_dead_rank_loses_the_run_once_every_rank_is_dead() -> None:
 
 
 def lose_a_run(script: Script) -> None:
-    script.group.assign(Job("j", 1, JobStatus.RUNNING, {}, "/out/a.png", 0.0))
+    script.group.assign(Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0), {})
     script.die(1)
     script.die(0)
 
@@ -479,7 +479,7 @@ def test_an_output_that_was_published_before_the_end_of_a_killed_group_counts() 
 
 def test_a_rank_that_never_enters_the_run_is_found_soon() -> None:
     script = Script(step_timeout=1000).ready()
-    script.group.assign(Job("j", 1, JobStatus.RUNNING, {}, "/out/a.png", 0.0))
+    script.group.assign(Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0), {})
     script.handles[1].is_stopped = True
     script.pass_time(ENTRY_BUDGET + 0.1)
     script.pass_time(STACKS_PATIENCE)

@@ -21,5 +21,5 @@ from para_attn_server.pool.scheduler import assign
 def test_the_oldest_jobs_go_to_the_first_free_groups(
     queued: list[int], free: list[int], expected: list[tuple[int, int]]
 ) -> None:
-    jobs = [Job(str(seq), seq, JobStatus.QUEUED, {}, "/o", 0.0) for seq in queued]
+    jobs = [Job(str(seq), seq, JobStatus.QUEUED, None, "/o", 0.0) for seq in queued]
     assert [(job.seq, group) for job, group in assign(jobs, free)] == expected
