@@ -1,4 +1,4 @@
-"""Media types come from the project's own table: they are the same on every machine, with or without /etc/mime.types."""
+"""Media types come from the project's own table: they are the same with and without a file /etc/mime.types."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import mimetypes
 from pathlib import Path
 
 import pytest
-from para_attn_predictors.flux import PICTURE_FORMATS
 from PIL import Image
 
+from para_attn_predictors.flux import PICTURE_FORMATS
 from para_attn_server.core.media_types import MEDIA_TYPES, UNKNOWN, media_type
 
 PACKAGE = Path(__file__).parents[2] / "para_attn_server"
