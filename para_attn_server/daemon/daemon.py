@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 
 from para_attn_server.core import channel
+from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
@@ -67,6 +68,7 @@ class Daemon:
     ) -> None:
         self._settings, self._store, self._line = settings, store, line
         self._loop = asyncio.get_running_loop()
+        self._clock = RunningClock(TICK)
         self._listener = listener
         self._model = model
         self._stop = asyncio.Event()
@@ -141,6 +143,7 @@ class Daemon:
                     self._settings.job_timeout,
                     self._settings.cancel_timeout,
                 ),
+                self._clock,
             )
             for index in range(self._settings.num_groups)
         ]
@@ -148,7 +151,7 @@ class Daemon:
     async def _tick(self) -> None:
         cleaned = 0.0
         while True:
-            now = time.monotonic()
+            now = self._clock()
             try:
                 self._pool.tick(now)
                 if now - cleaned >= CLEAN_EVERY:
@@ -203,8 +206,8 @@ class Daemon:
 
     async def _until(self, done: Callable[[], bool], patience: float) -> None:
         """Wait for a condition, up to `patience` seconds."""
-        ends = self._loop.time() + patience
-        while not done() and self._loop.time() < ends:
+        ends = self._clock() + patience
+        while not done() and self._clock() < ends:
             await asyncio.sleep(0.01)
 
 

@@ -34,6 +34,7 @@ from para_attn_server.core.messages import (
     Step,
     Stop,
 )
+from para_attn_server.core.output import temporary_path
 from para_attn_server.executors.base import Death, Executor, RankHandle
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.monitor import GroupLoss, RunMonitor, Timeouts
@@ -55,7 +56,7 @@ SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"), charge=False)
 class Group:
     """One worker group; also the RankEvents that its executor reports to.
 
-    make_specs: the ranks' launch specs, made anew for each launch (a fresh rendezvous port). clock: monotonic seconds.
+    make_specs: the ranks' launch specs, made anew for each launch (a fresh rendezvous port). clock: core/clock.py.
     """
 
     def __init__(
@@ -94,9 +95,8 @@ class Group:
     def assign(self, job: Job, kwargs: dict[str, Any]) -> None:
         """Run a job with these arguments; the group must be ready."""
         self._serial = (self._serial + 1) % 2**24
-        left = None if job.deadline is None else job.deadline - time.time()
-        now = self._clock()
-        self.run = JobRun(job.id, self._serial, now, expires=None if left is None else now + left)
+        part = temporary_path(job.output_path, job.id)
+        self.run = JobRun(job.id, self._serial, self._clock(), part, job.deadline)
         self._ranks.send_all(Run(job.id, self._serial, kwargs, job.output_path))
         self._enter(GroupState.BUSY)
 

@@ -5,6 +5,7 @@ Says what is due and leaves doing it to the group; asking a stuck run's ranks fo
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import structlog
@@ -13,7 +14,7 @@ from para_attn_server.core.board import StepBoard
 from para_attn_server.core.errors import JobError
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
-from para_attn_server.pool.watchdog import hang, silent_for, step_budget
+from para_attn_server.pool.watchdog import hang, step_budget
 
 log = structlog.get_logger()
 
@@ -59,7 +60,7 @@ class RunMonitor:
             return GroupLoss(cause, run.cancel_error)
         if run.stacks_deadline is not None:
             return self._after_stacks(run, ranks, now) if now >= run.stacks_deadline else None
-        if run.expires is not None and now >= run.expires:
+        if run.expires is not None and time.time() >= run.expires:
             return EXPIRED
         if self._timeouts.job is not None and now - run.started >= self._timeouts.job:
             return JobError("timeout", f"the job ran longer than {self._timeouts.job:g} s", step=run.step)
@@ -73,13 +74,13 @@ class RunMonitor:
         """Ask all ranks for their stacks if the run shows no sign of life for longer than its step may take."""
         if self._is_stuck(run, now):
             run.stacks_deadline = now + STACKS_PATIENCE
-            log.error("run is stuck", group=self._group, job=run.job_id, silent_seconds=round(run.silence, 1))
+            log.error("run is stuck", group=self._group, job=run.job_id, silent_seconds=round(run.silence(now), 1))
             ranks.request_stacks()
 
     def _is_stuck(self, run: JobRun, now: float) -> bool:
         seen = [self._board.progress(rank) for rank in range(self._board.num_ranks)]
-        run.silence = silent_for(run, seen, now)
-        return run.silence > step_budget(run, seen[0].total, self._timeouts.step, self._timeouts.patience)
+        run.look_for_life(max((rank.heartbeat for rank in seen if rank.serial == run.serial), default=0.0), now)
+        return run.silence(now) > step_budget(run, seen[0].total, self._timeouts.step, self._timeouts.patience)
 
     def _after_stacks(self, run: JobRun, ranks: Ranks, now: float) -> GroupLoss | None:
         run.stacks_deadline = None
@@ -88,5 +89,5 @@ class RunMonitor:
         sights = ranks.sights(self._board)
         for rank, sight in enumerate(sights):
             log.error("stacks of a stuck run", group=self._group, rank=rank, **sight.for_log())
-        error = hang(run, sights)
+        error = hang(run, run.silence(now), sights)
         return GroupLoss(error.message, Lost(error))

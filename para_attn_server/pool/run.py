@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Output
@@ -33,19 +34,23 @@ SETTLE_LEAST = 0.5
 """Seconds that the other ranks have, at the least, to leave a run in which one has failed."""
 SETTLE_UNPACED = 1.0, 3.0
 """The least and the most of them before a first step has shown the run's pace."""
+LOOK_AT_PART_AFTER = 0.5
+"""Seconds of silence after which the file that rank zero writes is looked at."""
 
 
 @dataclass(slots=True)
 class JobRun:
-    """The run that a group is doing. Times are monotonic seconds; a deadline of None is not running.
+    """The run that a group is doing. Times are those of the group's clock; a deadline of None is not running.
 
+    part: the file that rank zero writes. expires: the client's deadline, in wall-clock time.
     cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
-    entered: rank zero has called predict. silence: seconds without a sign of life when the run was found stuck.
+    entered: rank zero has called predict. alive_at: when a sign of life was last seen.
     """
 
     job_id: str
     serial: int
     started: float
+    part: Path
     expires: float | None = None
     left: dict[int, Left] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
@@ -54,10 +59,33 @@ class JobRun:
     cancel_error: JobError | None = None
     entered: bool = False
     stacks_deadline: float | None = None
-    silence: float = 0.0
+    alive_at: float = 0.0
+    _heartbeat: float = 0.0
+    _written: tuple[int, int] | None = None
     step: int = 0
     stepped_at: float | None = None
     longest_step: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.alive_at = self.started
+
+    def silence(self, now: float) -> float:
+        """Seconds since a sign of life was last seen."""
+        return now - self.alive_at
+
+    def look_for_life(self, heartbeat: float, now: float) -> None:
+        """A heartbeat that is new, or a part that has changed since it was last looked at: encoders beat nowhere.
+
+        heartbeat: the latest of its ranks. It is not compared with `now`: the ranks' clock does not stand still while
+        the parent does.
+        """
+        if heartbeat > self._heartbeat:
+            self._heartbeat, self.alive_at = heartbeat, now
+        elif self.silence(now) > LOOK_AT_PART_AFTER:
+            written = _state(self.part)
+            if self._written is not None and written not in (None, self._written):
+                self.alive_at = now
+            self._written = written or (0, 0)
 
     def note_step(self, step: int, now: float) -> None:
         """Rank zero has done a step; remembers the longest time that one took."""
@@ -127,3 +155,11 @@ class JobRun:
             return self.outcome()
         error = JobError("rank_lost", f"rank {rank} {death.how}", rank, self.step, death.hint)
         return Lost(error, death.own_fault)
+
+
+def _state(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns

@@ -51,17 +51,11 @@ def step_budget(run: JobRun, total: int | None, step_timeout: float, step_patien
     return min(step_timeout, max(step_patience, PATIENCE * run.longest_step))
 
 
-def silent_for(run: JobRun, ranks: Sequence[Progress], now: float) -> float:
-    """Seconds since any rank of the run last showed a sign of life."""
-    beats = [rank.heartbeat for rank in ranks if rank.serial == run.serial]
-    return now - max([run.started, *beats])
-
-
-def hang(run: JobRun, sights: Sequence[Sight]) -> JobError:
+def hang(run: JobRun, silence: float, sights: Sequence[Sight]) -> JobError:
     """What a stuck run's client and the log are told; names the laggard where it can."""
     laggard, why = find_laggard(sights)
     who = "which rank is undetermined" if laggard is None else f"rank {laggard} holds the others up"
-    message = f"no progress for {run.silence:.1f} s after step {run.step}: {who} ({why})"
+    message = f"no progress for {silence:.1f} s after step {run.step}: {who} ({why})"
     return JobError("hang", message, laggard, run.step)
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
+from para_attn_server.core.output import temporary_path
 from para_attn_server.executors.base import Death
 from para_attn_server.pool.group import SETTLE_BARRIER, STOP_PATIENCE, YOUNG, Group
 from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
@@ -25,6 +31,7 @@ from para_attn_server.pool.setups import (
 )
 from para_attn_server.pool.watchdog import ENTRY_BUDGET
 
+JOB = Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0)
 OUTPUT = Output("/out/a.png", "image/png", 3, "ab")
 RANKS = 2
 KILLED = Death("was killed by SIGKILL")
@@ -55,6 +62,7 @@ class Script:
 
     def __init__(self, step_timeout: float = 30, setup: float = 0) -> None:
         self.now, self.setup = 100.0, setup
+        self.clock: Callable[[], float] = lambda: self.now
         self.launches = 0
         self.news: list[tuple[Any, ...]] = []
         self.handles: list[Handle] = []
@@ -65,7 +73,7 @@ class Script:
             self,
             self,
             Timeouts(setup=60, step=step_timeout, patience=10, job=100, cancel=5),
-            clock=lambda: self.now,
+            clock=self.clock,
         )
         self.group.start()
 
@@ -103,7 +111,7 @@ class Script:
         return self.ready().busy_again()
 
     def busy_again(self) -> Script:
-        self.group.assign(Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0), {})
+        self.group.assign(JOB, {})
         self.say(0, Started(self.group.run.serial))
         return self
 
@@ -113,7 +121,7 @@ class Script:
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
-        self.group.tick(self.now)
+        self.group.tick(self.clock())
 
     def heard(self, name: str) -> list[tuple[Any, ...]]:
         return [entry[1:] for entry in self.news if entry[0] == name]
@@ -266,7 +274,7 @@ def test_a_dead_rank_loses_the_run_once_every_rank_is_dead() -> None:
 
 
 def lose_a_run(script: Script) -> None:
-    script.group.assign(Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0), {})
+    script.group.assign(JOB, {})
     script.die(1)
     script.die(0)
 
@@ -479,7 +487,7 @@ def test_an_output_that_was_published_before_the_end_of_a_killed_group_counts() 
 
 def test_a_rank_that_never_enters_the_run_is_found_soon() -> None:
     script = Script(step_timeout=1000).ready()
-    script.group.assign(Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0), {})
+    script.group.assign(JOB, {})
     script.handles[1].is_stopped = True
     script.pass_time(ENTRY_BUDGET + 0.1)
     script.pass_time(STACKS_PATIENCE)
@@ -544,3 +552,111 @@ def test_a_launch_that_hangs_is_told_as_what_it_is() -> None:
     script = Hanging()
     script.pass_time(61)
     assert said(script) == [(0, "setup failed on rank 0: not done within 60 s")]
+
+
+def in_setup(script: Script) -> None:
+    script.launched()
+
+
+def in_backoff(script: Script) -> None:
+    script.launched()
+    for _ in range(BROKEN_AFTER - 1):
+        script.die(0, 1, death=Death("exited with status 1"))
+        script.pass_time(BACKOFF_LAST)
+        script.launched()
+    script.die(0, 1, death=Death("exited with status 1"))
+
+
+def before_predict(script: Script) -> None:
+    script.ready()
+    script.group.assign(JOB, {})
+
+
+def in_predict(script: Script) -> None:
+    script.busy()
+
+
+def canceled(script: Script) -> None:
+    script.busy()
+    script.group.cancel()
+
+
+def settling(script: Script) -> None:
+    script.busy()
+    script.say(0, failed(0))
+
+
+def at_the_barrier(script: Script) -> None:
+    script.busy()
+    for rank in range(RANKS):
+        script.say(rank, failed(rank))
+
+
+def stopping(script: Script) -> None:
+    script.ready()
+    script.group.stop()
+
+
+@pytest.mark.parametrize(
+    "phase",
+    [in_setup, in_backoff, before_predict, in_predict, canceled, settling, at_the_barrier, stopping],
+)
+def test_a_pause_of_the_machine_moves_every_deadline_by_as_much(
+    phase: Callable[[Script], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def until_something_happens(pause: float) -> float:
+        script = Script(step_timeout=20)
+        phase(script)
+        clock = RunningClock(0.1, lambda: script.now)
+        shift = script.now - clock()
+        monkeypatch.setattr(script.group, "_clock", lambda: clock() + shift)
+        script.clock = script.group._clock
+        before, begun = trace(script), script.now
+        script.pass_time(0.1)
+        script.pass_time(pause)
+        while trace(script) == before:
+            script.pass_time(0.1)
+        return script.now - begun
+
+    assert until_something_happens(5000.0) == pytest.approx(5000 - 0.1 + until_something_happens(0.1), abs=0.15)
+
+
+def trace(script: Script) -> object:
+    """What a group has done that can be seen."""
+    sent = [(list(handle.sent), handle.killed) for handle in script.handles]
+    return script.launches, script.group.state, sent, len(script.news)
+
+
+def test_an_output_that_is_still_being_written_is_a_sign_of_life(tmp_path: Path) -> None:
+    script = Script(step_timeout=4).ready()
+    script.group.assign(replace(JOB, output_path=str(tmp_path / "a.mp4")), {})
+    script.say(0, Started(script.group.run.serial))
+    part = temporary_path(tmp_path / "a.mp4", JOB.id)
+    for written in range(20):
+        part.write_bytes(b"x" * written)
+        for _ in range(18):
+            script.pass_time(0.2)
+    assert "stacks?" not in script.handles[0].sent
+    for _ in range(4):
+        script.pass_time(0.2)
+    assert script.handles[0].sent[-1] == "stacks?"
+
+
+def test_a_part_that_nobody_writes_to_any_more_is_none(tmp_path: Path) -> None:
+    script = Script(step_timeout=4).ready()
+    script.group.assign(replace(JOB, output_path=str(tmp_path / "a.mp4")), {})
+    script.say(0, Started(script.group.run.serial))
+    temporary_path(tmp_path / "a.mp4", JOB.id).write_bytes(b"x")
+    for _ in range(22):
+        script.pass_time(0.2)
+    assert script.handles[0].sent[-1] == "stacks?"
+
+
+def test_a_clients_deadline_is_wall_clock_time() -> None:
+    script = Script(step_timeout=1000).ready()
+    script.group.assign(replace(JOB, deadline=time.time() + 1000), {})
+    script.pass_time(9)
+    assert script.handles[0].sent == ["Run"]
+    script.group.run.expires = time.time()
+    script.pass_time(0)
+    assert script.handles[0].sent == ["Run", "Cancel"]

@@ -1,0 +1,41 @@
+"""Monotonic time that stands still while this process does: `docker pause`, SIGSTOP, a snapshot of the machine.
+
+Deadlines measured by it move by as much as the process was late. Deadlines that a client has set stay wall-clock time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+log = structlog.get_logger()
+
+TOLERATED = 0.25
+"""Seconds that a reading may come late on a busy machine and still counts as on time."""
+REPORTED = 1.0
+"""Seconds of a pause that is worth a line in the log."""
+
+
+class RunningClock:
+    """Seconds during which this process ran, for a loop that reads them at least every `every` seconds.
+
+    source: monotonic seconds.
+    """
+
+    def __init__(self, every: float, source: Callable[[], float] = time.monotonic) -> None:
+        self._every, self._source = every, source
+        self._lost = 0.0
+        self._read_at = source()
+
+    def __call__(self) -> float:
+        """Now. A reading that comes later than it should shows that nothing ran meanwhile, and is taken for on time."""
+        now = self._source()
+        late = now - self._read_at - self._every
+        self._read_at = now
+        if late > TOLERATED:
+            self._lost += late
+            if late >= REPORTED:
+                log.warning("process was paused", seconds=round(late, 1))
+        return now - self._lost
