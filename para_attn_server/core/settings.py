@@ -19,13 +19,14 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from para_attn_server.core.errors import UsageError
 
 ENV_PREFIX = "PARA_ATTN_SERVER_"
+_DURATION = re.compile(r"(\d{1,100}(?:\.\d{1,100})?)\s{0,10}(ms|s|m|h|d|)", re.ASCII)
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def parse_duration(value: Any) -> Any:
     """Seconds from a number or from text such as `500ms`, `10s`, `5m`, `12h`, `7d`; anything else is passed on."""
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|)\s*", value.lower(), re.ASCII)
+        match = _DURATION.fullmatch(value.strip().lower())
         if match is None:
             raise ValueError("must be a duration such as 500ms, 10s, 5m, 12h or 7d")
         return float(match[1]) * _UNITS[match[2]]

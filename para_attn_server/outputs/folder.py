@@ -19,6 +19,7 @@ from para_attn_server.core.schema import OUTPUT_PATH
 
 _MOST_NAME_BYTES = 255
 _MOST_PATH_BYTES = 4095
+_TOO_LONG = f"is too long; a file name and its suffix may have {_MOST_NAME_BYTES} bytes at most"
 _NOTHING = 0
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -90,6 +91,8 @@ class OutputFolder:
     def _check_text(self, requested: str) -> None:
         if not requested or _UNFIT.search(requested):
             _refuse("must be a non-empty file path without control characters or lone surrogates")
+        if len(os.fsencode(requested)) > _MOST_PATH_BYTES:  # before anything follows it: that takes a look per directory
+            _refuse(_TOO_LONG)
         if requested.endswith("/"):
             _refuse("must name a file, not a directory")
         if self.allow_any:
@@ -103,7 +106,7 @@ class OutputFolder:
     def _check_lengths(final: Path, job_id: str) -> None:
         for path in (final, temporary_path(final, job_id)):
             if len(os.fsencode(path.name)) > _MOST_NAME_BYTES or len(os.fsencode(path)) > _MOST_PATH_BYTES:
-                _refuse(f"is too long; a file name and its suffix may have {_MOST_NAME_BYTES} bytes at most")
+                _refuse(_TOO_LONG)
 
 
 def _kind(path: Path) -> int:

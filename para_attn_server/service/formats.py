@@ -19,6 +19,8 @@ from jsonschema.exceptions import ValidationError
 from pydantic import AnyUrl, ConfigDict, Field, TypeAdapter
 from pydantic_core import SchemaError
 
+LONGEST_FOR_PYTHON = 1000
+"""Characters of a text on which a pattern is tried that only Python's engine has: it may take their square."""
 _TYPES: dict[str, Any] = {
     "date-time": datetime,
     "date": date,
@@ -52,17 +54,37 @@ def _format(name: str) -> TypeAdapter[Any]:
 
 def pattern(_validator: Any, wanted: str, instance: Any, _schema: Mapping[str, Any]) -> Iterator[ValidationError]:
     """The keyword `pattern` for a jsonschema validator."""
-    if isinstance(instance, str):
-        try:
-            _pattern(wanted).validate_python(instance)
-        except ValueError:
-            yield ValidationError(f"{instance!r} does not match {wanted!r}")
+    if isinstance(instance, str) and not _fits(wanted, instance):
+        yield ValidationError(f"the text does not match {wanted!r}")
+
+
+def pattern_properties(
+    validator: Any, wanted: Mapping[str, Any], instance: Any, schema: Mapping[str, Any]
+) -> Iterator[ValidationError]:
+    """The keyword `patternProperties`, by which pydantic describes the keys of a dict; any other key is refused.
+
+    jsonschema's own asks Python's engine, which never comes to an end with some patterns that are harmless in Rust's.
+    """
+    for name, value in instance.items() if isinstance(instance, dict) else ():
+        fitting = [known for known in wanted if _fits(known, name)]
+        for known in fitting:
+            yield from validator.descend(value, wanted[known], path=name, schema_path=known)
+        if not fitting and "additionalProperties" not in schema:
+            yield ValidationError("a name matches no pattern")
+
+
+def _fits(wanted: str, text: str) -> bool:
+    try:
+        _pattern(wanted).validate_python(text)
+    except ValueError:
+        return False
+    return True
 
 
 @cache
 def _pattern(wanted: str) -> TypeAdapter[str]:
-    kind = Annotated[str, Field(pattern=wanted)]
     try:
-        return TypeAdapter(kind)
+        return TypeAdapter(Annotated[str, Field(pattern=wanted)])  # Rust's engine reads a text in one pass
     except SchemaError:  # Rust has no such pattern, so the model that has it asks for Python's engine
-        return TypeAdapter(kind, config=ConfigDict(regex_engine="python-re"))
+        bounded = Annotated[str, Field(pattern=wanted, max_length=LONGEST_FOR_PYTHON)]
+        return TypeAdapter(bounded, config=ConfigDict(regex_engine="python-re"))

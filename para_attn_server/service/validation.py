@@ -20,7 +20,7 @@ from jsonschema.exceptions import ValidationError
 
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.schema import SEED
-from para_attn_server.service.formats import format_checker, pattern
+from para_attn_server.service.formats import format_checker, pattern, pattern_properties
 from para_attn_server.service.wording import described, shown
 
 MAX_DEPTH = 32
@@ -66,7 +66,7 @@ def _canonical(value: Any) -> Any:
 _extend: Any = validators.extend  # its types are known only where types-jsonschema is installed
 _Strict: Any = _extend(
     Draft202012Validator,
-    {"pattern": pattern, "uniqueItems": _unique_items},
+    {"pattern": pattern, "patternProperties": pattern_properties, "uniqueItems": _unique_items},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer),
 )
 

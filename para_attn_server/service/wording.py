@@ -16,6 +16,7 @@ _TYPES = {
     "null": "null",
 }
 _SHOWN = 80
+_ENCODER = json.JSONEncoder()
 
 
 def described(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
@@ -67,6 +68,8 @@ def _further(schema: Mapping[str, Any]) -> Iterator[str]:
             yield f"with at most {schema[most]} {unit}"
     if schema.get("uniqueItems"):
         yield "with no item twice"
+    if "patternProperties" in schema:
+        yield f"with names matching {' or '.join(schema['patternProperties'])}"
     if "pattern" in schema:
         yield f"matching {schema['pattern']}"
     if "format" in schema:
@@ -74,6 +77,10 @@ def _further(schema: Mapping[str, Any]) -> Iterator[str]:
 
 
 def shown(value: Any) -> str:
-    """A value as JSON, cut short."""
-    text = json.dumps(value)
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+    """A value as JSON, cut short: no more of it is written out than is shown."""
+    text = ""
+    for piece in _ENCODER.iterencode(value[: _SHOWN + 1] if isinstance(value, str) else value):
+        text += piece[: _SHOWN + 1]
+        if len(text) > _SHOWN:
+            return text[: _SHOWN - 3] + "..."
+    return text

@@ -13,7 +13,10 @@ import torch
 from para_attn_server.core.errors import InvalidInput, JobError
 
 _LONGEST = 500
-_URL = r"(?P<url>\b(?!file:)[a-z][a-z0-9+.-]*://\S+)"
+_SEARCHED = 4096
+"""Characters of a text that are searched for paths: a predictor's text can be of any length, and of any kind."""
+_LONGEST_TYPE = 100
+_URL = r"(?P<url>\b(?!file:)[a-z][a-z0-9+.-]{0,30}://\S+)"
 _FOLDER = r"[^/\n'\",;:]*[^/\s'\",;:]/"  # may hold spaces; " /" begins another path
 _PATH = re.compile(rf"{_URL}|(?:\bfile:)?(?<![\w./])/+[^/\s'\",;:]+/(?:{_FOLDER})*[^/\s'\",;:)\]]*")
 _DISK = {
@@ -49,7 +52,12 @@ def describe(error: BaseException, rank: int, step: int | None, output_path: str
         assert isinstance(error, OSError) and error.errno is not None
         message = f"the output cannot be written: {plain_message(OSError(error.errno, error.strerror))}"
         return JobError("output_unwritable", message, rank, step, _DISK[error.errno])
-    return JobError(type(error).__name__, plain_message(error) or type(error).__name__, rank, step)
+    return JobError(type_name(error), plain_message(error) or type_name(error), rank, step)
+
+
+def type_name(error: BaseException) -> str:
+    """The name of the exception's class: whoever made the class chose it, so it is cut, and surrogates are replaced."""
+    return type(error).__name__[:_LONGEST_TYPE].encode(errors="replace").decode()
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -72,8 +80,16 @@ def plain_message(error: BaseException) -> str:
 
     A lone surrogate (in the name of a file, say) becomes a question mark: no answer in UTF-8 could hold it.
     """
-    text = _said(error).split("Traceback (most recent call last)")[0].strip()
+    text = shortened(_said(error), _SEARCHED).split("Traceback (most recent call last)")[0].strip()
     return _PATH.sub(_last_part, text)[:_LONGEST].encode(errors="replace").decode()
+
+
+def shortened(text: str, most: int) -> str:
+    """The text up to the last whole word within `most` characters, so that no path is cut in its middle."""
+    if len(text) <= most:
+        return text
+    words, _, _ = text[:most].rpartition(" ")
+    return words or text[:most]
 
 
 def _last_part(found: re.Match[str]) -> str:
@@ -88,7 +104,7 @@ def _said(error: BaseException) -> str:
         of_what = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return f"{of_what}{error.strerror}"
     except BaseException:  # any code of the predictor's can be in __str__
-        return type(error).__name__
+        return type_name(error)
 
 
 def full_text(error: BaseException) -> str:

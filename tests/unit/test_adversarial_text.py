@@ -1,0 +1,155 @@
+"""Untrusted text meets no check whose time grows faster than the text: per place, a long one against a short one.
+
+A bound in seconds would say more of the machine than of the check, so each is measured beside itself.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from flask import Flask
+from pydantic import BaseModel, Field, TypeAdapter
+
+from para_attn_server.cli.arguments import request_arguments
+from para_attn_server.client.transport import body_of
+from para_attn_server.core.errors import ServerError
+from para_attn_server.core.schema import arguments_model, request_schema
+from para_attn_server.core.settings import Settings, load_settings, parse_duration
+from para_attn_server.http import bodies
+from para_attn_server.http.headers import deadline, idempotency_key
+from para_attn_server.http.native import _checked
+from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.service.formats import LONGEST_FOR_PYTHON
+from para_attn_server.service.validation import RequestValidator
+from para_attn_server.worker.failures import describe, full_text
+
+TIMES = 16
+"""A long text is that many times a short one."""
+SLACK = 3.0
+"""Over what a check in one pass may take: a quadratic one takes TIMES times as long."""
+
+
+class Looking(BaseModel, regex_engine="python-re"):
+    """A pattern that only Python's engine has."""
+
+    text: Annotated[str, Field(pattern=r"^(?=a)a*a*a*$")]
+
+
+def predict(
+    output_path: str,
+    prompt: Annotated[str, Field(pattern=r"^(a+)+$")] = "a",
+    weights: Annotated[dict[Annotated[str, Field(pattern=r"^(a+)+$")], int], Field()] = {},  # noqa: B006
+    looking: Looking | None = None,
+) -> None:
+    """Patterns on which Python's engine takes for ever."""
+
+
+VALIDATOR = RequestValidator(request_schema(arguments_model(predict)))
+FORMATS = {
+    name: RequestValidator({"type": "object", "properties": {"x": {"type": "string", "format": name}}})
+    for name in ("date-time", "date", "time", "duration", "uuid", "uri", "ipv4", "ipv6")
+}
+APP = Flask(__name__)
+FOLDER = OutputFolder(Path("/tmp"), allow_any=False, state_dir=Path("/tmp/none"))
+
+
+def described(text: str) -> None:
+    describe(ValueError(text), 0, None, "/out/a.png")
+
+
+def as_header(read: Callable[[], Any], name: str) -> Callable[[str], None]:
+    def check(text: str) -> None:
+        with APP.test_request_context(headers={name: text}):
+            read()
+
+    return check
+
+
+def as_body(text: str) -> None:
+    body = text.encode()
+    with APP.test_request_context(method="POST", data=body, content_type="application/json"):
+        bodies.json_object()
+
+
+def as_argument(name: str, wrap: Callable[[str], Any] = lambda text: text) -> Callable[[str], None]:
+    return lambda text: VALIDATOR.validate({name: wrap(text)}) and None
+
+
+FAILURES = ("a.b", "a/", "/a", "/a ", "/a/ b", "file:", "://", "a://", "Traceback (most recent call last)", " ", "\n")
+ENDS = (("", ""), ("1", "x"), ("", "!"))
+PLACES: dict[str, tuple[Callable[[str], Any], tuple[str, ...], int]] = {
+    "a predictor's failure": (described, FAILURES, 4000),
+    "its traceback": (lambda text: full_text(ValueError(text)), FAILURES, 20_000),
+    "the name of its class": (lambda t: describe(type(t, (Exception,), {})(), 0, 1, "/o/a"), ("a", "/a"), 4000),
+    "a duration": (parse_duration, ("1", " ", "1 ", "1.", "m"), 500),
+    "Job-TTL": (as_header(deadline, "Job-TTL"), ("1", " ", "1.", "s"), 500),
+    "Job-Deadline": (as_header(deadline, "Job-Deadline"), ("2030-", "1", ":", " ", "T"), 500),
+    "Idempotency-Key": (as_header(idempotency_key, "Idempotency-Key"), ("a", " ", "\x7f"), 500),
+    "a job's id": (_checked, ("0", "g", " "), 250),
+    "a body": (as_body, ('"', "\\", '"\\', "[", "{", ",", '"a",', "1", " ", "-", "\n"), 4000),
+    "an output's path": (lambda text: FOLDER.resolve(text, "0" * 32, ".png"), ("a/", "./", "a", "../", "\u00e9"), 40_000),
+    "a pattern": (as_argument("prompt"), ("a", "ab"), 4000),
+    "a pattern of keys": (as_argument("weights", lambda text: {text + "b": 1}), ("a", "ab"), 4000),
+    "a name that is not known": (lambda text: VALIDATOR.validate({text: 1}), ("prompt", "a", "~/"), 4000),
+    "a value that is shown": (as_argument("looking", lambda text: [text, {text: [text]}]), ("a", '"', "\u00e9"), 4000),
+    "words of the command": (lambda t: request_arguments([t, "a" + t + "=1"], [t], {}), ("a", "=", "a=", " "), 4000),
+    "a setting": (lambda text: load_settings(**{text: 1}), ("port", "a_"), 2000),
+    "a setting's value": (lambda text: load_settings(keep=text), ("1", " ", "1 "), 2000),
+    **{
+        f"the format {name}": (lambda text, v=check: v.validate({"x": text}), ("1", "a", ":", "-", "P1D", "[", "."), 2000)
+        for name, check in FORMATS.items()
+    },
+}
+
+
+def seconds(check: Callable[[str], Any], text: str) -> float:
+    """The least of a few: whatever else runs here only adds to it."""
+    best = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        with suppress(ServerError, ValueError, Exception):
+            check(text)
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_time_grows_no_faster_than_the_text(place: str) -> None:
+    check, pieces, size = PLACES[place]
+    for piece in pieces:
+        for start, end in ENDS:
+            least = max(seconds(check, start + piece * (size // len(piece)) + end), 20e-6)
+            taken = seconds(check, start + piece * (TIMES * size // len(piece)) + end)
+            assert taken <= SLACK * TIMES * least, f"{start}{piece!r}...{end}: {least:.6f} s, then {taken:.6f} s"
+
+
+def test_a_pattern_that_only_python_has_is_tried_on_short_texts_alone() -> None:
+    VALIDATOR.validate({"looking": {"text": "a" * LONGEST_FOR_PYTHON}})
+    with pytest.raises(ServerError, match="looking/text"):
+        VALIDATOR.validate({"looking": {"text": "a" * (LONGEST_FOR_PYTHON + 1)}})
+
+
+def test_keys_are_judged_by_their_pattern_as_the_ranks_judge_them() -> None:
+    ranks = TypeAdapter(dict[Annotated[str, Field(pattern=r"^(a+)+$")], int])
+    for weights in ({"aa": 1}, {"aa": 1, "b": 2}, {"aa\n": 1}, {"aa": "x"}, {}):
+        web = rank = True
+        try:
+            ranks.validate_json(json.dumps(weights), strict=True)
+        except ValueError:
+            rank = False
+        try:
+            VALIDATOR.validate({"weights": weights})
+        except ServerError:
+            web = False
+        assert web == rank, weights
+
+
+def test_a_failure_of_any_length_is_told_in_the_time_of_a_short_one() -> None:
+    reference = max(seconds(described, "a.b" * 1000), 20e-6)
+    assert seconds(described, "a.b" * 10_000_000) < 100 * reference + 0.05
