@@ -20,9 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from para_attn_server import Client
-from para_attn_server.core.process import die_with_parent
+from para_attn_server.core.process import die_with_parent, python_command
 
-COMMAND = [sys.executable, "-m", "para_attn_server"]
+COMMAND = python_command("para_attn_server")
 PROMPT = "a large red circle on the left on a blue background"
 PICTURE = Path("outputs", "demo.png")
 START_TIMEOUT = 300.0

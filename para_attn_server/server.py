@@ -25,6 +25,7 @@ from para_attn_server.core import owner
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.lookup import check_model
+from para_attn_server.core.process import python_command
 from para_attn_server.core.settings import Settings, load_settings
 
 _ERRORS: dict[int, type[ServerError]] = {
@@ -129,7 +130,7 @@ class ParaAttentionServer:
             fd = theirs.fileno()
             environment = self.settings.as_environment(os.environ) | {owner.FD_VARIABLE: str(fd)}
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "para_attn_server.daemon"],
+                python_command("para_attn_server.daemon"),
                 pass_fds=[fd],
                 env=environment,
                 stdin=subprocess.DEVNULL,

@@ -27,19 +27,22 @@ BOUNDED = f"{Path(__file__).parent / 'predictors' / 'bounded.py'}:BoundedPredict
 class RunningServer:
     """`para-attn-server --model MODEL --port 0 ...`, with its log at hand.
 
-    settings: by their names in Settings. `http` is a client of the native dialect.
+    settings: by their names in Settings. cwd: the working folder. `http` is a client of the native dialect.
     """
 
-    def __init__(self, model: str, settings: dict[str, Any], env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, model: str, settings: dict[str, Any], env: dict[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
         settings = {"port": 0, "num_devices": 2, "log_format": "json", "preload": "torch.distributed", **settings}
         options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if value is not True]
         options += [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is True]
         self.log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "para_attn_server", "--model", model, *options],
+            [sys.executable, "-P", "-m", "para_attn_server", "--model", model, *options],
             stderr=self.log_file,
             stdout=self.log_file,
             env={**os.environ, **(env or {})},
+            cwd=cwd,
         )
         self._url = ""
         self.http = httpx.Client(timeout=90)
@@ -150,10 +153,12 @@ class RunningServer:
 
 
 def shared_server(
-    model: str, folder: Path, env: dict[str, str] | None = None, **settings: Any
+    model: str, folder: Path, env: dict[str, str] | None = None, cwd: Path | None = None, **settings: Any
 ) -> Iterator[RunningServer]:
     """For a fixture to yield from: a ready server whose own folders are in `folder`; stopped at the end."""
-    server = RunningServer(model, {"state_dir": folder / "state", "output_dir": folder / "outputs", **settings}, env)
+    server = RunningServer(
+        model, {"state_dir": folder / "state", "output_dir": folder / "outputs", **settings}, env, cwd
+    )
     try:
         server.wait_ready()
         yield server

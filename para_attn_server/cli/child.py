@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 from para_attn_server.core.errors import ServerError
+from para_attn_server.core.process import python_command
 
 
 def ask(module: str, *arguments: str, timeout: float = 180.0) -> Any:
@@ -17,7 +17,7 @@ def ask(module: str, *arguments: str, timeout: float = 180.0) -> Any:
     """
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module, *arguments], capture_output=True, text=True, timeout=timeout, check=False
+            python_command(module, *arguments), capture_output=True, text=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired:
         raise ServerError(f"python -m {module} gave no answer within {timeout:g} s") from None

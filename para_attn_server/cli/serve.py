@@ -11,6 +11,7 @@ import click
 from para_attn_server.cli.options import given, setting_options
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import check_model, installed
+from para_attn_server.core.process import python_command
 from para_attn_server.core.settings import load_settings
 
 DAEMON = "para_attn_server.daemon"
@@ -40,4 +41,4 @@ def command(**options: Any) -> None:
     check_model(settings.model, settings.model_path)
     sys.stdout.flush()
     # The daemon takes this process's place, so that signals reach it and click and rich stay out of its memory.
-    os.execve(sys.executable, [sys.executable, "-m", DAEMON], settings.as_environment(os.environ))
+    os.execve(sys.executable, python_command(DAEMON), settings.as_environment(os.environ))

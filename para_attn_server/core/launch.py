@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
 PARENT_VARIABLE = "PARA_ATTN_PARENT_PID"
@@ -10,13 +11,30 @@ PRELOAD_VARIABLE = "PARA_ATTN_PRELOAD"
 """Environment variable that tells it which modules to import, separated by commas."""
 
 
+_LAUNCHERS = ("TORCHELASTIC_", "ROLE_", "GROUP_", "PET_")
+_OF_A_RANK = frozenset(
+    {"RANK", "LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+)
+
+
+def leave_launcher(environment: MutableMapping[str, str]) -> None:
+    """Remove what a launcher (torchrun) that started this program has left in its environment.
+
+    It describes the launcher's ranks: with TORCHELASTIC_USE_AGENT_STORE ours would wait for its store. Settings of the
+    libraries stay (NCCL_*, GLOO_*, TORCH_NCCL_*).
+    """
+    for name in list(environment):
+        if name in _OF_A_RANK or name.startswith(_LAUNCHERS):
+            del environment[name]
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """Which predictor to serve.
 
     name: `module.path:Class`, `path/to/file.py:Class` or a short name; a label where `pickled` is set.
     pickled: a predictor class or instance as cloudpickle's bytes, opened by ranks only.
-    model_path: passed to the class's constructor. search_path: entries put in front of sys.path.
+    model_path: passed to the class's constructor. search_path: entries for sys.path (worker/search_path.py).
     """
 
     name: str

@@ -1,12 +1,23 @@
-"""Two guards of Linux against orphans: a death signal from the parent, and process groups of one's own."""
+"""How a Python process of ours is started, and the guard of Linux against orphans: a death signal from the parent."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import signal
+import sys
 
 _PR_SET_PDEATHSIG = 1
+
+
+def python_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of this project.
+
+    `-P` keeps the working folder off the search path: a file queue.py that lies there by chance must not take the place
+    of the standard library's. The flag, and not PYTHONSAFEPATH, which a predictor's own helpers would inherit;
+    multiprocessing hands the flag on to the forkserver.
+    """
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 def die_with_parent(parent: int) -> None:

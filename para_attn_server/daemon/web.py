@@ -8,10 +8,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 
 import structlog
 
+from para_attn_server.core.process import python_command
 from para_attn_server.core.settings import Settings
 
 log = structlog.get_logger()
@@ -36,7 +36,7 @@ class WebServer:
         """Start gunicorn in a process group of its own, so that a terminal's Ctrl-C does not reach it."""
         fd = self._listener.fileno()
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "para_attn_server.http", str(fd), str(os.getpid())],
+            python_command("para_attn_server.http", str(fd), str(os.getpid())),
             pass_fds=[fd],
             process_group=0,
             stdin=subprocess.DEVNULL,

@@ -27,7 +27,7 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec
+from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec, leave_launcher
 from para_attn_server.executors.base import RankEvents, RankHandle
 from para_attn_server.executors.forkserver import Forkserver, latest
 from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
@@ -53,6 +53,7 @@ class LocalExecutor:
         _kill_helpers(self._mark)  # of a server before, and first of all: the web carries the mark too
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOAD])
+        leave_launcher(os.environ)
         os.environ[PARENT_VARIABLE] = str(os.getpid())
         os.environ[PRELOAD_VARIABLE] = preload
         resource_tracker.ensure_running()  # before the mark is set: it has to tidy up after what is killed by the mark

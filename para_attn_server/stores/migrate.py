@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from para_attn_server.core.errors import ExitCode, StateDirError
+from para_attn_server.core.process import python_command
 from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, damaged, explain
 
 HEAD = "0002"
@@ -26,10 +27,8 @@ def ensure_schema(path: Path) -> None:
     it is left as it was then.
     """
     if not path.exists() or _revision(path) != HEAD:
-        package_root = Path(__file__).parents[2]
         child = subprocess.run(
-            [sys.executable, "-m", __spec__.name, str(path.absolute())],
-            cwd=package_root,
+            python_command(__spec__.name, str(path.absolute())),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -10,12 +10,14 @@ import inspect
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import installed
 from para_attn_server.core.schema import arguments_model, request_schema
 from para_attn_server.worker.loader import load_class
+from para_attn_server.worker.search_path import add_folders
 
 
 def describe(name: str) -> dict[str, Any]:
@@ -44,6 +46,7 @@ def main() -> None:
     """Print the description; whatever an import prints goes to stderr."""
     answer = os.dup(1)
     os.dup2(2, 1)
+    add_folders([str(Path.cwd())])
     described = describe_all(sys.argv[1:])
     with os.fdopen(answer, "w", encoding="utf-8") as stdout:
         json.dump(described, stdout)

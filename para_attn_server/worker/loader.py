@@ -17,11 +17,12 @@ import torch.distributed as dist
 from para_attn_server.core.errors import SetupFailed, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.lookup import entry_point, source_file
+from para_attn_server.worker.search_path import add_folders, module_name
 
 
 def load_predictor(spec: ModelSpec) -> Any:
     """The predictor instance, not yet set up; raises UsageError where the name leads nowhere."""
-    sys.path[:0] = [entry for entry in spec.search_path if entry not in sys.path]
+    add_folders(spec.search_path)
     found: Any = cloudpickle.loads(spec.pickled) if spec.pickled is not None else load_class(spec.name)
     if not isinstance(found, type):
         return found
@@ -55,12 +56,13 @@ def _import(module: str, name: str) -> ModuleType:
 
 
 def _from_file(path: Path) -> ModuleType:
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    add_folders([str(path.parent)])
+    name = module_name(path)
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"--model: {path} cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
