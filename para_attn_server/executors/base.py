@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from signal import SIGKILL, SIGTERM
 from typing import Protocol
 
 from para_attn_server.core.launch import RankSpec
@@ -14,12 +15,20 @@ class Death:
     """How a rank's process ended.
 
     how: in words that follow its name, such as `was killed by SIGKILL`. own_fault: False when it was taken down by the
-    death of what had started it. hint: what to change, if known.
+    death of what had started it. hint: what to change, if known. signal: the number of the signal that ended it.
+    oom: the kernel's out-of-memory killer sent that.
     """
 
     how: str
     own_fault: bool = True
     hint: str | None = None
+    signal: int | None = None
+    oom: bool = False
+
+    @property
+    def from_outside(self) -> bool:
+        """Somebody ended it: SIGKILL or SIGTERM, neither of which a fault of its own brings about."""
+        return self.own_fault and not self.oom and self.signal in (SIGKILL, SIGTERM)
 
 
 class RankHandle(Protocol):

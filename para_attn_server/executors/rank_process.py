@@ -202,8 +202,9 @@ class RankProcess(asyncio.Protocol):
             return Death("ended with the forkserver", own_fault=False)
         code = self._exit_code()
         if code == -signal.SIGKILL and self._oom_kills.take():
-            return Death("was killed by the kernel's out-of-memory killer", hint=_OOM_HINT)
-        return Death(_in_words(code))
+            how = "was killed by the kernel's out-of-memory killer"
+            return Death(how, hint=_OOM_HINT, signal=signal.SIGKILL, oom=True)
+        return Death(_in_words(code), signal=-code if code is not None and code < 0 else None)
 
     def _exit_code(self) -> int | None:
         self._process.join(timeout=0.05)  # the forkserver tells it an instant after the death itself

@@ -192,7 +192,7 @@ class Group:
             self._lose(f"rank {rank} {death.how}", None)
             return
         when = "after" if self._ranks.all_ready else "during"
-        failure = SetupFailure.of(rank, f"rank {rank} {death.how} {when} setup", death.own_fault)
+        failure = SetupFailure.of(rank, f"rank {rank} {death.how} {when} setup", death.own_fault, death.from_outside)
         self._setup_failure = self._setup_failure or failure
         self._enter(GroupState.RECOVERING if self._ranks.all_ready else self.state)
         self._kill(None)
@@ -242,6 +242,8 @@ class Group:
             log.warning("rank failed", group=self.index, rank=message.rank, job=run.job_id, error=error.as_dict())
             patience = run.settle_patience(self._ready_at - self._launched_at)
             run.settle_deadline = run.settle_deadline or now + patience
+        elif run.output is not None:
+            run.settle_deadline = run.settle_deadline or now + run.leave_timeout(self._timeouts.step)
         if len(run.left) < self.num_ranks or self._killing:
             return
         if not run.failures:
@@ -290,7 +292,7 @@ class Group:
         elif failure is not None:
             self._after_failed_setup(failure)
         elif isinstance(verdict, Lost) and verdict.charge:
-            self._launch_after(*self._failures.lost())
+            self._launch_after(*self._failures.lost(verdict.from_outside))
         else:
             self._launch()
         if run is not None:  # told last: the group heals, whatever its listener makes of it

@@ -14,7 +14,7 @@ from para_attn_server.core.board import StepBoard
 from para_attn_server.core.errors import JobError
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
-from para_attn_server.pool.watchdog import hang, step_budget
+from para_attn_server.pool.watchdog import Sight, hang, step_budget
 
 log = structlog.get_logger()
 
@@ -54,7 +54,7 @@ class RunMonitor:
     def check(self, run: JobRun, ranks: Ranks, now: float) -> Due:
         """What is due now."""
         if run.settle_deadline is not None:  # its cause is known: nothing else may be found out about it any more
-            return self._unsettled(run) if now >= run.settle_deadline else None
+            return self._unsettled(run, ranks, now) if now >= run.settle_deadline else None
         if run.cancel_deadline is not None and now >= run.cancel_deadline:
             cause = f"canceled job {run.job_id} was not left within {self._timeouts.cancel:g} s"
             return GroupLoss(cause, run.cancel_error)
@@ -67,7 +67,14 @@ class RunMonitor:
         self._watch(run, ranks, now)
         return None
 
-    def _unsettled(self, run: JobRun) -> GroupLoss:
+    def _unsettled(self, run: JobRun, ranks: Ranks, now: float) -> GroupLoss | None:
+        """The ranks' time to leave is over. Of one that stays though the output is published the stacks are logged."""
+        if not run.failures and run.stacks_deadline is None:
+            run.stacks_deadline = run.settle_deadline = now + STACKS_PATIENCE
+            ranks.request_stacks()
+            return None
+        if not run.failures:
+            self._log_stacks(ranks.sights(self._board))
         return GroupLoss(run.unsettled(self._board.num_ranks), run.outcome())
 
     def _watch(self, run: JobRun, ranks: Ranks, now: float) -> None:
@@ -87,7 +94,10 @@ class RunMonitor:
         if not self._is_stuck(run, now):
             return None
         sights = ranks.sights(self._board)
-        for rank, sight in enumerate(sights):
-            log.error("stacks of a stuck run", group=self._group, rank=rank, **sight.for_log())
+        self._log_stacks(sights)
         error = hang(run, run.silence(now), sights)
         return GroupLoss(error.message, Lost(error))
+
+    def _log_stacks(self, sights: list[Sight]) -> None:
+        for rank, sight in enumerate(sights):
+            log.error("stacks of a stuck run", group=self._group, rank=rank, **sight.for_log())

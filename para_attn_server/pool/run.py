@@ -16,11 +16,12 @@ class Lost:
     """The run came to nothing through no error of the job's own: it may be tried again.
 
     error: what the job fails with if this was its last attempt. charge: whether this was an attempt; it was none when
-    the server itself took the group down.
+    the server itself took the group down. from_outside: as in Death.
     """
 
     error: JobError
     charge: bool = True
+    from_outside: bool = False
 
 
 Ending = Output | JobError | None
@@ -34,6 +35,8 @@ SETTLE_LEAST = 0.5
 """Seconds that the other ranks have, at the least, to leave a run in which one has failed."""
 SETTLE_UNPACED = 1.0, 3.0
 """The least and the most of them before a first step has shown the run's pace."""
+LEAVE_LEAST = 3.0
+"""Seconds that the other ranks have, at the least, to leave a run whose output is published."""
 LOOK_AT_PART_AFTER = 0.5
 """Seconds of silence after which the file that rank zero writes is looked at."""
 
@@ -104,6 +107,10 @@ class JobRun:
         least, most = SETTLE_UNPACED
         return min(most, max(least, rebuild)) if self.pace is None else max(SETTLE_LEAST, 2 * self.pace)
 
+    def leave_timeout(self, step_timeout: float) -> float:
+        """Seconds that the other ranks have to leave the run when rank zero has published the output: two steps."""
+        return min(step_timeout, max(LEAVE_LEAST, 2 * (self.pace or 0)))
+
     def note_left(self, message: Left) -> None:
         """A rank is out of the run; its first terminal message counts."""
         self.left.setdefault(message.rank, message)
@@ -126,9 +133,11 @@ class JobRun:
         return len({failure.points for failure in self.failures}) <= 1
 
     def unsettled(self, num_ranks: int) -> str:
-        """Why the ranks of a failed run cannot be kept, in words."""
+        """Why the ranks cannot be kept when their time to leave the run is over, in words."""
         failed = ", ".join(str(failure.rank) for failure in self.failures)
         inside = ", ".join(str(rank) for rank in range(num_ranks) if rank not in self.left)
+        if not failed:
+            return f"rank {inside} stayed inside the run after rank 0 had published the output"
         if inside:
             return f"rank {failed} failed while rank {inside} stayed inside the run"
         return f"rank {failed} failed and the ranks could not meet at a barrier afterwards"
@@ -154,7 +163,7 @@ class JobRun:
         if isinstance(self.left.get(rank), Failed) or self.cancel_error is not None:
             return self.outcome()
         error = JobError("rank_lost", f"rank {rank} {death.how}", rank, self.step, death.hint)
-        return Lost(error, death.own_fault)
+        return Lost(error, death.own_fault, death.from_outside)
 
 
 def _state(file: Path) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,11 +20,13 @@ from para_attn_server.core.output import temporary_path
 from para_attn_server.executors.base import Death
 from para_attn_server.pool.group import SETTLE_BARRIER, STOP_PATIENCE, YOUNG, Group
 from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
-from para_attn_server.pool.run import SETTLE_LEAST, SETTLE_UNPACED
+from para_attn_server.pool.run import LEAVE_LEAST, SETTLE_LEAST, SETTLE_UNPACED
 from para_attn_server.pool.setups import (
     BACKOFF_FIRST,
     BACKOFF_LAST,
     BROKEN_AFTER,
+    KILLED_BACKOFF_LAST,
+    KILLS_UNPAUSED,
     LOST_BROKEN_AFTER,
     LOST_UNPAUSED,
     MACHINERY_BACKOFF_LAST,
@@ -34,7 +37,8 @@ from para_attn_server.pool.watchdog import ENTRY_BUDGET
 JOB = Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0)
 OUTPUT = Output("/out/a.png", "image/png", 3, "ab")
 RANKS = 2
-KILLED = Death("was killed by SIGKILL")
+KILLED = Death("was killed by SIGKILL", signal=signal.SIGKILL)
+CRASHED = Death("was killed by SIGSEGV", signal=signal.SIGSEGV)
 
 
 class Handle:
@@ -275,7 +279,7 @@ def test_a_dead_rank_loses_the_run_once_every_rank_is_dead() -> None:
 
 def lose_a_run(script: Script) -> None:
     script.group.assign(JOB, {})
-    script.die(1)
+    script.die(1, death=CRASHED)
     script.die(0)
 
 
@@ -458,7 +462,7 @@ def test_a_group_that_dies_soon_after_each_setup_is_held_back_and_then_broken() 
     script = Script()
     for _ in range(BROKEN_AFTER):
         script.ready()
-        script.die(0)
+        script.die(0, death=CRASHED)
         assert script.handles[1].killed
         script.die(1)
         script.pass_time(60)
@@ -528,7 +532,7 @@ def test_the_death_of_an_only_rank_in_setup_is_held_back_too(monkeypatch: pytest
     monkeypatch.setattr(f"{__name__}.RANKS", 1)
     script = Script()
     script.launched()
-    script.die(0)
+    script.die(0, death=CRASHED)
     assert script.launches == 1
     script.pass_time(BACKOFF_FIRST)
     assert script.launches == 2
@@ -660,3 +664,82 @@ def test_a_clients_deadline_is_wall_clock_time() -> None:
     script.group.run.expires = time.time()
     script.pass_time(0)
     assert script.handles[0].sent == ["Run", "Cancel"]
+
+
+def kill_idle(script: Script, death: Death) -> None:
+    script.ready()
+    script.die(0, death=death)
+    script.die(1)
+
+
+def kill_in_setup(script: Script, death: Death) -> None:
+    script.launched()
+    script.die(1, death=death)
+    script.die(0)
+
+
+def kill_busy(script: Script, death: Death) -> None:
+    script.busy()
+    script.die(0, death=death)
+    script.die(1)
+
+
+@pytest.mark.parametrize("strike", [kill_idle, kill_in_setup, kill_busy])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_ranks_killed_from_outside_are_relaunched_at_once_and_never_make_the_group_broken(
+    strike: Callable[[Script, Death], None], number: signal.Signals
+) -> None:
+    script = Script()
+    for kills in range(1, 30):
+        assert script.launches == kills
+        strike(script, Death("was killed", signal=number))
+        assert script.group.state != "broken"
+        if kills > KILLS_UNPAUSED:
+            assert script.launches == kills
+            script.pass_time(min(KILLED_BACKOFF_LAST, BACKOFF_FIRST * 2 ** (kills - KILLS_UNPAUSED - 1)))
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        CRASHED,
+        Death("was killed by SIGABRT", signal=signal.SIGABRT),
+        Death("exited with status 1"),
+        Death("was killed by the kernel's out-of-memory killer", signal=signal.SIGKILL, oom=True),
+    ],
+    ids=["segv", "abrt", "exit", "oom"],
+)
+def test_ranks_that_die_by_a_fault_of_their_own_after_setup_back_off_until_broken(death: Death) -> None:
+    script = Script()
+    for deaths in range(1, BROKEN_AFTER):
+        kill_idle(script, death)
+        assert (script.launches, script.group.state) == (deaths, "recovering")
+        script.pass_time(BACKOFF_LAST)
+    kill_idle(script, death)
+    assert script.group.state == "broken"
+
+
+@pytest.mark.parametrize(("pace", "timeout"), [(0.01, LEAVE_LEAST), (4, 8), (400, 30)])
+def test_once_the_output_is_published_the_other_ranks_have_seconds_to_leave(pace: float, timeout: float) -> None:
+    script = Script(step_timeout=30).busy()
+    script.now += pace
+    script.say(0, Step(1, 1, 9))
+    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.pass_time(timeout - 0.1)
+    assert "stacks?" not in script.handles[1].sent
+    script.pass_time(0.1)
+    assert script.handles[1].sent[-1] == "stacks?"
+    script.pass_time(STACKS_PATIENCE)
+    assert "rank 1 stayed inside the run after rank 0 had published" in (script.group.view().cause or "")
+    script.die(0, 1)
+    assert ended(script) == [OUTPUT]
+    assert script.launches == 2
+
+
+def test_a_follower_that_leaves_while_its_stacks_are_asked_for_keeps_the_group() -> None:
+    script = Script().busy()
+    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.pass_time(LEAVE_LEAST)
+    script.say(1, Finished(1, 1, 5, 0.1, None))
+    script.pass_time(STACKS_PATIENCE)
+    assert (ended(script), script.group.state, script.launches) == ([OUTPUT], "ready", 1)

@@ -164,6 +164,7 @@ def test_a_rank_that_is_dead_before_it_is_looked_at_dies_quietly(
         launch(executor, told, 1)
         [(_, rank, death)] = await told.until("died")
         assert (rank, death.how, death.own_fault) == (0, "was killed by SIGKILL", True)
+        assert (death.signal, death.oom, death.from_outside) == (signal.SIGKILL, False, True)
         await asyncio.sleep(0)
 
     run(scenario)
