@@ -1,10 +1,24 @@
 # `make demo` and `make test` are the two commands to know; `make help` lists the rest.
 # Everything is installed into .venv; PYTHON=python3.12 chooses the interpreter it is made with.
 
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check
-INSTALL := $(PIP) install --constraint constraints.txt --editable
+# para-attn's metadata names a direct URL in an extra: pip 26.3 refuses it. pip 26.2.1 takes it, and runs from its wheel.
+PIP_VERSION := 26.2.1
+PIP := $(BIN)/python $(VENV)/pip-$(PIP_VERSION)-py3-none-any.whl/pip --disable-pip-version-check
+TORCH := $(shell grep '^torch==' constraints.txt)
+CPU_TORCH := --no-deps --index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 10
+NVIDIA := /proc/driver/nvidia/version /dev/dxg
+EDITABLE := --constraint constraints.txt --editable
+# What pip downloads as one line on a terminal, nothing elsewhere; the end of what it says where it fails.
+BAR = while read -r what first _ total _; do case $$what in \
+    Downloading) file=$${first\#\#*/}; file=$${file%%-[0-9]*};; \
+    Progress) [ ! -t 1 ] || printf '\r\033[K  %s %d %%' "$$file" $$((100 * first / (total + 1)));; esac; done; \
+    [ ! -t 1 ] || printf '\r\033[K'
+install = { $(PIP) install --progress-bar raw $(1) 2>&1 | tee $(VENV)/pip.log | { $(BAR); }; } \
+    || { tail -n 40 $(VENV)/pip.log >&2; exit 1; }
 PACKAGING := setup.py pyproject.toml constraints.txt
 MODEL ?= demo
 ARGS ?=
@@ -61,21 +75,27 @@ $(VENV)/.stamp-venv:
 	test -n "$$python" || { echo "Python 3.11 or newer is needed: PYTHON=/path/to/python make ..." >&2; exit 1; }; \
 	echo "making $(VENV) with $$($$python --version)"; \
 	$$python -m venv --clear $(VENV)
-# para-attn's metadata names a direct URL in an extra: pip 26.3 refuses it, 26.2.1 takes it.
-	@$(PIP) install --quiet "pip==26.2.1"
+	@$(BIN)/python -m pip --disable-pip-version-check download -qq --no-deps --dest $(VENV) pip==$(PIP_VERSION)
 	@touch $@
 
-$(VENV)/.stamp-demo: $(VENV)/.stamp-venv $(PACKAGING)
-	@echo "installing para-attn-server (the first time takes minutes: PyTorch is large)"
-	@$(INSTALL) ".[para-attn]"
+# Without an NVIDIA driver torch's CPU build will do: it is a tenth of the CUDA build, which pip takes by itself.
+$(VENV)/.stamp-torch: $(VENV)/.stamp-venv constraints.txt
+	@echo "installing PyTorch (the first time takes minutes: it is large)"
+	@ls $(NVIDIA) >/dev/null 2>&1 || ( $(call install,$(CPU_TORCH) $(TORCH)) ) \
+	    || echo "no CPU build of $(TORCH) to be had: taking the build of the package index"
 	@touch $@
 
-$(VENV)/.stamp-test: $(VENV)/.stamp-venv $(PACKAGING)
-	@echo "installing para-attn-server with the test extra (the first time takes minutes: PyTorch is large)"
-	@$(INSTALL) ".[para-attn,test]"
+$(VENV)/.stamp-demo: $(VENV)/.stamp-torch $(PACKAGING)
+	@echo "installing para-attn-server"
+	@$(call install,$(EDITABLE) ".[para-attn]")
+	@touch $@
+
+$(VENV)/.stamp-test: $(VENV)/.stamp-torch $(PACKAGING)
+	@echo "installing para-attn-server with the test extra"
+	@$(call install,$(EDITABLE) ".[para-attn,test]")
 	@touch $@ $(VENV)/.stamp-demo
 
-$(VENV)/.stamp-dev: $(VENV)/.stamp-venv $(PACKAGING)
-	@echo "installing para-attn-server with the dev extra (the first time takes minutes: PyTorch is large)"
-	@$(INSTALL) ".[para-attn,dev]"
+$(VENV)/.stamp-dev: $(VENV)/.stamp-torch $(PACKAGING)
+	@echo "installing para-attn-server with the dev extra"
+	@$(call install,$(EDITABLE) ".[para-attn,dev]")
 	@touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-demo

@@ -1,8 +1,14 @@
 """Packaging of para-attn-server; exact tested versions are in constraints.txt."""
 
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+if sys.platform != "linux":
+    sys.exit(
+        "para-attn-server runs on Linux only: it needs pidfd, memfd and PR_SET_PDEATHSIG. Use Linux, WSL 2 or Docker."
+    )
 
 TEST = ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "openapi-spec-validator>=0.7", "schemathesis>=4"]
 LINT = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-psutil", "types-jsonschema"]
@@ -51,9 +57,11 @@ setup(
     ],
     extras_require={
         # para-attn 0.3.38's metadata names a direct URL, which pip 26.3 refuses: as an extra, it keeps nobody from
-        # installing the server. The Makefile pins a pip that takes it.
+        # installing the server. README and Makefile install it with pip 26.2.1, run from its wheel.
         "para-attn": ["para-attn>=0.3.38"],
         "gpu": ["nvidia-ml-py>=12"],
+        "video": ["imageio>=2.36", "imageio-ffmpeg>=0.6"],
+        "lora": ["peft>=0.17"],
         "test": [*TEST],
         "dev": [*TEST, *LINT],
     },

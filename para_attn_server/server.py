@@ -25,7 +25,7 @@ from para_attn_server.core import owner
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.lookup import check_model
-from para_attn_server.core.process import python_command
+from para_attn_server.core.process import python_command, require_linux
 from para_attn_server.core.settings import Settings, load_settings
 
 _ERRORS: dict[int, type[ServerError]] = {
@@ -59,6 +59,7 @@ class ParaAttentionServer:
         num_devices: int | None = None,
         **settings: Any,
     ) -> None:
+        require_linux()
         _check_kind(predictor)
         given = {"host": host, "port": port, "num_devices": num_devices, **settings, "model": _label(predictor)}
         self.settings: Settings = load_settings(**{name: value for name, value in given.items() if value is not None})

@@ -11,7 +11,7 @@ import click
 from para_attn_server.cli.options import given, setting_options
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import check_model, installed
-from para_attn_server.core.process import python_command
+from para_attn_server.core.process import python_command, require_linux
 from para_attn_server.core.settings import load_settings
 
 DAEMON = "para_attn_server.daemon"
@@ -31,6 +31,7 @@ def command(**options: Any) -> None:
       para-attn-server --model my_predictor.py:MyPredictor --host 0.0.0.0 --port 8080
       PARA_ATTN_SERVER_MODEL=flux para-attn-server --model-path /models/FLUX.1-dev
     """
+    require_linux()
     settings = load_settings(**given(options))
     if not settings.model:
         names = ", ".join(installed())

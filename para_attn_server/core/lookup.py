@@ -5,6 +5,7 @@ The command, the Python API and the daemon ask here before anything starts; a ra
 
 from __future__ import annotations
 
+import difflib
 import os
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -37,8 +38,10 @@ def entry_point(name: str) -> EntryPoint:
     """What a short name stands for; raises UsageError that tells the known ones."""
     found = installed()
     if name not in found:
+        close = difflib.get_close_matches(name[:100].lower(), found, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
         raise UsageError(
-            f"--model: no predictor is named {name!r}; known names: {', '.join(found)}; "
+            f"--model: no predictor is named {name!r}; {hint}known names: {', '.join(found)}; "
             "a class of your own is given as module.path:Class or path/to/file.py:Class"
         )
     return found[name]

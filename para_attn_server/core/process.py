@@ -1,4 +1,4 @@
-"""How a Python process of ours is started, and the guard of Linux against orphans: a death signal from the parent."""
+"""How a Python process of ours is started, where, and the guard against orphans: a death signal from the parent."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ctypes
 import os
 import signal
 import sys
+
+from para_attn_server.core.errors import UsageError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -31,3 +33,12 @@ def die_with_parent(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
         os._exit(1)
+
+
+def require_linux() -> None:
+    """Raises UsageError on any other system, before something fails there that nobody could explain."""
+    if sys.platform != "linux":
+        raise UsageError(
+            f"para-attn-server runs on Linux only, not on {sys.platform}: it needs pidfd, memfd and PR_SET_PDEATHSIG. "
+            "Use Linux, WSL 2 or Docker"
+        )

@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     max_body: int = Field(16 * 2**20, ge=1, description="Largest request body in bytes; more answers 413.")
     max_attempts: int = Field(2, ge=1, description="Attempts of a job whose worker group was lost.")
     keep: Duration = Field(7 * 86400.0, description="How long finished jobs and their outputs are kept.")
-    grace: Duration = Field(10.0, description="How long running jobs may finish after the first SIGTERM or Ctrl-C.")
+    grace: Duration = Field(120.0, description="How long running jobs may finish after the first SIGTERM or Ctrl-C.")
     cancel_timeout: Duration = Field(
         30.0, description="How long a canceled job may take to leave before its worker group is rebuilt."
     )

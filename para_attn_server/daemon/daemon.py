@@ -100,7 +100,8 @@ class Daemon:
         ticking = asyncio.create_task(self._tick())
         address, port = self._listener.getsockname()[:2]
         url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
-        log.info("serving", url=url, model=self._settings.model, pid=os.getpid())
+        state_dir = str(self._settings.state_dir)
+        log.info("serving", url=url, model=self._settings.model, pid=os.getpid(), state_dir=state_dir)
         self._follow_owner(url)
         await self._stop.wait()
         await self._shut_down()
@@ -232,6 +233,8 @@ def _serve(settings: Settings, line: socket.socket | None) -> int:
     _make_output_dir(settings.output_dir)
     with StateDirLock(settings.state_dir), _bind(settings) as listener:
         keep_temporary_files_in(settings.state_dir)
+        if not settings.database.exists():
+            log.info("new state directory", state_dir=str(settings.state_dir))
         ensure_schema(settings.database)
         store = SqlStore.open(settings.database, durable=False)
         with contextlib.closing(store):

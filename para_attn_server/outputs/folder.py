@@ -91,7 +91,9 @@ class OutputFolder:
     def _check_text(self, requested: str) -> None:
         if not requested or _UNFIT.search(requested):
             _refuse("must be a non-empty file path without control characters or lone surrogates")
-        if len(os.fsencode(requested)) > _MOST_PATH_BYTES:  # before anything follows it: that takes a look per directory
+        if (
+            len(os.fsencode(requested)) > _MOST_PATH_BYTES
+        ):  # before anything follows it: that takes a look per directory
             _refuse(_TOO_LONG)
         if requested.endswith("/"):
             _refuse("must name a file, not a directory")

@@ -20,6 +20,7 @@ import diffusers
 import torch
 import torch.distributed as dist
 
+from para_attn_server.core import install
 from para_attn_server.core.errors import SetupFailed
 
 ULYSSES_TRANSFORMERS = ("FluxTransformer2DModel",)
@@ -29,9 +30,8 @@ para_attn chooses its adapter by the beginning of a class name and so takes look
 without any error; here only the exact class is taken."""
 
 _PARA_ATTN_MISSING = (
-    "para_attn is not installed; a group of more than one rank needs it. Install the extra: "
-    "pip install 'para-attn-server[para-attn]' (pip 26.3 refuses para-attn's metadata, pip 26.2.1 takes it: "
-    "pip install pip==26.2.1 first), or run with one device per group"
+    "para_attn is not installed; a group of more than one rank needs it. Install it, or run with one device per group: "
+    f"{install.PARA_ATTN}"
 )
 
 

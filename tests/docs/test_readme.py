@@ -34,6 +34,7 @@ from ranks import free_port
 
 from para_attn_server import Client
 from para_attn_server.cli import serve
+from para_attn_server.core import install
 from para_attn_server.core.settings import ENV_PREFIX
 from para_attn_server.worker.loader import load_class
 
@@ -215,8 +216,9 @@ def test_what_is_installed_is_as_the_makefile_has_it(block: Block) -> None:
     makefile, packaging = (ROOT / "Makefile").read_text(), (ROOT / "setup.py").read_text()
     for extras in re.findall(r'"\.\[([\w,-]+)\]"', block.code):
         assert all(f'"{extra}": [' in packaging for extra in extras.split(",")), extras
-    for pinned in re.findall(r"\bpip==[\d.]+", block.code):
-        assert pinned in makefile
+    for pinned in re.findall(r"\bpip==([\d.]+)", block.code):
+        assert f"PIP_VERSION := {pinned}\n" in makefile
+        assert f"pip-{pinned}-py3-none-any.whl" in block.code
     for option in re.findall(r"--constraint (\S+)", block.code):
         assert (ROOT / option).is_file()
 
@@ -230,3 +232,22 @@ def test_a_file_that_is_shown_is_the_file_that_is_there(block: Block) -> None:
 def test_the_torch_of_the_cpu_note_is_the_one_that_was_tested() -> None:
     (noted,) = re.findall(r"torch==[\d.]+\d", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert noted in (ROOT / "constraints.txt").read_text().splitlines()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pip", ["24.0", "26.3"])
+def test_the_install_commands_work_with_any_pip_and_leave_it_as_it_is(pip: str, tmp_path: Path) -> None:
+    """Resolved for real; only the unpacking of gigabytes is left out."""
+    python = tmp_path / "venv" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    subprocess.run([python, "-m", "pip", "install", "-q", f"pip=={pip}"], check=True)
+    (block,) = (block for block in BLOCKS if block.kind == "pip")
+    _, *lines = block.code.splitlines()
+    for line in [*lines, *install.PARA_ATTN.split(" && ")]:
+        words = shlex.split(line.replace(".venv", f"{tmp_path}/venv").replace("pip install", "pip install --dry-run"))
+        if not words[0].startswith("/"):
+            words[0] = str(python.with_name(words[0]))
+        done = subprocess.run(words, cwd=ROOT if ".[" in line else tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    version = subprocess.run([python, "-m", "pip", "--version"], capture_output=True, text=True, check=True)
+    assert version.stdout.startswith(f"pip {pip} ")

@@ -46,6 +46,9 @@ def test_the_first_sigterm_drains_and_the_queue_is_kept(serve: Serve, counting_m
     again.wait_ready()
     assert again.status(running)["status"] == "succeeded"
     assert again.result(queued).status_code == 200
+    (first,), (serving,) = server.records("new state directory"), again.records("serving")
+    assert first["state_dir"] == serving["state_dir"], "a start elsewhere would have another queue: the log says which"
+    assert not again.records("new state directory")
 
 
 def test_a_job_longer_than_the_grace_period_runs_again_after_the_restart(serve: Serve, counting_model: str) -> None:

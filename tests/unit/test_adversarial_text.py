@@ -17,10 +17,9 @@ from flask import Flask
 from pydantic import BaseModel, Field, TypeAdapter
 
 from para_attn_server.cli.arguments import request_arguments
-from para_attn_server.client.transport import body_of
 from para_attn_server.core.errors import ServerError
 from para_attn_server.core.schema import arguments_model, request_schema
-from para_attn_server.core.settings import Settings, load_settings, parse_duration
+from para_attn_server.core.settings import load_settings, parse_duration
 from para_attn_server.http import bodies
 from para_attn_server.http.headers import deadline, idempotency_key
 from para_attn_server.http.native import _checked
@@ -93,7 +92,11 @@ PLACES: dict[str, tuple[Callable[[str], Any], tuple[str, ...], int]] = {
     "Idempotency-Key": (as_header(idempotency_key, "Idempotency-Key"), ("a", " ", "\x7f"), 500),
     "a job's id": (_checked, ("0", "g", " "), 250),
     "a body": (as_body, ('"', "\\", '"\\', "[", "{", ",", '"a",', "1", " ", "-", "\n"), 4000),
-    "an output's path": (lambda text: FOLDER.resolve(text, "0" * 32, ".png"), ("a/", "./", "a", "../", "\u00e9"), 40_000),
+    "an output's path": (
+        lambda text: FOLDER.resolve(text, "0" * 32, ".png"),
+        ("a/", "./", "a", "../", "\u00e9"),
+        40_000,
+    ),
     "a pattern": (as_argument("prompt"), ("a", "ab"), 4000),
     "a pattern of keys": (as_argument("weights", lambda text: {text + "b": 1}), ("a", "ab"), 4000),
     "a name that is not known": (lambda text: VALIDATOR.validate({text: 1}), ("prompt", "a", "~/"), 4000),
@@ -102,7 +105,11 @@ PLACES: dict[str, tuple[Callable[[str], Any], tuple[str, ...], int]] = {
     "a setting": (lambda text: load_settings(**{text: 1}), ("port", "a_"), 2000),
     "a setting's value": (lambda text: load_settings(keep=text), ("1", " ", "1 "), 2000),
     **{
-        f"the format {name}": (lambda text, v=check: v.validate({"x": text}), ("1", "a", ":", "-", "P1D", "[", "."), 2000)
+        f"the format {name}": (
+            lambda text, v=check: v.validate({"x": text}),
+            ("1", "a", ":", "-", "P1D", "[", "."),
+            2000,
+        )
         for name, check in FORMATS.items()
     },
 }

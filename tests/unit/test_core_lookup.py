@@ -16,6 +16,7 @@ from para_attn_server.core.settings import ENV_PREFIX, load_settings
 
 WRONG = [
     ("nope", None, "--model: no predictor is named 'nope'; known names: demo, flux"),
+    ("FLUX1", None, "--model: no predictor is named 'FLUX1'; did you mean flux? known names: demo, flux"),
     ("./no.py:Foo", None, "--model: there is no file "),
     ("~nobody-by-this-name/no.py:Foo", None, "--model: there is no file "),
     ("flux", "~nobody-by-this-name/x", "--model-path: there is no "),

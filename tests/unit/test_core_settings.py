@@ -24,10 +24,10 @@ def test_defaults_need_nothing() -> None:
 
 def test_arguments_win_over_the_environment_which_wins_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARA_ATTN_SERVER_PORT", "6000")
-    monkeypatch.setenv("PARA_ATTN_SERVER_GRACE", "2m")
+    monkeypatch.setenv("PARA_ATTN_SERVER_GRACE", "3m")
     assert load_settings().port == 6000
     assert load_settings(port=7000).port == 7000
-    assert load_settings(port=7000).grace == 120.0
+    assert load_settings(port=7000).grace == 180.0
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def _driver(driver: dict[str, Any], visible: int) -> Check:
         return ok(name, f"{driver['driver']}{tool}")
     if driver["error"].startswith("ModuleNotFoundError"):
         if visible:
-            advice = 'to see driver and memory here: pip install "para-attn-server[gpu]"'
+            advice = "to see driver and memory here: pip install nvidia-ml-py"
             return warning(name, "there, but nvidia-ml-py is not installed", advice)
         return ok(name, "unknown (nvidia-ml-py is not installed)")
     if shutil.which("nvidia-smi"):

@@ -7,10 +7,10 @@ from typing import Any
 
 from para_attn_server.cli.checks.check import Check, ok, problem, warning
 from para_attn_server.cli.child import ask
+from para_attn_server.core import install
 from para_attn_server.core.settings import Settings
 
 _NEEDED = ("torch", "diffusers", "transformers", "gunicorn", "gevent")
-_INSTALL = 'pip install "para-attn-server[para-attn]"'
 
 
 def software_checks(facts: dict[str, Any]) -> list[Check]:
@@ -31,9 +31,9 @@ def model_checks(settings: Settings) -> list[Check]:
 def _package(name: str, facts: dict[str, Any]) -> Check:
     installed = _version(name)
     if installed is None:
-        return problem(name, "not installed", _INSTALL)
+        return problem(name, "not installed", f"pip install {name}")
     if "error" in facts:
-        return problem(name, f"{installed}, but: {facts['error']}", f"pip install --force-reinstall {name}")
+        return problem(name, f"{installed}, but: {facts['error']}", install.again(name, installed))
     if name == "torch" and not facts["gloo"]:
         return problem(name, f"{installed}, without gloo", "install a build of torch with torch.distributed and gloo")
     built = f", {'CUDA ' + facts['cuda'] if facts['cuda'] else 'CPU'} build" if name == "torch" else ""
@@ -43,9 +43,9 @@ def _package(name: str, facts: dict[str, Any]) -> Check:
 def _para_attn(facts: dict[str, Any]) -> Check:
     installed = _version("para-attn")
     if installed is None:
-        return warning("para-attn", "not installed", f"needed to share a model between ranks: {_INSTALL}")
+        return warning("para-attn", "not installed", f"needed to share a model between ranks: {install.PARA_ATTN}")
     if "error" in facts:
-        return problem("para-attn", f"{installed}, but: {facts['error']}", "install the versions of constraints.txt")
+        return problem("para-attn", f"{installed}, but: {facts['error']}", install.PARA_ATTN)
     return ok("para-attn", installed)
 
 

@@ -1,0 +1,12 @@
+"""Commands that install what is missing, as errors and `doctor` print them: each works as written, with any pip."""
+
+from __future__ import annotations
+
+PARA_ATTN = "pip download --no-deps pip==26.2.1 && python pip-26.2.1-py3-none-any.whl/pip install para-attn==0.3.38"
+"""pip 26.3 refuses para-attn's metadata, which names a direct URL in an extra. pip 26.2.1 takes it, and runs from its
+wheel beside whatever pip is installed."""
+
+
+def again(package: str, version: str) -> str:
+    """A command that repairs an installed package, without touching any other."""
+    return f"pip install --force-reinstall --no-deps {package}=={version.partition('+')[0]}"
