@@ -45,12 +45,17 @@ def sources_of(target: JobStatus) -> tuple[JobStatus, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A finished output file: absolute path, media type, size in bytes, SHA-256 in hex."""
+    """A finished output file: absolute path, media type, size in bytes, SHA-256 in hex.
+
+    inode and mtime_ns: by which the file is known again without being read; 0 where nobody has noted them.
+    """
 
     path: str
     media_type: str
     size: int
     sha256: str
+    inode: int = 0
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

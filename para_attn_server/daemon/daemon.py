@@ -29,7 +29,7 @@ from para_attn_server.core.owner import inherited_line, receive_model, tell
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
-from para_attn_server.daemon.housekeeping import remove_old_jobs
+from para_attn_server.daemon.housekeeping import finish_outputs, remove_old_jobs
 from para_attn_server.daemon.launching import identity, spec_maker
 from para_attn_server.daemon.temporary import keep_temporary_files_in
 from para_attn_server.daemon.web import WebServer
@@ -96,6 +96,7 @@ class Daemon:
             self._loop.add_signal_handler(number, self._on_signal)
         await self._control.start(channel.listen(self._settings.state_dir))
         self._web.start()
+        finish_outputs(self._store, self._outputs)
         self._pool.start(self._make_groups())
         ticking = asyncio.create_task(self._tick())
         address, port = self._listener.getsockname()[:2]

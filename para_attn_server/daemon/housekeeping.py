@@ -1,15 +1,31 @@
-"""Removes jobs and outputs that are older than --keep."""
+"""Removes jobs and outputs that are older than --keep, and puts in order what a killed server has left."""
 
 from __future__ import annotations
 
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
 import structlog
 
+from para_attn_server.core.job import JobStatus
+from para_attn_server.core.output import LEFTOVER, part_folder, remove_leftover, temporary_path
 from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.pool.publishing import Publisher
 from para_attn_server.stores.base import JobStore
 
 log = structlog.get_logger()
 AT_ONCE = 50
 """Jobs per pass: the daemon's loop must not stand still for all of a week's at once."""
+LOOKED_THROUGH = 5.0
+"""Seconds for which the output root is looked through at the start."""
+ENDED_LAST = 1000
+"""Jobs whose folders are looked through too, where outputs may be outside the root."""
+UNKNOWN_KEPT = 86400.0
+"""Seconds for which the folder of a job that this server does not know is left alone: it may be another server's."""
 
 
 def remove_old_jobs(store: JobStore, outputs: OutputFolder, before: float) -> bool:
@@ -28,3 +44,57 @@ def _remove(outputs: OutputFolder, path: str, before: float) -> None:
         outputs.remove(path, modified_before=before)  # not the newer output of another job at the same path
     except OSError as error:
         log.warning("an old output cannot be removed", path=path, error=str(error))
+
+
+def finish_outputs(store: JobStore, outputs: OutputFolder) -> None:
+    """Give outputs whose jobs have succeeded their names, and remove what other jobs have left half-written.
+
+    For the start, before any job runs.
+    """
+    ends = time.monotonic() + LOOKED_THROUGH
+    found = list(_below(outputs.root, ends))
+    if outputs.allow_any:
+        folders = {Path(path).parent for path in store.output_paths(ENDED_LAST)}
+        found += [each for folder in folders for each in _in(folder) if LEFTOVER.fullmatch(each.name)]
+    removed = sum(_put_in_order(store, path) for path in dict.fromkeys(map(Path, found)))
+    if removed:
+        log.info("half-written outputs of a former server were removed", jobs=removed)
+
+
+def _below(root: Path, ends: float) -> Iterator[os.DirEntry[str]]:
+    waiting = deque([root])
+    while waiting:
+        for entry in _in(waiting.popleft()):
+            if LEFTOVER.fullmatch(entry.name):
+                yield entry
+            elif entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+        if time.monotonic() > ends:
+            log.warning("the output root is too large to be looked through for half-written outputs", root=str(root))
+            return
+
+
+def _in(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(folder) as found:
+        yield from found
+
+
+def _put_in_order(store: JobStore, path: Path) -> bool:
+    """Rename or remove one; whether it was removed."""
+    job_id = LEFTOVER.fullmatch(path.name)[1]  # type: ignore[index]
+    job = store.get(job_id)
+    if job is None and _age(path) < UNKNOWN_KEPT:
+        return False
+    output = job.output if job is not None and job.status is JobStatus.SUCCEEDED else None
+    if output is not None and part_folder(output.path, job_id) == path and temporary_path(output.path, job_id).exists():
+        Publisher().publish(job_id, output)
+        return False
+    remove_leftover(path)
+    return True
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.lstat().st_mtime
+    except OSError:
+        return 0.0

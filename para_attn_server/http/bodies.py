@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from io import BufferedReader
@@ -18,6 +20,7 @@ from werkzeug.exceptions import BadRequest, Gone, PreconditionFailed, RequestEnt
 
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Output
+from para_attn_server.core.output import is_sealed, temporary_path
 from para_attn_server.service.validation import MAX_VALUES, TOO_MUCH
 
 MAX_WAIT = 60.0
@@ -115,10 +118,10 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def output_file(output: Output, finished_at: float | None) -> Response:
+def output_file(output: Output, job_id: str) -> Response:
     """The file itself, also in ranges; raises 410 when it was removed or replaced, 412 when it is not the one of
     If-Match."""
-    with _opened(output, finished_at) as file:  # by its descriptor: another may be at its path by now
+    with _opened(output, job_id) as file:  # by its descriptor: another may be at its path by now
         path = f"/proc/self/fd/{file.fileno()}"
         name = Path(output.path).name
         if request.if_match.star_tag:  # true by now, of whatever is there; werkzeug says that it never is
@@ -133,12 +136,12 @@ def output_file(output: Output, finished_at: float | None) -> Response:
     return response
 
 
-def output_in_json(output: Output, finished_at: float | None, body: Mapping[str, Any]) -> Response:
+def output_in_json(output: Output, job_id: str, body: Mapping[str, Any]) -> Response:
     """`body` with the file's base64 as its last member, written piece by piece: a video never lies in memory whole.
 
     Raises 410 when the file was removed or replaced.
     """
-    file = _opened(output, finished_at)
+    file = _opened(output, job_id)
     head = current_app.json.dumps(body)[:-1].encode() + b',"output":"'
     response = Response(_pieces(head, file), mimetype="application/json")
     response.content_length = len(head) + 4 * ((output.size + 2) // 3) + len(_TAIL)
@@ -157,19 +160,35 @@ def _pieces(head: bytes, file: BufferedReader) -> Iterator[bytes]:
     yield piece + _TAIL
 
 
-def _opened(output: Output, finished_at: float | None) -> BufferedReader:
-    """The job's own output: not what another job, or a person, has put in its place since it ended."""
+def _opened(output: Output, job_id: str) -> BufferedReader:
+    """The job's own output: not what another job, or a person, has put in its place since it ended.
+
+    Between the record of a job's end and the renaming of its output the file is still at its temporary path. That is
+    looked at first: what is not there any more has its name.
+    """
+    for path in (temporary_path(output.path, job_id), Path(output.path)):
+        if (file := _own(path, output)) is not None:
+            return file
+    raise Gone("The output's file was removed from the server, or replaced by another since the job ended.")
+
+
+def _own(path: Path, output: Output) -> BufferedReader | None:
+    """The file at that path if it is the output, or a copy that was put back; None if it is not."""
     try:
-        file = Path(output.path).open("rb")  # noqa: SIM115 - the response closes it
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise Gone("The output's file was removed from the server.") from None
-    found = os.fstat(file.fileno())
-    # By ctime: a file that was written earlier and renamed later keeps its mtime. A copy that was put back is as good.
-    unchanged = found.st_ctime <= (finished_at or 0.0)
-    if found.st_size == output.size and (unchanged or _digest(file, found) == output.sha256):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for a writer
+    except OSError as error:
+        if error.errno in _NOT_THERE:
+            return None
+        raise
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)
+        return None
+    file = os.fdopen(descriptor, "rb")
+    if found.st_size == output.size and (is_sealed(output, found) or _digest(file, found) == output.sha256):
         return file
     file.close()
-    raise Gone("The output's file was replaced by another since the job ended.")
+    return None
 
 
 def _digest(file: BufferedReader, found: os.stat_result) -> str:
@@ -183,5 +202,6 @@ def _digest(file: BufferedReader, found: os.stat_result) -> str:
     return _digests[identity]
 
 
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # the last: a socket
 _DIGESTS_KEPT = 256
 _digests: dict[tuple[int, int, int], str] = {}

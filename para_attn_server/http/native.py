@@ -114,7 +114,7 @@ class _Native:
         return (
             _unfinished(view)
             if output is None
-            else output_in_json(output, view.job.finished_at, views.result_body(view, output))
+            else output_in_json(output, view.job.id, views.result_body(view, output))
         )
 
     def request_status(self, job_id: str) -> ResponseReturnValue:
@@ -127,7 +127,7 @@ class _Native:
         """The output file itself, or how the job stands."""
         view = self._looked_up(job_id)
         output = view.job.output
-        return _unfinished(view) if output is None else output_file(output, view.job.finished_at)
+        return _unfinished(view) if output is None else output_file(output, view.job.id)
 
     def cancel(self, job_id: str | None = None) -> ResponseReturnValue:
         """Cancel a job; answers when it has ended."""

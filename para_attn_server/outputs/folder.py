@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.core.media_types import MEDIA_TYPES
 from para_attn_server.core.output import temporary_path
 from para_attn_server.core.schema import OUTPUT_PATH
 
@@ -59,6 +60,7 @@ class OutputFolder:
         self._check_lengths(final, job_id)
         if _kind(final) not in (_NOTHING, stat.S_IFREG):
             _refuse("there is something other than a file in that place; choose another name")
+        _check_suffix(path.suffix.lower(), suffix.lower())
         return final
 
     def remove(self, path: str | Path, *, modified_before: float | None = None) -> bool:
@@ -117,6 +119,16 @@ def _kind(path: Path) -> int:
         return stat.S_IFMT(path.lstat().st_mode)
     except OSError:
         return _NOTHING
+
+
+def _check_suffix(suffix: str, own: str) -> None:
+    """The suffix says which format is written; the predictor's own is always one of them."""
+    if suffix == own or suffix in MEDIA_TYPES:
+        return
+    kind = MEDIA_TYPES.get(own, "").partition("/")[0]
+    known = sorted(MEDIA_TYPES, key=lambda each: (each != own, MEDIA_TYPES[each].partition("/")[0] != kind, each))
+    wrong = f"a suffix that is known, not {suffix}" if suffix else "a suffix, which says the format"
+    _refuse(f"must have {wrong}: one of {' '.join(dict.fromkeys([*filter(None, [own]), *known]))}")
 
 
 def _refuse(detail: str) -> NoReturn:

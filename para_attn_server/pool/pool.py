@@ -6,13 +6,11 @@ sockets or HTTP.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -20,11 +18,12 @@ from para_attn_server.core.channel import JobUpdate, PoolView, ToWeb
 from para_attn_server.core.errors import JobError, ServerError, StateDirError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.messages import Ready
-from para_attn_server.core.output import temporary_path
+from para_attn_server.core.output import refusal, sweep
 from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.ledger import Ledger
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.publishing import Publisher
 from para_attn_server.pool.run import EXPIRED, GROUP_LOST, Ending, Lost
 from para_attn_server.pool.scheduler import assign
 from para_attn_server.pool.setups import SetupFailure
@@ -63,6 +62,7 @@ class Pool:
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
         self._ledger = Ledger()
+        self._publisher = Publisher()
         self._store_version = -1
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
@@ -127,6 +127,7 @@ class Pool:
         if now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
+        self._publisher.catch_up()
         if self._ledger.behind:
             self._ledger.catch_up()
             self.dispatch()
@@ -154,6 +155,7 @@ class Pool:
     def close(self) -> None:
         """All ranks have ended: write what still waits to be written."""
         self._ledger.catch_up(at_once=True)
+        self._publisher.catch_up()
 
     @property
     def busy(self) -> bool:
@@ -234,13 +236,16 @@ class Pool:
             log.exception("the end of a job cannot be written as it was", job=job_id)
             job = self._store.fail(job_id, JobError("internal", "the server could not record how the job ended"), now)
         if job.output is None:
-            _remove_half_written(job)
+            sweep(job.output_path, job.id)
         self._update(job)
         self._soon(lambda: log.info("job ended", job=job_id, status=job.status.value, group=job.group))
 
     def _end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> Job:
+        if isinstance(outcome, Output) and (why := refusal(outcome, job_id)) is not None:
+            outcome = JobError("output_unwritable", why)
         if isinstance(outcome, Output):
             job = self._store.succeed(job_id, outcome, now, progress)
+            self._publisher.publish(job_id, outcome)  # now that it is on record: no file is there without its job
             self._seconds.append(now - (job.started_at or now))
             return job
         if isinstance(outcome, JobError):
@@ -252,7 +257,7 @@ class Pool:
         if job is None or job.status is not JobStatus.RUNNING:
             return
         if lost.charge and job.attempts >= self._max_attempts and not job.cancel_requested:
-            _remove_half_written(job)
+            sweep(job.output_path, job.id)
             self._update(self._store.fail(job_id, _last_attempt(lost.error, job.attempts), time.time()))
         else:
             self._give_back(job, lost.error.message, lost.charge)
@@ -262,7 +267,7 @@ class Pool:
 
         charge: whether the run counts as an attempt.
         """
-        _remove_half_written(job)
+        sweep(job.output_path, job.id)
         if job.cancel_requested:
             self._update(self._store.cancel(job.id, time.time()))
         else:
@@ -286,10 +291,3 @@ def _last_attempt(error: JobError, attempts: int) -> JobError:
         return error
     message = f"its worker group was lost in attempt {attempts}, its last: {error.message}"
     return replace(error, type="poison", message=message)
-
-
-def _remove_half_written(job: Job) -> None:
-    """What a dead rank zero was writing, if it was."""
-    temporary = temporary_path(Path(job.output_path), job.id)
-    with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)

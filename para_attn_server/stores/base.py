@@ -81,6 +81,9 @@ class JobStore(Protocol):
     def ended_before(self, moment: float, limit: int) -> dict[str, Output | None]:
         """Jobs that ended before that moment, for removal, the longest ended first: their ids with their outputs."""
 
+    def output_paths(self, last: int) -> list[str]:
+        """Where the outputs of the jobs that ended last were to be."""
+
     def data_version(self) -> int:
         """A number that changes when another connection has written (the fallback for a lost hint)."""
 

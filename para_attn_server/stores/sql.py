@@ -138,6 +138,10 @@ class SqlStore(JobStore):
             found = connection.execute(sql.ENDED_BEFORE, {"moment": moment, "most": limit}).all()
         return {job_id: None if output is None else Output(**output) for job_id, output in found}
 
+    def output_paths(self, last: int) -> list[str]:
+        with self._reading() as connection:
+            return list(connection.execute(sql.OUTPUT_PATHS, {"last": last}).scalars())
+
     def data_version(self) -> int:
         with self._reading() as connection:
             return data_version(connection)
@@ -155,8 +159,8 @@ class SqlStore(JobStore):
         with self._writing() as connection:
             values = {"now": now, "result": data, **_steps(progress)}
             job = _change(connection, sql.SUCCEED, job_id, "succeed", values)
-            del data["path"]
-            _add_event(connection, job_id, "succeeded", now, data)
+            told = {name: data[name] for name in ("media_type", "size", "sha256")}
+            _add_event(connection, job_id, "succeeded", now, told)
         return job
 
     def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:

@@ -119,6 +119,12 @@ ENDED_BEFORE = (
     .order_by(jobs.c.finished_at)
     .limit(bindparam("most"))
 )
+OUTPUT_PATHS = (
+    select(jobs.c.output_path)
+    .where(jobs.c.finished_at.is_not(None))
+    .order_by(jobs.c.finished_at.desc())
+    .limit(bindparam("last"))
+)
 EVENTS = (
     select(events.c.id, events.c.job_id, events.c.type, events.c.at, events.c.data)
     .where(events.c.job_id == bindparam("of_job"), events.c.id > bindparam("after"))

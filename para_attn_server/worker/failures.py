@@ -6,11 +6,13 @@ import errno
 import os
 import re
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from para_attn_server.core.errors import InvalidInput, JobError
+from para_attn_server.core.output import LEFTOVER, OutputUnfit
 
 _LONGEST = 500
 _SEARCHED = 4096
@@ -26,12 +28,27 @@ _DISK = {
     errno.EACCES: "the server may not write to the output folder",
     errno.EPERM: "the server may not write to the output folder",
     errno.EIO: "the output disk reports errors",
+    errno.ENOENT: "the folder of the output is not there any more; make it again, or name another",
 }
 _MEMORY_HINT = "lower the size, the number of frames or the batch, or use more devices per group"
 
 
+_WRITE_IT = "write exactly the file that output_path names"
+
+
 class OutputMissing(Exception):
-    """predict returned on rank zero and no file is at output_path (or its folder has gone)."""
+    """predict returned on rank zero and no file is at output_path. others: names of files that it wrote beside it."""
+
+    def __init__(self, others: Sequence[str] = ()) -> None:
+        wrote = f"; it wrote {shortened(others)} beside it" if others else ""
+        super().__init__(f"predict() returned, but wrote no file at output_path{wrote}")
+
+
+def shortened(names: Sequence[str]) -> str:
+    """A few names of files, for people."""
+    if len(names) == 1:
+        return names[0]
+    return f"{len(names)} other files such as {names[0]}"
 
 
 class KwargsDiffer(Exception):
@@ -43,7 +60,10 @@ def describe(error: BaseException, rank: int, step: int | None, output_path: str
     if isinstance(error, InvalidInput):
         return JobError("invalid_input", plain_message(error), rank)
     if isinstance(error, OutputMissing):
-        return JobError("output_missing", "predict() returned, but wrote no file at output_path", rank, step)
+        return JobError("output_missing", plain_message(error), rank, step, _WRITE_IT)
+    if isinstance(error, OutputUnfit):
+        message = f"predict() returned, but at output_path there is {error}, not a file"
+        return JobError("output_missing", message, rank, step, _WRITE_IT)
     if isinstance(error, KwargsDiffer):
         return JobError("kwargs_mismatch", "the ranks hold different arguments for this job", rank)
     if _out_of_memory(error):
@@ -71,8 +91,13 @@ def _of_the_output(error: BaseException, output_path: str) -> bool:
     """Whether a disk refuses the output: a file in its folder, or one without a name, as where a disk is full."""
     if not (isinstance(error, OSError) and isinstance(error.errno, int) and error.errno in _DISK):
         return False
-    name = error.filename
-    return not isinstance(name, str | bytes) or Path(os.fsdecode(name)).parent == Path(output_path).parent
+    if not isinstance(error.filename, str | bytes):
+        return error.errno != errno.ENOENT
+    path, folder = Path(os.fsdecode(error.filename)), Path(output_path).parent
+    own = path if LEFTOVER.fullmatch(path.name) else path.parent
+    if error.errno == errno.ENOENT:  # of other files in there it is the predictor's own fault
+        return own.parent == folder and LEFTOVER.fullmatch(own.name) is not None and not own.exists()
+    return folder in (path.parent, own.parent)
 
 
 def plain_message(error: BaseException) -> str:

@@ -1,13 +1,11 @@
-"""Runs jobs on one rank: validate, agree with the other ranks, predict, publish, clean up. Says what became of it."""
+"""Runs jobs on one rank: validate, agree with the other ranks, predict, seal, clean up. Says what became of it."""
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +16,7 @@ from para_attn_server.core.board import REFUSED_ENTRY
 from para_attn_server.core.job import Output
 from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Left, Run, Started
 from para_attn_server.core.predictor import TransientError
-from para_attn_server.worker.failures import KwargsDiffer, OutputMissing, describe
+from para_attn_server.worker.failures import KwargsDiffer, OutputMissing, describe, shortened
 from para_attn_server.worker.step_control import JobCanceled, RunRefused, StepControl
 
 log = logging.getLogger(__name__)
@@ -66,13 +64,23 @@ class JobRunner:
 
     def _predict(self, run: Run) -> Output | None:
         kwargs = self._enter(run)
-        temporary = output.temporary_path(run.output_path, run.job_id)
         if self._rank == 0:
             self._send(Started(run.serial))
-        self._predictor.predict(**kwargs, output_path=str(temporary))
+        self._predictor.predict(**kwargs, output_path=str(output.temporary_path(run.output_path, run.job_id)))
         if self._control.canceled_late():
             raise JobCanceled
-        return _publish(temporary, run.output_path) if self._rank == 0 else None
+        return self._seal(run) if self._rank == 0 else None
+
+    def _seal(self, run: Run) -> Output:
+        """The output as the parent is to record it; the parent gives it its name."""
+        others = output.beside(run.output_path, run.job_id)
+        try:
+            sealed = output.seal(run.output_path, run.job_id, self._control.alive)
+        except FileNotFoundError:
+            raise OutputMissing(others) from None
+        if others:
+            log.warning("job %s: files beside the output are removed: %s", run.job_id, shortened(others))
+        return sealed
 
     def _enter(self, run: Run) -> dict[str, Any]:
         refusal: BaseException = KwargsDiffer()
@@ -80,6 +88,8 @@ class JobRunner:
         try:
             kwargs = schema.validated(self.model, run.kwargs)
             entry = schema.digest(run.kwargs, run.output_path)
+            if self._rank == 0:
+                output.prepare(run.output_path, run.job_id)  # what cannot be written is known before the work
         except BaseException as error:  # a predictor's own validator may raise anything, and on this rank alone
             refusal, entry = error, REFUSED_ENTRY
         try:
@@ -97,7 +107,7 @@ class JobRunner:
         return Failed(run.serial, self._rank, points, told, isinstance(error, TransientError))
 
     def _clean_up(self, run: Run) -> None:
-        """Leave no half-done state to the next job: hooks and caches of the pipeline, memory, the temporary file."""
+        """Leave no half-done state to the next job: hooks and caches of the pipeline, memory, the job's folder."""
         pipe: Any = self._predictor.pipe
         try:
             if hasattr(pipe, "maybe_free_model_hooks"):
@@ -108,12 +118,4 @@ class JobRunner:
         except Exception:  # a GPU that has failed says so again at each call; the job's own cause has been told
             log.exception("the pipeline could not be put in order")
         if self._rank == 0:
-            with contextlib.suppress(OSError):
-                output.temporary_path(run.output_path, run.job_id).unlink(missing_ok=True)
-
-
-def _publish(temporary: Path, output_path: str) -> Output:
-    try:
-        return output.publish(temporary, output_path)
-    except FileNotFoundError:
-        raise OutputMissing from None
+            output.sweep(run.output_path, run.job_id)

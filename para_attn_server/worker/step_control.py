@@ -95,6 +95,10 @@ class StepControl:
         """Rank zero, after predict has returned: is the run to be dropped all the same?"""
         return self.canceled or (self._orders is not None and self._orders.canceled(self._serial))
 
+    def alive(self) -> None:
+        """A sign of life between two control points: predict has returned, and its output is being read."""
+        self._board.report(self._rank, self._serial, self.points, Phase.PREDICT)
+
     def leave(self) -> None:
         """The run is over on this rank."""
         self._board.report(self._rank, self._serial, self.points, Phase.LEFT)

@@ -13,6 +13,8 @@ import pytest
 from waiting import wait_until
 from web import SCHEMA, Web
 
+from para_attn_server.core.output import temporary_path
+
 UNKNOWN = "0123456789abcdef" * 2
 
 
@@ -91,6 +93,29 @@ def test_an_output_that_was_written_earlier_and_put_in_its_place_later_is_anothe
     other.replace(path)
     assert web.get(f"/outputs/{job_id}").status_code == 410
     assert web.get(f"/get_output/{job_id}").status_code == 410
+
+
+def test_an_output_that_has_not_got_its_name_yet_is_served_from_where_it_is(web: Web) -> None:
+    job_id = web.done(b"0123456789")
+    path = Path(web.job(job_id).output_path)
+    part = temporary_path(path, job_id)
+    part.parent.mkdir()
+    path.rename(part)
+    path.write_bytes(b"of another")  # which the output is about to replace
+    assert web.get(f"/outputs/{job_id}").content == b"0123456789"
+    assert base64.b64decode(web.get(f"/get_output/{job_id}").json()["output"]) == b"0123456789"
+    part.replace(path)
+    part.parent.rmdir()
+    assert web.get(f"/outputs/{job_id}").content == b"0123456789"
+
+
+def test_an_output_in_whose_place_a_fifo_is_is_gone(web: Web) -> None:
+    job_id = web.done()
+    path = Path(web.job(job_id).output_path)
+    path.unlink()
+    os.mkfifo(path)
+    assert web.get(f"/outputs/{job_id}").status_code == 410
+    path.unlink()
 
 
 # --- cancel ---

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from para_attn_server.core.errors import InvalidInput
-from para_attn_server.core.output import temporary_path
+from para_attn_server.core.output import prepare, publish, seal, sweep, temporary_path
 from para_attn_server.outputs.folder import OutputFolder
 
 JOB = "0123456789abcdef" * 2
@@ -62,7 +62,8 @@ def test_the_server_names_the_file_when_none_is_asked_for(folder: OutputFolder) 
         ("sub/.hidden/a.png", "sub/.hidden/a.png"),
         ("there.png", "there.png"),
         ("ein Bild ★ ~$HOME.png", "ein Bild ★ ~$HOME.png"),
-        ("no-suffix", "no-suffix"),
+        ("loud.PNG", "loud.PNG"),
+        ("clip.mp4", "clip.mp4"),
     ],
 )
 def test_a_relative_path_is_below_the_root(folder: OutputFolder, requested: str, expected: str) -> None:
@@ -97,7 +98,11 @@ def test_a_relative_path_is_below_the_root(folder: OutputFolder, requested: str,
         (".hidden.png", "begin with a dot"),
         (f".{JOB}.part.png", "begin with a dot"),
         ("a" * 252 + ".png", "too long"),
-        ("a." + "b" * 250, "too long"),
+        ("a." + "b" * 254, "too long"),
+        ("no-suffix", "must have a suffix, which says the format: one of .png .apng"),
+        ("sub/no-suffix", ".jpg"),
+        ("a.", "must have a suffix"),
+        ("a.doc", "not .doc: one of .png"),
         ("x" * 300 + "/a.png", "directory does not exist"),
         ("sub/" * 2000 + "a.png", "too long"),
     ],
@@ -112,9 +117,17 @@ def test_an_absolute_path_inside_the_root_is_refused_too(folder: OutputFolder) -
 
 def test_the_longest_name_allowed_can_be_written_under_its_temporary_name(folder: OutputFolder) -> None:
     final = folder.resolve("ü" * 125 + ".jpeg", JOB, ".png")
-    temporary = temporary_path(final, JOB)
-    temporary.touch()
-    temporary.rename(final)
+    prepare(final, JOB)
+    temporary_path(final, JOB).touch()
+    publish(seal(final, JOB, lambda: None), JOB)
+    assert final.exists()
+
+
+def test_the_predictors_own_suffix_is_always_allowed(folder: OutputFolder) -> None:
+    assert folder.resolve("a.DAT", JOB, ".dat") == folder.root / "a.DAT"
+    assert folder.resolve("a", JOB, "") == folder.root / "a"
+    with pytest.raises(InvalidInput, match=r"one of \.dat "):
+        folder.resolve("a", JOB, ".dat")
 
 
 def test_a_root_behind_a_link_is_followed_once(place: Path) -> None:
@@ -157,8 +170,9 @@ def test_whatever_is_asked_for_is_inside_the_root_or_refused(
     assert final.is_absolute() and final.parent.resolve() == final.parent
     assert final.is_relative_to(place / "root") and final.parent.is_dir()
     assert not final.is_symlink() and not final.is_dir()
+    prepare(final, JOB)
     temporary_path(final, JOB).touch()
-    temporary_path(final, JOB).unlink()
+    sweep(final, JOB)
     assert (place / "outside" / "secret.png").read_text() == "secret"
 
 

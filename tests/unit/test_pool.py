@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from para_attn_server.core.channel import CancelOrder, CancelReply, LineBuffer, encode
-from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.errors import JobError, StateDirError
 from para_attn_server.core.job import JobStatus, NewJob, Output
+from para_attn_server.core.output import prepare, publish, seal, temporary_path
 from para_attn_server.daemon.control import ControlServer, WebConnection
-from para_attn_server.daemon.housekeeping import AT_ONCE, remove_old_jobs
+from para_attn_server.daemon.housekeeping import AT_ONCE, finish_outputs, remove_old_jobs
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.pool import Pool
+from para_attn_server.pool.run import Lost
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database without jobs, to be copied: making one takes a second."""
+    path = tmp_path_factory.mktemp("empty") / "jobs.sqlite3"
+    ensure_schema(path)
+    return path
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    ensure_schema(tmp_path / "jobs.sqlite3")
+def store(empty: Path, tmp_path: Path) -> Iterator[SqlStore]:
+    shutil.copy(empty, tmp_path / "jobs.sqlite3")
     with closing(SqlStore.open(tmp_path / "jobs.sqlite3", durable=False)) as opened:
         yield opened
 
@@ -34,12 +47,13 @@ def pool(store: SqlStore) -> Pool:
 
 
 def running(store: SqlStore, folder: Path, group: int) -> tuple[str, Output]:
-    """A job that runs on that group, and the output that it has just published."""
+    """A job that runs on that group, and the output that its rank zero has just sealed."""
     path = folder / f"{group}.png"
     job = store.insert(NewJob({}, str(path)), 10, 1.0 + group)
     store.start(job.id, group, 10.0 + group)
-    path.write_bytes(b"x")
-    return job.id, Output(str(path), "image/png", 1, "0")
+    prepare(path, job.id)
+    temporary_path(path, job.id).write_bytes(b"x")
+    return job.id, seal(path, job.id, lambda: None)
 
 
 def refuse(*_: Any, **__: Any) -> None:
@@ -104,9 +118,102 @@ def test_old_jobs_are_removed_a_few_at_a_time_until_none_is_left(store: SqlStore
     for group in range(AT_ONCE + 1):
         job_id, output = running(store, tmp_path, group)
         store.succeed(job_id, output, 100.0)
+        publish(output, job_id)
         paths.append(Path(output.path))
     later = max(path.stat().st_mtime for path in paths) + 1
     assert remove_old_jobs(store, outputs, later)
     assert sum(path.exists() for path in paths) == 1
     assert not remove_old_jobs(store, outputs, later)
     assert store.counts().succeeded == 0 and not any(path.exists() for path in paths)
+
+
+# --- recorded, then renamed ---
+
+
+def outputs_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.png")}
+
+
+def test_an_output_has_its_name_only_once_its_end_is_on_record(
+    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, output = running(store, tmp_path, 0)
+    end_unwritten(pool, store, job_id, output, monkeypatch)
+    assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"}
+    pool.close()
+    assert outputs_of(tmp_path) == {"0.png": b"x"}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_file_that_an_output_replaces_is_named_in_the_log(pool: Pool, store: SqlStore, tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(b"a person's")
+    job_id, output = running(store, tmp_path, 0)
+    with capture_logs() as logs:
+        pool.run_ended(job_id, output, (5, 5))
+    (entry,) = [entry for entry in logs if entry["event"] == "an output has replaced a file"]
+    assert (entry["path"], entry["job"]) == (output.path, job_id)
+    assert outputs_of(tmp_path) == {"0.png": b"x"}
+
+
+def test_a_job_whose_output_cannot_have_its_place_fails_instead_of_succeeding(
+    pool: Pool, store: SqlStore, tmp_path: Path
+) -> None:
+    job_id, output = running(store, tmp_path, 0)
+    (tmp_path / "0.png").mkdir()
+    pool.run_ended(job_id, output, (5, 5))
+    job = store.get(job_id)
+    assert job is not None and job.error is not None and job.output is None
+    assert (job.error.type, "a directory" in job.error.message) == ("output_unwritable", True)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_rename_that_the_disk_refuses_is_tried_again(
+    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, output = running(store, tmp_path, 0)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", no_disk)
+        pool.run_ended(job_id, output, (5, 5))
+        job = store.get(job_id)
+        assert job is not None and job.status is JobStatus.SUCCEEDED
+        assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"}, "from where it is served"
+    pool.tick(1e9)
+    assert outputs_of(tmp_path) == {"0.png": b"x"}
+
+
+def no_disk(*_: Any) -> None:
+    raise OSError(5, "Input/output error")
+
+
+def test_a_lost_run_leaves_nothing_whatever_it_has_written(pool: Pool, store: SqlStore, tmp_path: Path) -> None:
+    (lost, output), (canceled, _) = running(store, tmp_path, 0), running(store, tmp_path, 1)
+    (temporary_path(output.path, lost).parent / "0-1.png").write_bytes(b"x")
+    store.request_cancel(canceled, 20.0)
+    pool.run_lost(lost, Lost(JobError("rank_lost", "x")))
+    pool.run_lost(canceled, Lost(JobError("rank_lost", "x")))
+    assert not list(tmp_path.rglob("*.png")) and not list(tmp_path.glob(".*"))
+    assert store.get(canceled).status is JobStatus.CANCELED  # type: ignore[union-attr]
+
+
+def test_a_start_finishes_what_is_on_record_and_removes_the_rest(store: SqlStore, tmp_path: Path) -> None:
+    root = tmp_path / "out"
+    (root / "sub").mkdir(parents=True)
+    (done, output), (failed, _), (cut, _) = (running(store, root / sub, n) for n, sub in enumerate(("sub", "", "")))
+    store.succeed(done, output, 100.0)
+    store.fail(failed, JobError("x", "x"), 100.0)
+    old, young = root / f".{'a' * 32}.part", root / f".{'b' * 32}.part.png"  # as an earlier version wrote it
+    old.mkdir()
+    young.touch()
+    os.utime(old, (1, 1))
+    finish_outputs(store, OutputFolder(root, allow_any=False, state_dir=tmp_path / "state"))
+    assert outputs_of(root) == {"sub/0.png": b"x", young.name: b""}, "an unknown young one may be another server's"
+    assert not old.exists() and not list((root / "sub").glob(".*"))
+    assert store.get(cut).status is JobStatus.RUNNING  # type: ignore[union-attr]
+
+
+def test_a_start_finds_outputs_outside_the_root_too(store: SqlStore, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    job_id, output = running(store, tmp_path / "elsewhere", 0)
+    store.succeed(job_id, output, 100.0)
+    finish_outputs(store, OutputFolder(tmp_path / "root", allow_any=True, state_dir=tmp_path / "state"))
+    assert outputs_of(tmp_path) == {"elsewhere/0.png": b"x"}

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.core.output import OutputUnfit
 from para_attn_server.worker.failures import OutputMissing, describe, full_text
 
 OUTPUT = "/out/a.png"
+PART = f".{'0' * 32}.part"
 
 
 class Wordless(Exception):
@@ -68,6 +70,12 @@ class BadLine(SyntaxError):
             "lora.bin: No such file",
         ),
         (OutputMissing(), "output_missing", "wrote no file"),
+        (OutputMissing(["a-0.png", "a-1.png"]), "output_missing", "wrote 2 other files such as a-0.png beside it"),
+        (OutputMissing(["a-0.png"]), "output_missing", "wrote a-0.png beside it"),
+        (OutputUnfit("a symbolic link"), "output_missing", "there is a symbolic link, not a file"),
+        (FileNotFoundError(errno.ENOENT, "No such file", f"/out/{PART}/a.png"), "output_unwritable", "No such file"),
+        (FileNotFoundError(errno.ENOENT, "No such file", f"/out/{PART}"), "output_unwritable", "No such file"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/out/mask.png"), "FileNotFoundError", "mask.png"),
         (InvalidInput([FieldError("#/steps", "must be at most 50")]), "invalid_input", "steps: must be at most 50"),
         (ValueError("cannot read caf\udce9.png"), "ValueError", "cannot read caf?.png"),
         (OSError(errno.EIO, "\udce9"), "output_unwritable", "cannot be written: ?"),
@@ -119,7 +127,7 @@ def test_of_a_path_only_its_last_part_is_told(said: str, told: str) -> None:
 
 
 def test_a_disk_that_refuses_another_file_is_not_the_outputs() -> None:
-    of_output = describe(PermissionError(errno.EACCES, "Permission denied", "/out/.1.part.png"), 0, 1, OUTPUT)
+    of_output = describe(PermissionError(errno.EACCES, "Permission denied", f"/out/{PART}/a.png"), 0, 1, OUTPUT)
     assert (of_output.type, of_output.message) == (
         "output_unwritable",
         "the output cannot be written: Permission denied",

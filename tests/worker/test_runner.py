@@ -10,7 +10,7 @@ import pytest
 from pydantic import AfterValidator
 
 from para_attn_server.core.board import Phase, StepBoard
-from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Run
+from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Run, Started
 from para_attn_server.core.predictor import Predictor
 from para_attn_server.core.schema import arguments_model
 from para_attn_server.worker.runner import JobRunner
@@ -19,7 +19,7 @@ from para_attn_server.worker.step_control import JobCanceled, StepControl
 
 def known(style: str) -> str:
     """Raises KeyError, which pydantic passes on."""
-    return {"oil": style, "careless": style}[style]
+    return {name: name for name in ("oil", "careless", "several", "linked")}[style]
 
 
 class Styled(Predictor):
@@ -33,7 +33,11 @@ class Styled(Predictor):
                 if style == "careless":
                     raise ValueError("the scratch file is still open") from None
                 raise
-        Path(output_path).write_text(style)
+        names = {"several": ("-0", "-1"), "linked": ()}.get(style, ("",))
+        for name in names:  # as a pipeline that draws a batch does
+            Path(output_path).with_stem(Path(output_path).stem + name).write_text(style)
+        if style == "linked":
+            Path(output_path).symlink_to("/etc/passwd")
 
 
 class Rank:
@@ -54,10 +58,14 @@ class Rank:
     def run(self, serial: int, style: str) -> Any:
         """What the rank told last."""
         self.looks = 0
-        self._runner.run(Run(f"job{serial}", serial, {"style": style}, str(self._folder / f"{serial}.txt")))
+        self._runner.run(Run(f"{serial:032x}", serial, {"style": style}, str(self._folder / f"{serial}.txt")))
         assert self.board.progress(0).phase is Phase.LEFT
         assert self.board.progress(0).serial == serial
         return self.sent[-1]
+
+    def left(self) -> list[str]:
+        """What is in the output folder, and below."""
+        return sorted(str(path.relative_to(self._folder)) for path in self._folder.rglob("*"))
 
 
 @pytest.fixture
@@ -90,3 +98,30 @@ def test_arguments_that_are_refused_are_named_also_after_a_cancel(rank: Rank) ->
 def test_what_a_predictor_raises_on_its_way_out_of_a_canceled_run_is_no_failure(rank: Rank) -> None:
     rank.cancel = 1
     assert isinstance(rank.run(1, "careless"), Canceled)
+
+
+def test_a_finished_run_leaves_its_output_where_the_parent_finds_it(rank: Rank) -> None:
+    finished = rank.run(1, "oil")
+    assert isinstance(finished, Finished) and finished.output is not None
+    assert rank.left() == [f".{1:032x}.part", f".{1:032x}.part/1.txt"]
+
+
+def test_files_of_derived_names_are_named_and_do_not_stay(rank: Rank) -> None:
+    failed = rank.run(1, "several")
+    assert failed.error.type == "output_missing"
+    assert "it wrote 2 other files such as 1-0.txt beside it" in failed.error.message
+    assert failed.error.hint == "write exactly the file that output_path names"
+    assert not rank.left()
+
+
+def test_a_link_is_no_output(rank: Rank) -> None:
+    failed = rank.run(1, "linked")
+    assert (failed.error.type, "a symbolic link" in failed.error.message) == ("output_missing", True)
+    assert not rank.left()
+
+
+def test_where_no_output_can_be_written_predict_does_not_run(rank: Rank, tmp_path: Path) -> None:
+    tmp_path.rmdir()
+    failed = rank.run(1, "oil")
+    assert (failed.points, failed.error.type) == (0, "output_unwritable")
+    assert not any(isinstance(message, Started) for message in rank.sent)

@@ -1,0 +1,42 @@
+"""Gives the outputs of succeeded jobs their names, once their ends are on record.
+
+A rename that the disk refuses is tried again: the job has succeeded, and its output is served from where it is
+(http/bodies.py). What nobody renames before the process ends, the next start does (daemon/housekeeping.py).
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from para_attn_server.core.job import Output
+from para_attn_server.core.output import publish
+
+log = structlog.get_logger()
+
+
+class Publisher:
+    """Renames outputs, and remembers those that could not be renamed yet."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Output] = {}
+
+    def publish(self, job_id: str, output: Output) -> None:
+        """Give it its name now, or as soon as the disk allows."""
+        try:
+            replaces = publish(output, job_id)
+        except FileNotFoundError as error:
+            self._waiting.pop(job_id, None)
+            log.error("an output was removed before it had its name", job=job_id, path=output.path, error=str(error))
+        except OSError as error:
+            if job_id not in self._waiting:
+                log.error("an output cannot be renamed; it is tried again", job=job_id, error=str(error))
+            self._waiting[job_id] = output
+        else:
+            self._waiting.pop(job_id, None)
+            if replaces:
+                log.warning("an output has replaced a file", job=job_id, path=output.path)
+
+    def catch_up(self) -> None:
+        """Try those again that wait."""
+        for job_id, output in list(self._waiting.items()):
+            self.publish(job_id, output)

@@ -1,0 +1,128 @@
+"""What becomes of the file that a predictor writes, from its temporary path to its name."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from para_attn_server.core import output
+from para_attn_server.core.output import OutputUnfit
+
+JOB = "0123456789abcdef" * 2
+
+
+@pytest.fixture
+def final(tmp_path: Path) -> Path:
+    """The path of an output that is being written."""
+    output.prepare(tmp_path / "a.png", JOB)
+    return tmp_path / "a.png"
+
+
+def written(final: Path, data: bytes = b"picture") -> Path:
+    temporary = output.temporary_path(final, JOB)
+    temporary.write_bytes(data)
+    return temporary
+
+
+def test_an_output_is_sealed_where_it_is_and_then_named(final: Path) -> None:
+    data = os.urandom(2 * output._BLOCK + 1)
+    written(final, data)
+    blocks: list[None] = []
+    sealed = output.seal(final, JOB, lambda: blocks.append(None))
+    assert (sealed.path, sealed.media_type, sealed.size) == (str(final), "image/png", len(data))
+    assert sealed.sha256 == hashlib.sha256(data).hexdigest()
+    assert len(blocks) == 3, "reading a large file is a sign of life"
+    assert not final.exists() and output.refusal(sealed, JOB) is None
+    assert not output.publish(sealed, JOB)
+    assert final.read_bytes() == data and output.is_sealed(sealed, final.stat())
+    assert names_in(final.parent) == ["a.png"]
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def put_directory(path: Path) -> None:
+    (path / "below").mkdir(parents=True)
+
+
+def put_socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made:
+        os.chdir(path.parent)  # its address has 107 bytes
+        made.bind(path.name)
+
+
+@pytest.mark.parametrize(
+    ("put", "kind"),
+    [
+        (put_directory, "a directory"),
+        (lambda path: path.symlink_to("/etc/passwd"), "a symbolic link"),
+        (lambda path: path.symlink_to("nowhere"), "a symbolic link"),
+        (os.mkfifo, "a FIFO"),
+        (put_socket, "a socket"),
+    ],
+)
+def test_nothing_but_a_file_is_published_and_nothing_of_it_stays(
+    final: Path, monkeypatch: pytest.MonkeyPatch, put: object, kind: str
+) -> None:
+    monkeypatch.chdir(final.parent)
+    put(output.temporary_path(final, JOB))  # type: ignore[operator]
+    with pytest.raises(OutputUnfit, match=kind):
+        output.seal(final, JOB, lambda: None)
+    output.sweep(final, JOB)
+    assert not names_in(final.parent)
+
+
+def test_a_file_that_is_exchanged_after_it_was_sealed_is_refused(final: Path) -> None:
+    temporary = written(final)
+    sealed = output.seal(final, JOB, lambda: None)
+    temporary.unlink()
+    temporary.symlink_to("/etc/passwd")
+    assert "a symbolic link" in (output.refusal(sealed, JOB) or "")
+    temporary.unlink()
+    written(final, b"another")
+    assert "changed" in (output.refusal(sealed, JOB) or "")
+    output.sweep(final, JOB)
+    assert "cannot be read" in (output.refusal(sealed, JOB) or "")
+
+
+def test_a_hard_link_to_what_is_there_already_leaves_no_second_name(final: Path) -> None:
+    final.write_bytes(b"picture")
+    os.link(final, output.temporary_path(final, JOB))
+    assert output.publish(output.seal(final, JOB, lambda: None), JOB)
+    assert names_in(final.parent) == ["a.png"]
+
+
+def test_what_else_was_written_is_named_and_swept(final: Path) -> None:
+    for name in ("a-1.png", "a-0.png"):
+        (output.temporary_path(final, JOB).with_name(name)).touch()
+    assert output.beside(final, JOB) == ["a-0.png", "a-1.png"]
+    with pytest.raises(FileNotFoundError):
+        output.seal(final, JOB, lambda: None)
+    output.sweep(final, JOB)
+    assert not names_in(final.parent)
+
+
+def test_a_job_begins_with_an_empty_folder_whatever_was_left_in_its_place(final: Path) -> None:
+    written(final)
+    output.prepare(final, JOB)
+    assert not names_in(output.part_folder(final, JOB))
+    output.sweep(final, JOB)
+    output.part_folder(final, JOB).symlink_to("/etc")
+    output.prepare(final, JOB)
+    assert not output.part_folder(final, JOB).is_symlink() and Path("/etc").exists()
+
+
+def test_no_job_is_begun_where_no_output_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(FileNotFoundError):
+        output.prepare(tmp_path / "gone" / "a.png", JOB)
+    full = os.statvfs_result((4096, 4096, 100, 2, 2, 9, 9, 9, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    with pytest.raises(OSError) as caught:
+        output.prepare(tmp_path / "a.png", JOB)
+    assert caught.value.errno == errno.ENOSPC
