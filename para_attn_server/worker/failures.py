@@ -31,8 +31,6 @@ _DISK = {
     errno.ENOENT: "the folder of the output is not there any more; make it again, or name another",
 }
 _MEMORY_HINT = "lower the size, the number of frames or the batch, or use more devices per group"
-
-
 _WRITE_IT = "write exactly the file that output_path names"
 
 
@@ -40,11 +38,11 @@ class OutputMissing(Exception):
     """predict returned on rank zero and no file is at output_path. others: names of files that it wrote beside it."""
 
     def __init__(self, others: Sequence[str] = ()) -> None:
-        wrote = f"; it wrote {shortened(others)} beside it" if others else ""
+        wrote = f"; it wrote {named(others)} beside it" if others else ""
         super().__init__(f"predict() returned, but wrote no file at output_path{wrote}")
 
 
-def shortened(names: Sequence[str]) -> str:
+def named(names: Sequence[str]) -> str:
     """A few names of files, for people."""
     if len(names) == 1:
         return names[0]
@@ -95,9 +93,10 @@ def _of_the_output(error: BaseException, output_path: str) -> bool:
         return error.errno != errno.ENOENT
     path, folder = Path(os.fsdecode(error.filename)), Path(output_path).parent
     own = path if LEFTOVER.fullmatch(path.name) else path.parent
+    of_job = own.parent == folder and LEFTOVER.fullmatch(own.name) is not None
     if error.errno == errno.ENOENT:  # of other files in there it is the predictor's own fault
-        return own.parent == folder and LEFTOVER.fullmatch(own.name) is not None and not own.exists()
-    return folder in (path.parent, own.parent)
+        return of_job and not own.exists()
+    return of_job or path.parent == folder
 
 
 def plain_message(error: BaseException) -> str:

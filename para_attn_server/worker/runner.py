@@ -16,7 +16,7 @@ from para_attn_server.core.board import REFUSED_ENTRY
 from para_attn_server.core.job import Output
 from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Left, Run, Started
 from para_attn_server.core.predictor import TransientError
-from para_attn_server.worker.failures import KwargsDiffer, OutputMissing, describe, shortened
+from para_attn_server.worker.failures import KwargsDiffer, OutputMissing, describe, named
 from para_attn_server.worker.step_control import JobCanceled, RunRefused, StepControl
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class JobRunner:
         except FileNotFoundError:
             raise OutputMissing(others) from None
         if others:
-            log.warning("job %s: files beside the output are removed: %s", run.job_id, shortened(others))
+            log.warning("job %s: files beside the output are removed: %s", run.job_id, named(others))
         return sealed
 
     def _enter(self, run: Run) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
-from para_attn_server.core.output import temporary_path
+from para_attn_server.core.output import prepare, temporary_path
 from para_attn_server.executors.base import Death
 from para_attn_server.pool.group import SETTLE_BARRIER, STOP_PATIENCE, YOUNG, Group
 from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
@@ -635,6 +635,7 @@ def test_an_output_that_is_still_being_written_is_a_sign_of_life(tmp_path: Path)
     script = Script(step_timeout=4).ready()
     script.group.assign(replace(JOB, output_path=str(tmp_path / "a.mp4")), {})
     script.say(0, Started(script.group.run.serial))
+    prepare(tmp_path / "a.mp4", JOB.id)
     part = temporary_path(tmp_path / "a.mp4", JOB.id)
     for written in range(20):
         part.write_bytes(b"x" * written)
@@ -650,6 +651,7 @@ def test_a_part_that_nobody_writes_to_any_more_is_none(tmp_path: Path) -> None:
     script = Script(step_timeout=4).ready()
     script.group.assign(replace(JOB, output_path=str(tmp_path / "a.mp4")), {})
     script.say(0, Started(script.group.run.serial))
+    prepare(tmp_path / "a.mp4", JOB.id)
     temporary_path(tmp_path / "a.mp4", JOB.id).write_bytes(b"x")
     for _ in range(22):
         script.pass_time(0.2)
