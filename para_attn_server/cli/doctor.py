@@ -46,8 +46,9 @@ def all_checks(settings: Settings) -> list[Check]:
     """Every check, in the order in which they are shown; takes seconds, as a child process imports torch."""
     from para_attn_server.cli.checks.devices import device_checks, ranks_wanted
     from para_attn_server.cli.checks.machine import machine_checks
+    from para_attn_server.cli.checks.model import model_checks
     from para_attn_server.cli.checks.places import place_checks
-    from para_attn_server.cli.checks.software import model_checks, software_checks
+    from para_attn_server.cli.checks.software import software_checks
     from para_attn_server.cli.child import ask
 
     facts = ask("para_attn_server.worker.probe")

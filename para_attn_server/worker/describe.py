@@ -21,7 +21,8 @@ from para_attn_server.worker.search_path import add_folders
 
 
 def describe(name: str) -> dict[str, Any]:
-    """One predictor: name, class, doc (its first line) and schema; or name and error where it cannot be used.
+    """One predictor: name, class, doc (its first line), schema and model_path (its default); or name and error where
+    it cannot be used.
 
     name: as --model takes it. `usage` is there, and true, beside an `error` that the name itself is to blame for.
     """
@@ -34,7 +35,14 @@ def describe(name: str) -> dict[str, Any]:
     except Exception as error:
         return {"name": name, "error": f"{type(error).__name__}: {error}"}
     doc = inspect.cleandoc(found.__doc__ or "").partition("\n")[0]  # its own: getdoc would tell its base class's
-    return {"name": name, "class": f"{found.__module__}:{found.__qualname__}", "doc": doc, "schema": schema}
+    path = inspect.signature(found).parameters.get("model_path")
+    return {
+        "name": name,
+        "class": f"{found.__module__}:{found.__qualname__}",
+        "doc": doc,
+        "schema": schema,
+        "model_path": path.default if path is not None and isinstance(path.default, str) else None,
+    }
 
 
 def describe_all(names: list[str]) -> list[dict[str, Any]]:

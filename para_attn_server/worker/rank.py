@@ -31,7 +31,7 @@ from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.messages import Cancel, FromRank, Ready, Run, Settle, Settled, SetupError, Stop
 from para_attn_server.core.predictor import Predictor
 from para_attn_server.core.process import die_with_parent
-from para_attn_server.worker import preload
+from para_attn_server.worker import hub, preload
 from para_attn_server.worker.failures import full_text, plain_message
 from para_attn_server.worker.hooks import hook_steps
 from para_attn_server.worker.loader import check_contract, check_methods, load_predictor
@@ -89,7 +89,8 @@ def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int) 
         gc.freeze()  # the model is never garbage: a collection during or after a job need not walk through it
     except BaseException as error:
         message = f"{type(error).__name__}: {plain_message(error)}"
-        pipe.send(SetupError(spec.rank, message, full_text(error), isinstance(error, UsageError)))
+        traceback = "" if isinstance(error, hub.ModelUnavailable) else full_text(error)
+        pipe.send(SetupError(spec.rank, message, traceback, isinstance(error, UsageError)))
         os._exit(1)
     pipe.send(ready)
     _serve(spec, pipe, runner)
@@ -115,6 +116,8 @@ def _guard(spec: RankSpec) -> None:
 def _set_up(spec: RankSpec, pipe: Pipe, board: StepBoard) -> tuple[Any, JobRunner]:
     predictor = load_predictor(spec.model)
     check_methods(predictor)
+    if spec.rank == 0:
+        hub.check(getattr(predictor, "model_path", None))
     predictor.setup()
     check_contract(predictor, spec.num_ranks)
     limits = predictor.limits() if isinstance(predictor, Predictor) else {}

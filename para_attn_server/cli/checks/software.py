@@ -6,26 +6,19 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from para_attn_server.cli.checks.check import Check, ok, problem, warning
-from para_attn_server.cli.child import ask
 from para_attn_server.core import install
-from para_attn_server.core.settings import Settings
 
+_EXTRAS = {
+    "video": (("imageio", "imageio-ffmpeg"), "to write MP4 and GIF"),
+    "lora": (("peft",), "for LoRA weights"),
+}
 _NEEDED = ("torch", "diffusers", "transformers", "gunicorn", "gevent")
 
 
 def software_checks(facts: dict[str, Any]) -> list[Check]:
     """facts: the answer of `para_attn_server.worker.probe`."""
-    return [_package(name, facts.get(name, {})) for name in _NEEDED] + [_para_attn(facts["para_attn"])]
-
-
-def model_checks(settings: Settings) -> list[Check]:
-    """Whether the predictor of --model can be imported; nothing where none is given."""
-    if not settings.model:
-        return []
-    described = ask("para_attn_server.worker.describe", settings.model)[0]
-    if "error" in described:
-        return [problem("model", described["error"], "give --model module.path:Class, path/to/file.py:Class or a name")]
-    return [ok("model", described["class"])]
+    needed = [_package(name, facts.get(name, {})) for name in _NEEDED]
+    return [*needed, _para_attn(facts["para_attn"]), *(_extra(name, *extra) for name, extra in _EXTRAS.items())]
 
 
 def _package(name: str, facts: dict[str, Any]) -> Check:
@@ -47,6 +40,14 @@ def _para_attn(facts: dict[str, Any]) -> Check:
     if "error" in facts:
         return problem("para-attn", f"{installed}, but: {facts['error']}", install.PARA_ATTN)
     return ok("para-attn", installed)
+
+
+def _extra(name: str, packages: tuple[str, ...], use: str) -> Check:
+    """An extra that only some models need: its absence is reported, not judged."""
+    missing = [package for package in packages if _version(package) is None]
+    if missing:
+        return ok(f"extra {name}", f"not installed; {use}: pip install {' '.join(missing)}")
+    return ok(f"extra {name}", ", ".join(f"{package} {_version(package)}" for package in packages))
 
 
 def _version(package: str) -> str | None:
