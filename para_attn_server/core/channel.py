@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from para_attn_server.core.steady import steady
+
 SOCKET_NAME = "control.sock"
 
 # --- web to parent ----------------------------------------------------------------------------------------------
@@ -80,7 +82,8 @@ class GroupView:
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """The pool as users see it, sent on every change. stopping: a drain has begun; mean_seconds: recent mean time of a
+    """The pool as users see it, sent on every change. started_steady: started_at by the steady clock; stopping: a drain
+    has begun; mean_seconds: recent mean time of a
     job on a group, None before the first; versions: of the packages in the ranks."""
 
     started_at: float
@@ -88,6 +91,7 @@ class PoolView:
     groups: list[GroupView] = field(default_factory=list)
     mean_seconds: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
+    started_steady: float = field(default_factory=steady, compare=False)
 
 
 ToParent = Submitted | CancelOrder

@@ -1,6 +1,7 @@
 """Monotonic time that stands still while this process does: `docker pause`, SIGSTOP, a snapshot of the machine.
 
-Deadlines measured by it move by as much as the process was late. Deadlines that a client has set stay wall-clock time.
+Deadlines measured by it move by as much as the process was late. Deadlines that a client has set are by the steady
+clock (steady.py), which runs on.
 """
 
 from __future__ import annotations

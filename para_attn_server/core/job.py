@@ -65,8 +65,8 @@ class NewJob:
     kwargs: resolved arguments of `predict` (defaults and seed filled in, `output_path` left out). seed: the one among
     them, None if the model takes none.
     output_path: absolute path the output will have; already checked against the allowed output root.
-    deadline: Unix seconds after which the job is not worth running. idempotency_key: the client's name for the request;
-    a second one of the same name is the same job, if its request_digest is the same too.
+    deadline: seconds by the steady clock after which the job is not worth running. idempotency_key: the client's name
+    for the request; a second one of the same name is the same job, if its request_digest is the same too.
     """
 
     kwargs: dict[str, Any]
@@ -82,7 +82,9 @@ class NewJob:
 class Job:
     """One row of the queue, without the arguments: they may be megabytes, and only a run needs them.
 
-    Times are Unix seconds; steps count from 0 done to `total_steps`.
+    Times are Unix seconds; steps count from 0 done to `total_steps`. Durations are differences of the moments called
+    steady, by a clock that never jumps (core/steady.py).
+
     seq orders the queue (a requeued job keeps its place). attempts counts runs that were started and charged to the
     job; a run cut short by a restart of the server is not charged.
     """
@@ -100,9 +102,24 @@ class Job:
     step: int = 0
     total_steps: int | None = None
     deadline: float | None = None
+    created_steady: float = field(default=0.0, compare=False)
+    started_steady: float | None = field(default=None, compare=False)
+    finished_steady: float | None = field(default=None, compare=False)
     cancel_requested: bool = False
     output: Output | None = None
     error: JobError | None = None
+
+    @property
+    def queued_seconds(self) -> float | None:
+        """How long it waited for its last attempt, None before that."""
+        return None if self.started_steady is None else max(0.0, self.started_steady - self.created_steady)
+
+    @property
+    def run_seconds(self) -> float | None:
+        """How long its last attempt took, None before its end."""
+        if self.started_steady is None or self.finished_steady is None:
+            return None
+        return max(0.0, self.finished_steady - self.started_steady)
 
 
 @dataclass(frozen=True, slots=True)

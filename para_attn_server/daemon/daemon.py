@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,10 +26,12 @@ from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.lookup import check_model
 from para_attn_server.core.owner import inherited_line, receive_model, tell
 from para_attn_server.core.settings import Settings, load_settings
+from para_attn_server.core.steady import steady
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
-from para_attn_server.daemon.housekeeping import finish_outputs, remove_old_jobs
+from para_attn_server.daemon.housekeeping import finish_outputs
 from para_attn_server.daemon.launching import identity, spec_maker
+from para_attn_server.daemon.retention import ClockWatch, Retention, settle_clock
 from para_attn_server.daemon.temporary import keep_temporary_files_in
 from para_attn_server.daemon.web import WebServer
 from para_attn_server.executors.local import LocalExecutor
@@ -50,7 +51,6 @@ SOON = 0.01
 """Seconds for which news of the pool are gathered."""
 TICK = 0.1
 """Seconds between two looks at deadlines and lost hints."""
-CLEAN_EVERY = 60.0
 WEB_PATIENCE = 5.0
 
 
@@ -87,6 +87,7 @@ class Daemon:
             self._on_setup_failed,
         )
         self._outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
+        self._retention = Retention(store, self._outputs, settings.keep, ClockWatch(settings.keep))
 
     async def run(self) -> ExitCode:
         """Serve until told to stop; the command's exit code."""
@@ -151,15 +152,11 @@ class Daemon:
         ]
 
     async def _tick(self) -> None:
-        cleaned = 0.0
         while True:
             now = self._clock()
             try:
                 self._pool.tick(now)
-                if now - cleaned >= CLEAN_EVERY:
-                    cleaned = now
-                    if remove_old_jobs(self._store, self._outputs, time.time() - self._settings.keep):
-                        cleaned -= CLEAN_EVERY  # more are left: at the next tick
+                self._retention.tick(now)
             except Exception:
                 log.exception("a tick failed")
             await asyncio.sleep(TICK)
@@ -237,8 +234,9 @@ def _serve(settings: Settings, line: socket.socket | None) -> int:
         if not settings.database.exists():
             log.info("new state directory", state_dir=str(settings.state_dir))
         ensure_schema(settings.database)
-        store = SqlStore.open(settings.database, durable=False)
+        store = SqlStore.open(settings.database, durable=False, steady=steady)
         with contextlib.closing(store):
+            settle_clock(store)
             contract = ModelContract(store, *identity(model))
             contract.claim()
             return asyncio.run(_run(settings, model, listener, store, contract, line))

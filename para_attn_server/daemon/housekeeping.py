@@ -1,4 +1,4 @@
-"""Removes jobs and outputs that are older than --keep, and puts in order what a killed server has left."""
+"""Puts in order what a killed server has left in the output folders."""
 
 from __future__ import annotations
 
@@ -18,32 +18,12 @@ from para_attn_server.pool.publishing import Publisher
 from para_attn_server.stores.base import JobStore
 
 log = structlog.get_logger()
-AT_ONCE = 50
-"""Jobs per pass: the daemon's loop must not stand still for all of a week's at once."""
 LOOKED_THROUGH = 5.0
 """Seconds for which the output root is looked through at the start."""
 ENDED_LAST = 1000
 """Jobs whose folders are looked through too, where outputs may be outside the root."""
 UNKNOWN_KEPT = 86400.0
 """Seconds for which the folder of a job that this server does not know is left alone: it may be another server's."""
-
-
-def remove_old_jobs(store: JobStore, outputs: OutputFolder, before: float) -> bool:
-    """Remove jobs that ended before that moment (Unix seconds), each with its output file; whether more are left."""
-    old = store.ended_before(before, AT_ONCE)
-    for output in filter(None, old.values()):
-        _remove(outputs, output.path, before)
-    if old:
-        store.delete(list(old))
-        log.info("old jobs removed", jobs=len(old))
-    return len(old) == AT_ONCE
-
-
-def _remove(outputs: OutputFolder, path: str, before: float) -> None:
-    try:
-        outputs.remove(path, modified_before=before)  # not the newer output of another job at the same path
-    except OSError as error:
-        log.warning("an old output cannot be removed", path=path, error=str(error))
 
 
 def finish_outputs(store: JobStore, outputs: OutputFolder) -> None:

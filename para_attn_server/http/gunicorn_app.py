@@ -18,6 +18,7 @@ from gunicorn.glogging import Logger
 
 from para_attn_server.core.process import die_with_parent
 from para_attn_server.core.settings import Settings
+from para_attn_server.core.steady import steady
 from para_attn_server.http.app import create_app
 from para_attn_server.http.connection import KEEPALIVE_SECONDS
 from para_attn_server.http.worker import WebWorker
@@ -86,7 +87,7 @@ def serve(settings: Settings, fd: int) -> None:
 def _service(settings: Settings) -> JobService:
     control = ControlLink(settings.state_dir)
     control.start()
-    store = SqlStore.open(settings.database, durable=True)
+    store = SqlStore.open(settings.database, durable=True, steady=steady)
     outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
     return JobService(store, control, outputs, settings)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import re
-import time
 from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
@@ -139,7 +138,7 @@ class _Native:
         pool = self._service.pool()
         if pool is None:
             return problem(errors.POOL_DOWN, "The control process does not answer.")
-        body = views.server_body(pool, self._service.counts(), self._versions, time.time())
+        body = views.server_body(pool, self._service.counts(), self._versions)
         if pool.groups and all(group.state == "broken" for group in pool.groups):
             reason = pool.groups[0].cause or "all worker groups are broken"
             return problem(errors.POOL_DOWN, reason, server=body)

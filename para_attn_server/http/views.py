@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from para_attn_server.core.channel import GroupView, PoolView
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
+from para_attn_server.core.steady import steady
 from para_attn_server.service.service import JobView
 from para_attn_server.stores.base import QueueCounts
 
@@ -154,24 +155,23 @@ def result_body(view: JobView, output: Output) -> ResultBody:
 
 def timings(job: Job) -> Timings:
     """When a job was made, started and ended, and how long it queued and ran (its last attempt)."""
-    started, finished = job.started_at, job.finished_at
     return {
         "created_at": job.created_at,
-        "started_at": started,
-        "finished_at": finished,
-        "queued_seconds": None if started is None else round(started - job.created_at, 6),
-        "run_seconds": None if started is None or finished is None else round(finished - started, 6),
+        "started_at": job.started_at,
+        "finished_at": job.finished_at,
+        "queued_seconds": None if job.queued_seconds is None else round(job.queued_seconds, 6),
+        "run_seconds": None if job.run_seconds is None else round(job.run_seconds, 6),
     }
 
 
-def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str], now: float) -> ServerBody:
+def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str]) -> ServerBody:
     """The pool, the queue, uptime and versions. versions: of this process; the ranks' are in the pool view."""
     return {
         "status": "stopping" if pool.stopping else "ok",
         "groups": pool.groups,
         "queue": counts,
         "started_at": pool.started_at,
-        "uptime_seconds": round(now - pool.started_at, 3),
+        "uptime_seconds": round(steady() - pool.started_steady, 3),
         "mean_job_seconds": pool.mean_seconds,
         "versions": {**versions, **pool.versions},
     }

@@ -5,13 +5,13 @@ Says what is due and leaves doing it to the group; asking a stuck run's ranks fo
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import structlog
 
 from para_attn_server.core.board import StepBoard
 from para_attn_server.core.errors import JobError
+from para_attn_server.core.steady import steady
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
 from para_attn_server.pool.watchdog import Sight, hang, step_budget
@@ -60,7 +60,7 @@ class RunMonitor:
             return GroupLoss(cause, run.cancel_error)
         if run.stacks_deadline is not None:
             return self._after_stacks(run, ranks, now) if now >= run.stacks_deadline else None
-        if run.expires is not None and time.time() >= run.expires:
+        if run.expires is not None and steady() >= run.expires:
             return EXPIRED
         if self._timeouts.job is not None and now - run.started >= self._timeouts.job:
             return JobError("timeout", f"the job ran longer than {self._timeouts.job:g} s", step=run.step)

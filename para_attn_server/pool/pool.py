@@ -19,6 +19,7 @@ from para_attn_server.core.errors import JobError, ServerError, StateDirError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.messages import Ready
 from para_attn_server.core.output import refusal, sweep
+from para_attn_server.core.steady import steady
 from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.ledger import Ledger
@@ -35,6 +36,8 @@ PROGRESS_EVERY = 0.1
 """Seconds between two writes of a job's step to the store; the web workers hear of each step that is told."""
 LOOK_EVERY = 0.5
 """Seconds between two looks for jobs whose hint was lost."""
+EXPIRED_AT_ONCE = 50
+"""Queued jobs past their deadline that are ended in one go: the loop must not stand still for ten thousand."""
 MEAN_OVER = 20
 """Jobs whose time makes the mean that users are told."""
 
@@ -57,7 +60,7 @@ class Pool:
     ) -> None:
         self._store, self._contract, self._max_attempts = store, contract, max_attempts
         self._publish, self._soon, self._on_setup_failed = publish, soon, on_setup_failed
-        self._started_at = time.time()
+        self._started_at, self._started_steady = time.time(), steady()
         self._groups: Sequence[Group] = ()
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
@@ -67,6 +70,7 @@ class Pool:
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
         self._view_is_due = False
+        self._more_to_expire = False
         self.stopping = False
         self.ever_ready = False
 
@@ -91,14 +95,9 @@ class Pool:
                 log.error("queued jobs cannot be started now", error=str(error))
 
     def _assign(self, free: list[int]) -> None:
-        now = time.time()
-        queued = self._store.queued(len(free))
-        if any(job.deadline is not None and job.deadline <= now for job in queued):
-            self._expire()
-            queued = self._store.queued(len(free))
-        for job, index in assign(queued, free):
+        for job, index in assign(self._store.queued(len(free), steady()), free):
             kwargs = self._store.arguments(job.id)
-            self._groups[index].assign(self._store.start(job.id, index, now), kwargs)
+            self._groups[index].assign(self._store.start(job.id, index, time.time()), kwargs)
 
     def cancel(self, job_id: str | None) -> str | None:
         """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.
@@ -124,6 +123,8 @@ class Pool:
         """Deadlines of the groups, and jobs whose hint was lost. now: monotonic seconds."""
         for group in self._groups:
             group.tick(now)
+        if self._more_to_expire:
+            self._ledger.may(self._expire)
         if now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
@@ -171,6 +172,7 @@ class Pool:
         """The pool as users see it."""
         return PoolView(
             started_at=self._started_at,
+            started_steady=self._started_steady,
             stopping=self.stopping,
             groups=[group.view() for group in self._groups],
             mean_seconds=sum(self._seconds) / len(self._seconds) if self._seconds else None,
@@ -246,7 +248,7 @@ class Pool:
         if isinstance(outcome, Output):
             job = self._store.succeed(job_id, outcome, now, progress)
             self._publisher.publish(job_id, outcome)  # now that it is on record: no file is there without its job
-            self._seconds.append(now - (job.started_at or now))
+            self._seconds.append(job.run_seconds or 0.0)
             return job
         if isinstance(outcome, JobError):
             return self._store.fail(job_id, outcome, now, progress)
@@ -274,9 +276,11 @@ class Pool:
             self._update(self._store.requeue(job.id, cause, charge=charge, now=time.time()))
 
     def _expire(self) -> None:
-        """Fail the queued jobs whose deadline has passed."""
-        for job_id in self._store.expired(time.time()):
-            self._update(self._store.fail(job_id, EXPIRED, time.time()))
+        """Fail queued jobs whose deadline has passed; not all of very many at once, and the rest at the next ticks."""
+        expired = self._store.expire(EXPIRED, steady(), time.time(), EXPIRED_AT_ONCE)
+        for job_id in expired:
+            self._publish(JobUpdate(job_id, JobStatus.FAILED, 0, None))
+        self._more_to_expire = len(expired) == EXPIRED_AT_ONCE
 
     def _oldest_running(self) -> Job | None:
         return next(iter(self._store.running()), None)

@@ -45,7 +45,7 @@ LOOK_AT_PART_AFTER = 0.5
 class JobRun:
     """The run that a group is doing. Times are those of the group's clock; a deadline of None is not running.
 
-    part: the file that rank zero writes. expires: the client's deadline, in wall-clock time.
+    part: the file that rank zero writes. expires: the client's deadline, by the steady clock.
     cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
     entered: rank zero has called predict. alive_at: when a sign of life was last seen.
     """

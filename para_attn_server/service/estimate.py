@@ -11,10 +11,13 @@ _USABLE = frozenset({"ready", "busy", "starting", "recovering"})
 
 
 def running_seconds_left(job: Job, mean: float | None, now: float) -> float | None:
-    """Seconds until a running job ends: its own pace once it has done a step, else the mean. None when unknown."""
-    if job.started_at is None:
+    """Seconds until a running job ends: its own pace once it has done a step, else the mean. None when unknown.
+
+    now: by the steady clock.
+    """
+    if job.started_steady is None:
         return None
-    elapsed = max(0.0, now - job.started_at)
+    elapsed = max(0.0, now - job.started_steady)
     if job.step and job.total_steps:
         return elapsed / job.step * max(0, job.total_steps - job.step)
     return None if mean is None else max(0.0, mean - elapsed)

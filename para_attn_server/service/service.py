@@ -21,6 +21,7 @@ from para_attn_server.core.errors import FieldError, InvalidInput, JobNotFound, 
 from para_attn_server.core.job import Job, JobStatus, NewJob
 from para_attn_server.core.schema import OUTPUT_PATH, SEED
 from para_attn_server.core.settings import Settings
+from para_attn_server.core.steady import steady
 from para_attn_server.service.contract import Contract, ContractReader
 from para_attn_server.service.control import ControlLink
 from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
@@ -120,9 +121,8 @@ class JobService:
         requested = kwargs.pop(OUTPUT_PATH, None)
         new = NewJob(kwargs=kwargs, output_path="", seed=kwargs.get(SEED))
         path = self._outputs.resolve(requested, new.id, contract.output_suffix)
-        new = dataclasses.replace(
-            new, output_path=str(path), deadline=deadline, idempotency_key=key, request_digest=digest
-        )
+        ends = None if deadline is None else steady() + deadline - time.time()
+        new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
         job = self._store.insert(new, self._settings.max_queue, time.time())
         self._control.submitted(job.id)
         return job
@@ -172,7 +172,7 @@ class JobService:
         if job.status is not JobStatus.RUNNING:
             return JobView(job)
         mean = None if job.step and job.total_steps else self.mean_seconds()
-        return JobView(job, None, running_seconds_left(job, mean, time.time()))
+        return JobView(job, None, running_seconds_left(job, mean, steady()))
 
     def _viewed_queued(self, job: Job) -> JobView:
         position, pool, mean = self._store.position(job), self._control.pool(), self.mean_seconds()
@@ -180,7 +180,7 @@ class JobService:
         for group in pool.groups if pool is not None else ():
             if group.job_id is not None:
                 with suppress(JobNotFound):
-                    running[group.job_id] = running_seconds_left(self._row(group.job_id), mean, time.time())
+                    running[group.job_id] = running_seconds_left(self._row(group.job_id), mean, steady())
         return JobView(job, position, queued_seconds_left(position, pool, mean, running))
 
     def _idle_for(self, job: Job) -> bool:

@@ -2,7 +2,8 @@
 
 Web workers only insert; only the parent makes transitions. Every transition is a guarded update that raises
 IllegalTransition when the job's status does not allow it, and writes its event in the same transaction.
-All times are Unix seconds, given by the caller.
+All times are Unix seconds, given by the caller. What is called steady, deadlines too, is by the clock that never jumps
+(core/steady.py); a store notes each transition by both.
 """
 
 from __future__ import annotations
@@ -66,11 +67,8 @@ class JobStore(Protocol):
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """A job's history in order, from the event after the one with that id."""
 
-    def queued(self, limit: int) -> list[Job]:
-        """The next jobs to run, oldest first."""
-
-    def expired(self, now: float) -> list[str]:
-        """Ids of queued jobs whose deadline has passed."""
+    def queued(self, limit: int, steady: float = 0.0) -> list[Job]:
+        """The next jobs to run, oldest first, without those whose deadline has passed by then."""
 
     def running(self) -> list[Job]:
         """The jobs that run now, the longest running first."""
@@ -78,8 +76,11 @@ class JobStore(Protocol):
     def mean_seconds(self, last: int = 20) -> float | None:
         """Mean time from start to success of the last succeeded jobs, None before the first."""
 
-    def ended_before(self, moment: float, limit: int) -> dict[str, Output | None]:
-        """Jobs that ended before that moment, for removal, the longest ended first: their ids with their outputs."""
+    def ended_before(self, moment: float, limit: int, steady: float | None = None) -> dict[str, Output | None]:
+        """Jobs that ended before that moment, for removal, the longest ended first: their ids with their outputs.
+
+        steady: the moment by the steady clock; a job must have ended before both. Default: the same number.
+        """
 
     def output_paths(self, last: int) -> list[str]:
         """Where the outputs of the jobs that ended last were to be."""
@@ -102,6 +103,9 @@ class JobStore(Protocol):
 
     def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
         """queued or running to canceled."""
+
+    def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[str]:
+        """queued to failed, with this error: jobs whose deadline has passed, the first `limit` of them. Their ids."""
 
     def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
         """running to queued, in its old place. charge: whether the lost run counts as an attempt."""

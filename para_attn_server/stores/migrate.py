@@ -16,7 +16,7 @@ from para_attn_server.core.errors import ExitCode, StateDirError
 from para_attn_server.core.process import python_command
 from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, damaged, explain
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `migrations/versions/`."""
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -43,23 +43,24 @@ class SqlStore(JobStore):
     StateDirError when the database cannot be used (locked for longer than 5 s, damaged, disk full).
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, steady: Callable[[], float] | None = None) -> None:
+        self._engine, self._steady = engine, steady
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._pid = os.getpid()
 
     @classmethod
-    def open(cls, url_or_path: str | Path, *, durable: bool) -> SqlStore:
+    def open(cls, url_or_path: str | Path, *, durable: bool, steady: Callable[[], float] | None = None) -> SqlStore:
         """The store in that file (or `sqlite:///` URL), whose schema is already there.
 
         durable: each write is on disk when its method returns (web workers); else power loss may take the last ones.
+        steady: the clock for durations; without it the caller's `now` counts.
         """
         url = make_url(str(url_or_path)) if "://" in str(url_or_path) else None
         if url is not None and (url.get_backend_name() != "sqlite" or not url.database):
             raise UsageError(f"the store must be a file or a sqlite:///path URL, not {url.render_as_string()}")
         path = str(url_or_path) if url is None or url.database is None else url.database
-        return cls(create_sqlite_engine(path, durable=durable))
+        return cls(create_sqlite_engine(path, durable=durable), steady)
 
     def close(self) -> None:
         with self._lock:
@@ -71,7 +72,8 @@ class SqlStore(JobStore):
     # --- web workers ---
 
     def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
-        row = {name: getattr(new, name) for name in _STORED_FIELDS} | {"created_at": now}
+        times = {"created_at": now, "created_steady": self._now(now)["steady"]}
+        row = {name: getattr(new, name) for name in _STORED_FIELDS} | times
         with self._writing() as connection:
             if new.idempotency_key is not None:
                 known = _known_job(connection, new.idempotency_key, new.request_digest)
@@ -83,7 +85,8 @@ class SqlStore(JobStore):
             connection.execute(sql.INSERT_ARGUMENTS, {"job_id": new.id, "kwargs": new.kwargs})
             _add_event(connection, new.id, "queued", now, {})
         (seq,) = result.inserted_primary_key or (0,)
-        return Job(new.id, seq, JobStatus.QUEUED, new.seed, new.output_path, now, deadline=new.deadline)
+        job = Job(new.id, seq, JobStatus.QUEUED, new.seed, new.output_path, now)
+        return dataclasses.replace(job, deadline=new.deadline, created_steady=times["created_steady"])
 
     def by_key(self, idempotency_key: str, request_digest: str) -> Job | None:
         with self._reading() as connection:
@@ -118,12 +121,8 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             return [Event(*row) for row in connection.execute(sql.EVENTS, {"of_job": job_id, "after": after})]
 
-    def queued(self, limit: int) -> list[Job]:
-        return self._jobs(sql.QUEUED, {"most": limit})
-
-    def expired(self, now: float) -> list[str]:
-        with self._reading() as connection:
-            return list(connection.execute(sql.EXPIRED, {"now": now}).scalars())
+    def queued(self, limit: int, steady: float = 0.0) -> list[Job]:
+        return self._jobs(sql.QUEUED, {"most": limit, "steady": steady})
 
     def running(self) -> list[Job]:
         return self._jobs(sql.RUNNING, {})
@@ -133,9 +132,10 @@ class SqlStore(JobStore):
             mean: float | None = connection.execute(sql.MEAN_SECONDS, {"last": last}).scalar_one()
         return mean
 
-    def ended_before(self, moment: float, limit: int) -> dict[str, Output | None]:
+    def ended_before(self, moment: float, limit: int, steady: float | None = None) -> dict[str, Output | None]:
+        values = {"moment": moment, "steady": moment if steady is None else steady, "most": limit}
         with self._reading() as connection:
-            found = connection.execute(sql.ENDED_BEFORE, {"moment": moment, "most": limit}).all()
+            found = connection.execute(sql.ENDED_BEFORE, values).all()
         return {job_id: None if output is None else Output(**output) for job_id, output in found}
 
     def output_paths(self, last: int) -> list[str]:
@@ -150,14 +150,14 @@ class SqlStore(JobStore):
 
     def start(self, job_id: str, group: int, now: float) -> Job:
         with self._writing() as connection:
-            job = _change(connection, sql.START, job_id, "start", {"now": now, "group": group})
+            job = _change(connection, sql.START, job_id, "start", {**self._now(now), "group": group})
             _add_event(connection, job_id, "started", now, {"group": group, "attempt": job.attempts})
         return job
 
     def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
         data = dataclasses.asdict(output)
         with self._writing() as connection:
-            values = {"now": now, "result": data, **_steps(progress)}
+            values = {**self._now(now), "result": data, **_steps(progress)}
             job = _change(connection, sql.SUCCEED, job_id, "succeed", values)
             told = {name: data[name] for name in ("media_type", "size", "sha256")}
             _add_event(connection, job_id, "succeeded", now, told)
@@ -166,15 +166,25 @@ class SqlStore(JobStore):
     def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
         data = error.as_dict()
         with self._writing() as connection:
-            job = _change(connection, sql.FAIL, job_id, "fail", {"now": now, "cause": data, **_steps(progress)})
+            values = {**self._now(now), "cause": data, **_steps(progress)}
+            job = _change(connection, sql.FAIL, job_id, "fail", values)
             _add_event(connection, job_id, "failed", now, {"error": data})
         return job
 
     def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
         with self._writing() as connection:
-            job = _change(connection, sql.CANCEL, job_id, "be canceled", {"now": now, **_steps(progress)})
+            job = _change(connection, sql.CANCEL, job_id, "be canceled", {**self._now(now), **_steps(progress)})
             _add_event(connection, job_id, "canceled", now, {})
         return job
+
+    def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[str]:
+        data = error.as_dict()
+        with self._writing() as connection:
+            values = {**self._now(now), "cause": data, "passed": steady, "most": limit}
+            ended = list(connection.execute(sql.EXPIRE, values).scalars())
+            for job_id in ended:
+                _add_event(connection, job_id, "failed", now, {"error": data})
+        return ended
 
     def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
         with self._writing() as connection:
@@ -222,6 +232,9 @@ class SqlStore(JobStore):
         return value
 
     # --- inside ---
+
+    def _now(self, now: float) -> dict[str, float]:
+        return {"now": now, "steady": now if self._steady is None else self._steady()}
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

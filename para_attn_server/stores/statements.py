@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, or_, select, update
 
 from para_attn_server.core.job import JobStatus, sources_of
-from para_attn_server.stores.tables import arguments, documents, events, jobs
+from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs
 
 _JOB_COLUMNS = (
     jobs.c.id,
@@ -27,13 +27,15 @@ _JOB_COLUMNS = (
     jobs.c.step,
     jobs.c.total_steps,
     jobs.c.deadline,
+    jobs.c.created_steady,
+    jobs.c.started_steady,
+    jobs.c.finished_steady,
     jobs.c.cancel_requested,
     jobs.c.output,
     jobs.c.error,
 )
 """In the order of core.job.Job's fields."""
 
-_ENDED = tuple(status for status in JobStatus if status.terminal)
 _IS_QUEUED = jobs.c.status == JobStatus.QUEUED.value
 
 
@@ -52,13 +54,15 @@ def _transition(target: JobStatus, values: dict[str, Any]) -> Update:
 
 # --- transitions ---
 
+_STARTS_NOW: dict[str, Any] = {"started_at": bindparam("now"), "started_steady": bindparam("steady")}
+_ENDS_NOW: dict[str, Any] = {"finished_at": bindparam("now"), "finished_steady": bindparam("steady")}
 _DONE: ColumnElement[Any] = func.coalesce(bindparam("done"), jobs.c.step)
 _TOTAL: ColumnElement[Any] = func.coalesce(bindparam("total"), jobs.c.total_steps)
 
 START = _transition(
     JobStatus.RUNNING,
     {
-        "started_at": bindparam("now"),
+        **_STARTS_NOW,
         "group_index": bindparam("group"),
         "attempts": jobs.c.attempts + 1,
         "step": 0,
@@ -68,20 +72,35 @@ START = _transition(
 SUCCEED = _transition(
     JobStatus.SUCCEEDED,
     {
-        "finished_at": bindparam("now"),
+        **_ENDS_NOW,
         "output": bindparam("result"),
         "step": func.coalesce(_TOTAL, _DONE),
         "total_steps": _TOTAL,
     },
 )
+# Many at once, for many deadlines may pass at once; what was queued has no steps.
+EXPIRE = (
+    update(jobs)
+    .where(
+        jobs.c.seq.in_(
+            select(jobs.c.seq)
+            .where(_IS_QUEUED, jobs.c.deadline <= bindparam("passed"))
+            .order_by(jobs.c.deadline)
+            .limit(bindparam("most"))
+        )
+    )
+    .values({"status": JobStatus.FAILED.value, **_ENDS_NOW, "error": bindparam("cause")})
+    .returning(jobs.c.id)
+)
 _STEPS = {"step": _DONE, "total_steps": _TOTAL}
-FAIL = _transition(JobStatus.FAILED, {"finished_at": bindparam("now"), "error": bindparam("cause"), **_STEPS})
-CANCEL = _transition(JobStatus.CANCELED, {"finished_at": bindparam("now"), **_STEPS})
+FAIL = _transition(JobStatus.FAILED, {**_ENDS_NOW, "error": bindparam("cause"), **_STEPS})
+CANCEL = _transition(JobStatus.CANCELED, {**_ENDS_NOW, **_STEPS})
 REQUEUE = _transition(
     JobStatus.QUEUED,
     {
         "attempts": jobs.c.attempts - bindparam("uncharged"),
         "started_at": None,
+        "started_steady": None,
         "group_index": None,
         "step": 0,
         "total_steps": None,
@@ -97,25 +116,30 @@ REQUEST_CANCEL = _guarded((JobStatus.RUNNING,), {"cancel_requested": True}).retu
 PROGRESS = _guarded((JobStatus.RUNNING,), {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
     jobs.c.id
 )
-DELETE_ENDED = delete(jobs).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)), _is_one_of(_ENDED))
+# Told by its end and not by its status: SQLite would look through all rows of these statuses, not for these ids.
+DELETE_ENDED = delete(jobs).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)), jobs.c.finished_at.is_not(None))
 DELETE_DOCUMENT = delete(documents).where(documents.c.name == bindparam("of_name"))
 INSERT_DOCUMENT = insert(documents)
 
 # --- reading ---
 
 GET_BY_KEY = select(jobs.c.id, jobs.c.request_digest).where(jobs.c.idempotency_key == bindparam("key"))
-EXPIRED = select(jobs.c.id).where(_IS_QUEUED, jobs.c.deadline <= bindparam("now"))
 GET_JOB = select(*_JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"))
 GET_ARGUMENTS = select(arguments.c.kwargs).where(arguments.c.job_id == bindparam("of_job"))
 STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job_id"))
-COUNT_QUEUED = select(func.count()).select_from(jobs).where(_IS_QUEUED)
-COUNT_QUEUED_BEFORE = COUNT_QUEUED.where(jobs.c.seq < bindparam("before"))
-COUNT_BY_STATUS = select(jobs.c.status, func.count()).group_by(jobs.c.status)
-QUEUED = select(*_JOB_COLUMNS).where(_IS_QUEUED).order_by(jobs.c.seq).limit(bindparam("most"))
+COUNT_QUEUED = select(job_counts.c.jobs).where(job_counts.c.status == JobStatus.QUEUED.value)
+COUNT_QUEUED_BEFORE = select(func.count()).select_from(jobs).where(_IS_QUEUED, jobs.c.seq < bindparam("before"))
+COUNT_BY_STATUS = select(job_counts.c.status, job_counts.c.jobs)
+QUEUED = (
+    select(*_JOB_COLUMNS)
+    .where(_IS_QUEUED, or_(jobs.c.deadline.is_(None), jobs.c.deadline > bindparam("steady")))
+    .order_by(jobs.c.seq)
+    .limit(bindparam("most"))
+)
 RUNNING = select(*_JOB_COLUMNS).where(jobs.c.status == JobStatus.RUNNING.value).order_by(jobs.c.started_at, jobs.c.seq)
 ENDED_BEFORE = (
     select(jobs.c.id, jobs.c.output)
-    .where(jobs.c.finished_at < bindparam("moment"))
+    .where(jobs.c.finished_at < bindparam("moment"), jobs.c.finished_steady < bindparam("steady"))
     .order_by(jobs.c.finished_at)
     .limit(bindparam("most"))
 )
@@ -134,7 +158,7 @@ GET_DOCUMENT = select(documents.c.value).where(documents.c.name == bindparam("of
 
 # Last in the queue's order, which the index gives; the order of their ends would take a sort of all.
 _LAST_SUCCEEDED = (
-    select((jobs.c.finished_at - jobs.c.started_at).label("seconds"))
+    select((jobs.c.finished_steady - jobs.c.started_steady).label("seconds"))
     .where(jobs.c.status == JobStatus.SUCCEEDED.value)
     .order_by(jobs.c.seq.desc())
     .limit(bindparam("last"))

@@ -1,11 +1,12 @@
 """The store's tables, as SQLAlchemy Core objects. No queries here (`sql.py`), no schema history (`migrations/`).
 
-All times are Unix seconds. `jobs.seq` orders the queue; AUTOINCREMENT keeps a number from being given out twice.
+All times are Unix seconds; those called steady are by the clock that never jumps (core/steady.py), and durations are
+differences of them. `jobs.seq` orders the queue; AUTOINCREMENT keeps a number from being given out twice.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text
+from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
 
 metadata = MetaData()
 
@@ -30,8 +31,12 @@ jobs = Table(
     Column("output", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("seed", JSON(none_as_null=True)),
+    Column("created_steady", Float),
+    Column("started_steady", Float),
+    Column("finished_steady", Float),
     Index("jobs_by_status", "status", "seq"),
-    Index("jobs_by_end", "finished_at"),
+    Index("jobs_by_end", "finished_at", "finished_steady"),
+    Index("jobs_by_deadline", "status", "deadline", sqlite_where=text("deadline IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 """One row per accepted request."""
@@ -43,6 +48,11 @@ arguments = Table(
     Column("kwargs", JSON, nullable=False),
 )
 """The arguments of each job. Apart from its row, for they may be megabytes, and SQLite writes a row as a whole."""
+
+job_counts = Table(
+    "job_counts", metadata, Column("status", Text, primary_key=True), Column("jobs", Integer, nullable=False)
+)
+"""How many jobs are in each status: kept by triggers of `jobs`, so that nobody counts all rows."""
 
 events = Table(
     "events",

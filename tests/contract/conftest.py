@@ -12,9 +12,7 @@ from para_attn_server.stores.base import JobStore
 from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.sql import SqlStore
 
-BACKENDS: dict[str, Callable[[Path, bool], JobStore]] = {
-    "sqlite": lambda path, durable: SqlStore.open(path, durable=durable)
-}
+BACKENDS: dict[str, Callable[..., JobStore]] = {"sqlite": SqlStore.open}
 OpenStore = Callable[..., JobStore]
 
 
@@ -37,8 +35,8 @@ def open_store(request: pytest.FixtureRequest, database: Path) -> Iterator[OpenS
     """Opens one more store on the test's database, as another process would; closes all in the end."""
     opened: list[JobStore] = []
 
-    def open_one(durable: bool = False) -> JobStore:
-        opened.append(BACKENDS[request.param](database, durable))
+    def open_one(durable: bool = False, steady: Callable[[], float] | None = None) -> JobStore:
+        opened.append(BACKENDS[request.param](database, durable=durable, steady=steady))
         return opened[-1]
 
     yield open_one

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -272,6 +273,62 @@ def test_ended_before_lists_ended_jobs_only(store: JobStore) -> None:
     assert store.ended_before(50.0, 9) == ended
     assert store.ended_before(50.1, 9) == {**ended, late.id: None}
     assert len(store.ended_before(50.1, 2)) == 2 and late.id not in store.ended_before(50.1, 2)
+
+
+def test_a_job_must_have_ended_before_the_moment_by_both_clocks(open_store: Callable[..., JobStore]) -> None:
+    store = open_store(steady=lambda: 7.0)  # so it has ended there, whatever the callers say
+    job = bring(store, JobStatus.CANCELED)
+    assert store.ended_before(3.0, 9, steady=7.0) == {}
+    assert store.ended_before(2.0, 9, steady=7.1) == {}
+    assert store.ended_before(3.0, 9, steady=7.1) == {job.id: None}
+
+
+def test_durations_are_by_the_steady_clock_and_never_negative(open_store: Callable[..., JobStore]) -> None:
+    moments = iter([100.0, 103.0, 110.0])
+    store = open_store(steady=lambda: next(moments))
+    job = add(store, now=5000.0)
+    assert present(store, store.start(job.id, 0, 4000.0)).queued_seconds == 3.0
+    ended = present(store, store.succeed(job.id, OUTPUT, 20.0))  # the wall clock was put back twice
+    assert (ended.created_at, ended.started_at, ended.finished_at) == (5000.0, 4000.0, 20.0)
+    assert (ended.queued_seconds, ended.run_seconds, store.mean_seconds()) == (3.0, 7.0, 7.0)
+    assert replace(ended, created_steady=104.0, finished_steady=0.0).queued_seconds == 0.0
+    assert replace(ended, created_steady=104.0, finished_steady=0.0).run_seconds == 0.0
+
+
+def test_deadlines_that_have_passed_are_ended_in_slices_the_first_first(store: JobStore) -> None:
+    jobs = [store.insert(NewJob({}, "/out/a.png", deadline=ends), 10, 1.0) for ends in (30.0, 10.0, 20.0, 90.0)]
+    running = store.insert(NewJob({}, "/out/a.png", deadline=5.0), 10, 1.0)
+    store.start(running.id, 0, 2.0)
+    endless = add(store)
+    assert [job.id for job in store.queued(9, steady=30.0)] == [jobs[3].id, endless.id]
+    assert set(store.expire(ERROR, 30.0, 31.0, 2)) == {jobs[1].id, jobs[2].id}
+    assert store.expire(ERROR, 30.0, 31.0, 2) == [jobs[0].id]
+    assert store.expire(ERROR, 30.0, 31.0, 2) == []
+    ended = present(store, jobs[0])
+    assert (ended.status, ended.error, ended.finished_at) == (JobStatus.FAILED, ERROR, 31.0)
+    assert [(event.type, event.at) for event in store.events(ended.id)][1:] == [("failed", 31.0)]
+    assert present(store, running).status is JobStatus.RUNNING
+
+
+def test_counts_are_exact_whatever_has_happened(store: JobStore, open_store: Callable[..., JobStore]) -> None:
+    chance = random.Random(3)
+    for number in range(60):
+        job = store.insert(NewJob({}, "/out/a.png", deadline=chance.choice([None, 5.0])), 100, 1.0)
+        status = job.status
+        for _ in range(chance.randrange(5)):
+            targets = sorted(TRANSITIONS[status])
+            if targets:
+                status = chance.choice(targets)
+                ACTIONS[status](store, job.id, 2.0)
+        if number % 7 == 0:
+            store.expire(ERROR, 9.0, 9.0, 3)
+            store.delete(list(store.ended_before(9.9, 4)))
+    ended = list(store.ended_before(99.0, 100))
+    counts = store.counts()
+    assert counts.succeeded + counts.failed + counts.canceled == len(ended)
+    assert counts.queued == len(store.queued(100))
+    assert counts.running == len(store.running())
+    assert open_store().counts() == counts
 
 
 def test_delete_removes_ended_jobs_with_their_events_and_no_others(store: JobStore) -> None:

@@ -10,7 +10,7 @@ from para_attn_server.core.channel import GroupView, PoolView
 from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
 
-RUNNING = Job("a", 1, JobStatus.RUNNING, None, "/o", created_at=90.0, started_at=100.0)
+RUNNING = Job("a", 1, JobStatus.RUNNING, None, "/o", created_at=90.0, started_at=100.0, started_steady=100.0)
 
 
 def pool(*states: str) -> PoolView:
@@ -30,7 +30,7 @@ def test_before_its_first_step_the_mean_must_do() -> None:
     assert running_seconds_left(RUNNING, mean=20.0, now=105.0) == 15.0
     assert running_seconds_left(RUNNING, mean=20.0, now=150.0) == 0.0
     assert running_seconds_left(RUNNING, mean=None, now=105.0) is None
-    assert running_seconds_left(dataclasses.replace(RUNNING, started_at=None), mean=5.0, now=105.0) is None
+    assert running_seconds_left(dataclasses.replace(RUNNING, started_steady=None), mean=5.0, now=105.0) is None
 
 
 def test_a_clock_that_was_put_back_makes_nothing_negative() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
 from para_attn_server.core.output import prepare, temporary_path
+from para_attn_server.core.steady import steady
 from para_attn_server.executors.base import Death
 from para_attn_server.pool.group import SETTLE_BARRIER, STOP_PATIENCE, YOUNG, Group
 from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
@@ -658,12 +658,12 @@ def test_a_part_that_nobody_writes_to_any_more_is_none(tmp_path: Path) -> None:
     assert script.handles[0].sent[-1] == "stacks?"
 
 
-def test_a_clients_deadline_is_wall_clock_time() -> None:
+def test_a_clients_deadline_passes_while_the_machine_is_paused() -> None:
     script = Script(step_timeout=1000).ready()
-    script.group.assign(replace(JOB, deadline=time.time() + 1000), {})
+    script.group.assign(replace(JOB, deadline=steady() + 1000), {})
     script.pass_time(9)
     assert script.handles[0].sent == ["Run"]
-    script.group.run.expires = time.time()
+    script.group.run.expires = steady()
     script.pass_time(0)
     assert script.handles[0].sent == ["Run", "Cancel"]
 

@@ -15,12 +15,12 @@ from structlog.testing import capture_logs
 from para_attn_server.core.channel import CancelOrder, CancelReply, LineBuffer, encode
 from para_attn_server.core.errors import JobError, StateDirError
 from para_attn_server.core.job import JobStatus, NewJob, Output
-from para_attn_server.core.output import prepare, publish, seal, temporary_path
+from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.daemon.control import ControlServer, WebConnection
-from para_attn_server.daemon.housekeeping import AT_ONCE, finish_outputs, remove_old_jobs
+from para_attn_server.daemon.housekeeping import finish_outputs
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.contract import ModelContract
-from para_attn_server.pool.pool import Pool
+from para_attn_server.pool.pool import EXPIRED_AT_ONCE, Pool
 from para_attn_server.pool.run import Lost
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
@@ -112,19 +112,15 @@ def test_an_order_that_is_refused_does_not_take_the_next_ones_with_it() -> None:
     assert list(LineBuffer().feed(b"".join(answers))) == [CancelReply(1, "b"), CancelReply(2, "c")]
 
 
-def test_old_jobs_are_removed_a_few_at_a_time_until_none_is_left(store: SqlStore, tmp_path: Path) -> None:
-    outputs = OutputFolder(tmp_path, allow_any=False, state_dir=tmp_path / "state")
-    paths = []
-    for group in range(AT_ONCE + 1):
-        job_id, output = running(store, tmp_path, group)
-        store.succeed(job_id, output, 100.0)
-        publish(output, job_id)
-        paths.append(Path(output.path))
-    later = max(path.stat().st_mtime for path in paths) + 1
-    assert remove_old_jobs(store, outputs, later)
-    assert sum(path.exists() for path in paths) == 1
-    assert not remove_old_jobs(store, outputs, later)
-    assert store.counts().succeeded == 0 and not any(path.exists() for path in paths)
+def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore) -> None:
+    told: list[Any] = []
+    pool = Pool(store, ModelContract(store, "m", "1"), 2, told.append, lambda _: None, lambda _: None)
+    jobs = [store.insert(NewJob({}, "/a.png", deadline=1.0), 1000, 1.0).id for _ in range(2 * EXPIRED_AT_ONCE + 1)]
+    for now, left in ((10.0, EXPIRED_AT_ONCE + 1), (10.1, 1), (10.2, 0)):
+        pool.tick(now)
+        assert store.counts().queued == left
+    assert {update.job_id for update in told} == set(jobs) and {update.status for update in told} == {"failed"}
+    assert pool.cancel(jobs[0]) is None
 
 
 # --- recorded, then renamed ---

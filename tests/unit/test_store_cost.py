@@ -1,0 +1,76 @@
+"""What is done at every tick, request or status call costs the same however many jobs are in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from para_attn_server.core.errors import JobError
+from para_attn_server.core.job import NewJob
+from para_attn_server.stores.migrate import migrate
+from para_attn_server.stores.sql import SqlStore
+
+FEW, MANY = 100, 2000
+ERROR = JobError("expired", "too late")
+
+
+def filled(path: Path, jobs: int) -> SqlStore:
+    """A store with that many ended jobs and as many queued ones whose deadline is later."""
+    migrate(path)
+    store = SqlStore.open(path, durable=False)
+    with store._writing() as connection:
+        driver: Any = connection.connection.driver_connection
+        for name, status, deadline, ended in (("e", "canceled", None, 2.0), ("q", "queued", 1e9, None)):
+            rows = [(f"{name}{number:031x}", status, deadline, ended, ended) for number in range(jobs)]
+            driver.executemany(
+                "INSERT INTO jobs (id, status, output_path, created_at, attempts, step, cancel_requested, deadline, "
+                "finished_at, finished_steady) VALUES (?, ?, '/a', 1.0, 0, 0, 0, ?, ?, ?)",
+                rows,
+            )
+    return store
+
+
+def steps(store: SqlStore, action: Callable[[], object]) -> int:
+    """Instructions of SQLite's virtual machine, in tens."""
+    count = 0
+
+    def counted() -> int:
+        nonlocal count
+        count += 1
+        return 0
+
+    driver: Any = store._connected().connection.driver_connection
+    driver.set_progress_handler(counted, 10)
+    action()
+    driver.set_progress_handler(None, 0)
+    return count
+
+
+def costs(store: SqlStore) -> dict[str, int]:
+    """Of each thing that is done often."""
+    job = store.insert(NewJob({}, "/a"), 10**6, 1.0)
+    late = [store.insert(NewJob({}, "/a", deadline=1.0), 10**6, 1.0) for _ in range(5)]
+    actions: dict[str, Callable[[], object]] = {
+        "insert": lambda: store.insert(NewJob({}, "/a"), 10**6, 1.0),
+        "counts": store.counts,
+        "queued": lambda: store.queued(2, 5.0),
+        "start": lambda: store.start(job.id, 0, 2.0),
+        "progress": lambda: store.progress(job.id, 1, 2, 2.0),
+        "running": store.running,
+        "mean": store.mean_seconds,
+        "cancel": lambda: store.cancel(job.id, 3.0),
+        "expire": lambda: store.expire(ERROR, 5.0, 5.0, len(late)),
+        "ended_before": lambda: store.ended_before(4.0, 10),
+        "delete": lambda: store.delete(list(store.ended_before(4.0, 10))),
+    }
+    return {name: steps(store, action) for name, action in actions.items()}
+
+
+def test_nothing_costs_more_with_more_jobs_in_the_store(tmp_path: Path) -> None:
+    few, many = filled(tmp_path / "few.db", FEW), filled(tmp_path / "many.db", MANY)
+    before, after = costs(few), costs(many)
+    few.close()
+    many.close()
+    grown = {name: (before[name], count) for name, count in after.items() if count > 1.5 * before[name] + 10}
+    assert grown == {}
