@@ -66,7 +66,7 @@ setup(
         "dev": [*TEST, *LINT],
     },
     entry_points={
-        "console_scripts": ["para-attn-server = para_attn_server.cli.main:main"],
+        "console_scripts": ["para-attn-server = para_attn_server.__main__:main"],
         "para_attn_server.predictors": [
             "demo = para_attn_predictors.demo:DemoPredictor",
             "flux = para_attn_predictors.flux:FluxPredictor",

@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -76,13 +77,17 @@ class ParaAttentionServer:
 
         Raises the ServerError that belongs to the daemon's exit code when it ends by itself.
         """
-        process = self._start()
-        try:
-            with _forwarded_signals(process):
+        asked: list[int] = []
+        with _forwarded_signals(self._terminate, asked):
+            process = self._start()
+            try:
+                if asked:
+                    self._terminate()  # it came while the process was being made
                 process.wait()
-            self._check(process)
-        finally:
-            self._hang_up()
+                if not (asked and process.returncode == -signal.SIGTERM):  # it had not begun to serve
+                    self._check(process)
+            finally:
+                self._hang_up()
 
     @property
     def url(self) -> str:
@@ -112,8 +117,7 @@ class ParaAttentionServer:
         """Drain and stop as after SIGTERM; returns when every process of the server has ended."""
         if self._process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            self._process.terminate()
+        self._terminate()
         try:
             self._process.wait(self.settings.grace + _STOP_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -122,6 +126,11 @@ class ParaAttentionServer:
         self._hang_up()
 
     # --- the inside ---
+
+    def _terminate(self) -> None:
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self._process is not None:
@@ -178,12 +187,15 @@ class ParaAttentionServer:
 
 
 @contextlib.contextmanager
-def _forwarded_signals(process: subprocess.Popen[bytes]) -> Any:
-    """Pass Ctrl-C and SIGTERM on to the daemon as SIGTERM; in a thread other than the main one there are none."""
+def _forwarded_signals(terminate: Callable[[], None], asked: list[int]) -> Any:
+    """Pass Ctrl-C and SIGTERM on to the daemon as SIGTERM; in a thread other than the main one there are none.
 
-    def forward(_number: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+    asked: gets the number of each signal that has come.
+    """
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        terminate()
 
     before: dict[signal.Signals, Any] = {}
     try:

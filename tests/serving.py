@@ -43,6 +43,7 @@ class RunningServer:
             stdout=self.log_file,
             env={**os.environ, **(env or {})},
             cwd=cwd,
+            process_group=0,  # as a shell starts it: os.killpg is a terminal's Ctrl-C
         )
         self._url = ""
         self.http = httpx.Client(timeout=90)
@@ -56,6 +57,13 @@ class RunningServer:
         """Log records of that event."""
         lines = [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
         return [line for line in lines if line.get("event") == event]
+
+    def complaints(self) -> list[str]:
+        """Whatever it has logged as a warning or worse, or written without logging it."""
+        lines = [line for line in self.log().splitlines() if line]
+        return [
+            line for line in lines if not line.startswith("{") or json.loads(line)["level"] not in ("info", "debug")
+        ]
 
     @property
     def url(self) -> str:

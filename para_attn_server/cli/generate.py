@@ -9,6 +9,7 @@ import click
 
 from para_attn_server.cli.remote import PATIENCE, url_option
 from para_attn_server.core.media_types import UNKNOWN, media_type
+from para_attn_server.core.signals import raise_interrupts
 
 if TYPE_CHECKING:
     from para_attn_server.client import Client
@@ -39,6 +40,7 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: Path | None
     from para_attn_server.cli.arguments import request_arguments
     from para_attn_server.client import Client
 
+    raise_interrupts()
     folder = output.parent if output is not None else Path()
     if not folder.is_dir():
         raise click.UsageError(f"--output: there is no folder {folder}")

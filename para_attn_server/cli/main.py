@@ -9,9 +9,9 @@ from typing import NoReturn
 import click
 
 from para_attn_server.core.errors import ExitCode, ServerError
+from para_attn_server.core.signals import INTERRUPTED
 
 COMMANDS = ("serve", "generate", "status", "cancel", "predictors", "doctor")
-INTERRUPTED = 130
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EXIT_CODES = """\b
@@ -24,7 +24,9 @@ Exit codes:
   4    port taken: the address cannot be listened on
   5    state directory: in use by another server, unwritable, or written
        by a newer version
-  130  interrupted with Ctrl-C (generate cancels its job first)
+  130  interrupted with Ctrl-C (generate cancels its job first; a server
+       had not begun to serve)
+  143  ended by SIGTERM before it had begun to serve
 """
 
 

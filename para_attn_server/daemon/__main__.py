@@ -3,10 +3,15 @@
 # ruff: noqa: E402
 import sys
 
+from para_attn_server.core.signals import StopSignals
+
+if __name__ == "__main__":
+    signals = StopSignals()  # before what takes long to import
+
 # structlog imports rich where it is installed, for tracebacks that this process never draws: 4 MB.
 sys.modules["rich"] = None  # type: ignore[assignment]
 
 from para_attn_server.daemon.daemon import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(signals))

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import errno
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.lookup import check_model
 from para_attn_server.core.owner import inherited_line, receive_model, tell
 from para_attn_server.core.settings import Settings, load_settings
+from para_attn_server.core.signals import StopSignals
 from para_attn_server.core.steady import steady
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
@@ -89,12 +89,9 @@ class Daemon:
         self._outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
         self._retention = Retention(store, self._outputs, settings.keep, ClockWatch(settings.keep))
 
-    async def run(self) -> ExitCode:
+    async def run(self, signals: StopSignals) -> ExitCode:
         """Serve until told to stop; the command's exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is signal.SIG_IGN:
-                continue  # nohup
-            self._loop.add_signal_handler(number, self._on_signal)
+        signals.follow(self._stop_soon)
         await self._control.start(channel.listen(self._settings.state_dir))
         self._web.start()
         finish_outputs(self._store, self._outputs)
@@ -177,6 +174,10 @@ class Daemon:
         self._stop_now.set()
         self._stop.set()
 
+    def _stop_soon(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: so does the process
+            self._loop.call_soon_threadsafe(self._on_signal)
+
     def _on_signal(self) -> None:
         if self._stop.is_set():
             log.warning("stopping at once")
@@ -210,20 +211,20 @@ class Daemon:
             await asyncio.sleep(0.01)
 
 
-def main() -> int:
-    """Run the daemon with the settings of the environment; returns the exit code."""
+def main(signals: StopSignals) -> int:
+    """Run the daemon with the settings of the environment; returns the exit code. signals: of this process."""
     line = inherited_line()
     try:
         settings = load_settings()
         configure_logging(settings.log_level, settings.log_format, "server")
-        return _serve(settings, line)
+        return _serve(settings, line, signals)
     except ServerError as error:
         print(f"para-attn-server: {error}", file=sys.stderr)
         tell(line, reason=str(error))
         return int(error.exit_code)
 
 
-def _serve(settings: Settings, line: socket.socket | None) -> int:
+def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals) -> int:
     model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
     if line is None:  # else its owner has looked, with a search path of its own
         check_model(model.name, model.model_path)
@@ -239,7 +240,7 @@ def _serve(settings: Settings, line: socket.socket | None) -> int:
             settle_clock(store)
             contract = ModelContract(store, *identity(model))
             contract.claim()
-            return asyncio.run(_run(settings, model, listener, store, contract, line))
+            return asyncio.run(_run(signals, settings, model, listener, store, contract, line))
 
 
 def _make_output_dir(folder: Path) -> None:
@@ -252,8 +253,8 @@ def _make_output_dir(folder: Path) -> None:
         raise UsageError(f"output_dir: {folder} cannot be written to; allow it, or choose another --output-dir")
 
 
-async def _run(*parts: Any) -> int:
-    return int(await Daemon(*parts).run())  # a Daemon is made on the loop that it runs on
+async def _run(signals: StopSignals, *parts: Any) -> int:
+    return int(await Daemon(*parts).run(signals))  # a Daemon is made on the loop that it runs on
 
 
 def _listen_advice(error: OSError) -> str:

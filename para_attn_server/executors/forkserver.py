@@ -11,7 +11,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
-from para_attn_server.executors.helpers import ended
+from para_attn_server.executors.helpers import PATIENCE, ended
 
 
 class Forkserver:
@@ -25,6 +25,10 @@ class Forkserver:
     def alive(self) -> bool:
         """False once it has ended, reaped or not."""
         return not ended(self._pidfd)
+
+    def wait(self) -> None:
+        """Return when it has ended, or after PATIENCE."""
+        ended(self._pidfd, PATIENCE)
 
 
 def latest(known: Forkserver | None) -> Forkserver | None:

@@ -89,11 +89,20 @@ class LocalExecutor:
     def close(self) -> None:
         """End the launcher's thread, after what it has begun, and all that is left of the ranks, the forkserver too."""
         self._looking.cancel()
-        self._bury(self._mark)
+        self._orders.put(self._end)
         self._orders.put(None)
         self._thread.join(timeout=10)
 
+    def _end(self) -> None:
+        """In the launcher's thread: the forkserver first, which carries the mark and is no helper of a rank."""
+        self.abort_launch()
+        if self._forkserver is not None:
+            self._forkserver.wait()
+        _kill_helpers(self._mark)
+
     def _work(self) -> None:
+        # A terminal's Ctrl-C must not reach a forkserver that has not left the terminal's group yet (preload.py).
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         while (order := self._orders.get()) is not None:
             order()
 

@@ -10,6 +10,7 @@ import gc
 import importlib
 import logging
 import os
+import signal
 import traceback
 
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE
@@ -20,6 +21,8 @@ forkserver_pid: int | None = None
 if PARENT_VARIABLE in os.environ:
     forkserver_pid = os.getpid()
     os.setpgid(0, 0)  # out of the terminal's group: its Ctrl-C is for the parent alone, which drains
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops the one that the parent has held back from this process
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     die_with_parent(int(os.environ[PARENT_VARIABLE]))
     # Without torchvision it says of each image processor, at every start, that another one takes its place: no news.
     logging.getLogger("transformers.utils.import_utils").setLevel(logging.ERROR)

@@ -41,6 +41,7 @@ def test_the_first_sigterm_drains_and_the_queue_is_kept(serve: Serve, counting_m
     assert "Retry-After" in refused.headers
     assert server.get(f"/request_status/{running}").status_code in (200, 202), "clients see their jobs while it drains"
     assert server.process.wait(30) == 0
+    assert server.complaints() == [], "a clean stop is no reason to warn"
     wait_until(lambda: gone(everything), 5)  # multiprocessing's resource tracker ends at the EOF of the parent's pipe
     again = serve(counting_model)
     again.wait_ready()
