@@ -16,6 +16,8 @@ import os
 import platform
 import signal
 import sys
+import threading
+from collections import deque
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from typing import Any
@@ -33,7 +35,7 @@ from para_attn_server.core.predictor import Predictor
 from para_attn_server.core.process import die_with_parent
 from para_attn_server.worker import hub, preload
 from para_attn_server.worker.failures import full_text, plain_message
-from para_attn_server.worker.hooks import hook_steps
+from para_attn_server.worker.hooks import check_steps
 from para_attn_server.worker.loader import check_contract, check_methods, load_predictor
 from para_attn_server.worker.runner import JobRunner
 from para_attn_server.worker.step_control import StepControl
@@ -43,35 +45,57 @@ _PACKAGES = ("torch", "diffusers", "transformers", "para-attn")
 
 
 class Pipe:
-    """This rank's end of its pipe; EOF means that the parent is gone, and the process ends."""
+    """This rank's end of its pipe, for any of its threads; EOF means that the parent is gone, and the process ends.
+
+    A process that a predictor has forked has no business on it: one that gets here ends.
+    """
 
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self._connection, self._pid = connection, os.getpid()
+        self._sending, self._reading = threading.Lock(), threading.Lock()
+        self._unread: deque[Any] = deque()
         self._cancel: int | None = None
 
     def send(self, message: FromRank) -> None:
-        """Tell the parent."""
+        """Tell the parent; messages of several threads follow each other whole."""
+        self._in_the_rank()
         try:
-            self._connection.send(message)
+            with self._sending:
+                self._connection.send(message)
         except OSError:
             os._exit(1)
 
     def receive(self) -> Any:
         """The next message, however long it takes; None for EOF."""
+        self._in_the_rank()
+        with self._reading:
+            return self._unread.popleft() if self._unread else self._read()
+
+    def canceled(self, serial: int) -> bool:
+        """Rank zero's orders; whatever comes beside a Cancel waits for `receive`."""
+        if self._reading.acquire(blocking=False):  # else another thread reads, and will find it
+            try:
+                while self._connection.poll(0):
+                    message = self._read()
+                    if message is None:
+                        os._exit(1)
+                    if isinstance(message, Cancel):
+                        self._cancel = message.serial
+                    else:
+                        self._unread.append(message)
+            finally:
+                self._reading.release()
+        return self._cancel == serial
+
+    def _read(self) -> Any:
         try:
             return self._connection.recv()
         except (EOFError, OSError):
             return None
 
-    def canceled(self, serial: int) -> bool:
-        """Rank zero's orders: during a run only Cancel can come."""
-        while self._connection.poll(0):
-            message = self.receive()
-            if message is None:
-                os._exit(1)
-            if isinstance(message, Cancel):
-                self._cancel = message.serial
-        return self._cancel == serial
+    def _in_the_rank(self) -> None:
+        if os.getpid() != self._pid:
+            os._exit(0)
 
 
 def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int) -> None:
@@ -124,7 +148,7 @@ def _set_up(spec: RankSpec, pipe: Pipe, board: StepBoard) -> tuple[Any, JobRunne
     model = schema.arguments_model(predictor.predict, limits)
     control = StepControl(board, spec.rank, pipe if spec.rank == 0 else None, pipe.send)
     if predictor.pipe is not None:
-        hook_steps(predictor.pipe, control.step)
+        check_steps(predictor.pipe)
     if isinstance(predictor, Predictor):
         predictor._reporter = control
     return predictor, JobRunner(predictor, model, control, spec.rank, pipe.send)

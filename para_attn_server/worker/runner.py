@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from para_attn_server.core.job import Output
 from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Left, Run, Started
 from para_attn_server.core.predictor import TransientError
 from para_attn_server.worker.failures import KwargsDiffer, OutputMissing, describe, named
+from para_attn_server.worker.hooks import StepHooks
 from para_attn_server.worker.step_control import JobCanceled, RunRefused, StepControl
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,7 @@ class JobRunner:
     ) -> None:
         self._predictor, self.model, self._control = predictor, model, control
         self._rank, self._send = rank, send
+        self._hooks = self._new_hooks()
 
     def run(self, run: Run) -> None:
         """One run, from Run to this rank's terminal message. Never raises what the predictor raises."""
@@ -50,8 +53,12 @@ class JobRunner:
         if not isinstance(left, Failed):
             self._send(left)
 
+    def _new_hooks(self) -> StepHooks:
+        return StepHooks(self._control.pipeline_step, self._control.belongs)
+
     def _attempt(self, run: Run) -> Left:
         started = time.perf_counter()
+        self._hooks = self._new_hooks()
         try:
             published = self._predict(run)
         except JobCanceled:
@@ -66,7 +73,12 @@ class JobRunner:
         kwargs = self._enter(run)
         if self._rank == 0:
             self._send(Started(run.serial))
-        self._predictor.predict(**kwargs, output_path=str(output.temporary_path(run.output_path, run.job_id)))
+        temporary = output.temporary_path(run.output_path, run.job_id)
+        try:
+            with self._hooks.installed(getattr(self._predictor, "pipe", None)):
+                self._predictor.predict(**kwargs, output_path=str(temporary))
+        finally:
+            self._control.returned()
         if self._control.canceled_late():
             raise JobCanceled
         return self._seal(run) if self._rank == 0 else None
@@ -107,15 +119,24 @@ class JobRunner:
         return Failed(run.serial, self._rank, points, told, isinstance(error, TransientError))
 
     def _clean_up(self, run: Run) -> None:
-        """Leave no half-done state to the next job: hooks and caches of the pipeline, memory, the job's folder."""
-        pipe: Any = self._predictor.pipe
-        try:
-            if hasattr(pipe, "maybe_free_model_hooks"):
-                pipe.maybe_free_model_hooks()
+        """Leave no half-done state to the next job: hooks and caches of pipelines, memory, the job's folder."""
+        own = getattr(self._predictor, "pipe", None)
+        for pipe in [own, *(pipe for pipe in self._hooks.called() if pipe is not own)]:
+            with _logged("the pipeline could not be put in order"):
+                if hasattr(pipe, "maybe_free_model_hooks"):
+                    pipe.maybe_free_model_hooks()
+        with _logged("memory could not be freed"):
             gc.collect()
             if torch.cuda.is_initialized():
                 torch.cuda.empty_cache()
-        except Exception:  # a GPU that has failed says so again at each call; the job's own cause has been told
-            log.exception("the pipeline could not be put in order")
         if self._rank == 0:
             output.sweep(run.output_path, run.job_id)
+
+
+@contextlib.contextmanager
+def _logged(event: str) -> Iterator[None]:
+    """A GPU that has failed says so again at each call; the job's own cause has been reported."""
+    try:
+        yield
+    except Exception:
+        log.exception(event)

@@ -3,12 +3,17 @@
 Ranks that each looked at a flag by themselves would leave at different steps and leave the others in a collective
 for ever. So at control point k rank zero reads its orders and publishes the decision for point k on the step board;
 the others wait for the decision of that same point. The same call is the heartbeat and the progress report.
+
+Only the run's own threads are followed (threads.py): a thread that an earlier job has left behind steps on one rank
+alone, and would take this rank out of step with the others.
 """
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,7 +21,9 @@ from typing import Protocol, TypeVar
 
 from para_attn_server.core.board import REFUSED_ENTRY, Decision, Phase, StepBoard
 from para_attn_server.core.messages import FromRank, Log, Step
+from para_attn_server.worker.threads import RunThreads
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _SPINS = 50
@@ -31,6 +38,10 @@ class JobCanceled(BaseException):
 
 class RunRefused(Exception):
     """Some rank refused the arguments, or they differ between ranks; no collective has been entered."""
+
+
+class _RunOver(Exception):
+    """The run ended while a thread of its own waited at a control point."""
 
 
 class Orders(Protocol):
@@ -48,19 +59,26 @@ class StepControl:
 
     def __init__(self, board: StepBoard, rank: int, orders: Orders | None, send: Callable[[FromRank], None]) -> None:
         self._board, self._rank, self._orders, self._send = board, rank, orders, send
+        self._threads, self._lock = RunThreads(), threading.Lock()
+        self._warned: set[str] = set()
         self._serial = 0
         self._reported_at = 0.0
+        self._total: int | None = None
+        self._counted_by_hand = False
         self.points = 0
         self.steps = 0
         self.canceled = False
 
     def enter(self, serial: int, entry: int) -> None:
-        """Begin a run: compare the ranks' arguments before the first collective.
+        """Begin a run on this thread: compare the ranks' arguments before the first collective.
 
         entry: the digest of this rank's arguments, or REFUSED_ENTRY. Raises RunRefused on every rank unless all hold
         the same, JobCanceled if the run was canceled by now.
         """
-        self._serial, self.points, self.steps, self.canceled, self._reported_at = serial, 0, 0, False, 0.0
+        with self._lock:
+            self._serial, self.points, self.steps, self.canceled, self._reported_at = serial, 0, 0, False, 0.0
+            self._total, self._counted_by_hand = None, False
+            self._threads.begin()
         self._board.report_step(self._rank, 0, None)
         self._board.enter(self._rank, serial, entry)
         if self._orders is None:
@@ -72,24 +90,61 @@ class StepControl:
         self._obey(self._decide(self._orders))
 
     def step(self, step: int, total: int | None) -> None:
-        """A control point: `step` of `total` denoising steps are done. Raises JobCanceled on every rank alike.
+        """A control point of the predictor's own: `step` of `total` denoising steps are done.
 
+        Raises JobCanceled on every rank alike. Does nothing in a thread that is not the run's.
         Both are any kind of integer (also a NumPy or torch scalar); raises TypeError for anything else.
         """
         step, total = operator.index(step), None if total is None else operator.index(total)
-        self.steps = step
-        self._board.report_step(self._rank, step, total)
-        if self._orders is None:
-            decision = self._follow()
-        else:
-            decision = self._decide(self._orders)
-            self._tell(step, total)
-        self._obey(decision)
+        with self._lock:
+            if self._allowed("step"):
+                self._counted_by_hand = True
+                self._pass_point(step, total)
+
+    def pipeline_step(self, step: int, total: int | None) -> None:
+        """The same for a step of a pipeline that predict calls; where predict counts by hand, its numbers stay."""
+        step, total = operator.index(step), None if total is None else operator.index(total)
+        with self._lock:
+            if self._allowed("step"):
+                self._pass_point(*(self.steps, self._total) if self._counted_by_hand else (step, total))
 
     def log(self, text: str) -> None:
         """A line for the job's history, from rank zero. A lone surrogate in it becomes a question mark."""
-        if self._rank == 0:
+        if self._allowed("log") and self._rank == 0:
             self._send(Log(self._serial, str(text).encode(errors="replace").decode()))
+
+    def belongs(self) -> bool:
+        """Whether the calling thread is the one that runs predict, or was started in this run."""
+        return self._threads.belongs()
+
+    def returned(self) -> None:
+        """Predict has returned on this rank, or raised: what its threads do from now on no longer counts."""
+        self._threads.end()
+        with self._lock:  # a thread that waits at a control point has left it
+            pass
+
+    def _allowed(self, method: str) -> bool:
+        if self.belongs():
+            return True
+        if method not in self._warned:
+            self._warned.add(method)
+            log.warning(
+                "call from outside the run ignored: only the thread of predict, and threads that it starts in this "
+                "run, can step or log",
+                extra={"method": f"self.{method}", "from_thread": threading.current_thread().name},
+            )
+        return False
+
+    def _pass_point(self, step: int, total: int | None) -> None:
+        self.steps, self._total = step, total
+        self._board.report_step(self._rank, step, total)
+        try:
+            decision = self._follow() if self._orders is None else self._decide(self._orders)
+        except _RunOver:
+            return
+        if self._orders is not None:
+            self._tell(step, total)
+        self._obey(decision)
 
     def canceled_late(self) -> bool:
         """Rank zero, after predict has returned: is the run to be dropped all the same?"""
@@ -101,6 +156,7 @@ class StepControl:
 
     def leave(self) -> None:
         """The run is over on this rank."""
+        self.returned()
         self._board.report(self._rank, self._serial, self.points, Phase.LEFT)
 
     def _decide(self, orders: Orders) -> Decision:
@@ -130,15 +186,17 @@ class StepControl:
             self._reported_at = now
             self._send(Step(self._serial, step, total))
 
-    @staticmethod
-    def _wait(ready: Callable[[], T | None]) -> T:
+    def _wait(self, ready: Callable[[], T | None]) -> T:
         """The first value that is not None. Unbounded on purpose: how long a step may take, and what to do with a group
-        whose rank zero is gone, is the parent's to judge, and every rank dies with the parent."""
+        whose rank zero is gone, is the parent's to judge, and every rank dies with the parent. Raises _RunOver in a
+        thread whose run ends meanwhile."""
         for _ in range(_SPINS):
             if (value := ready()) is not None:
                 return value
             os.sched_yield()
         patience_ends = time.monotonic() + _PATIENCE
         while (value := ready()) is None:
+            if not self.belongs():
+                raise _RunOver
             time.sleep(_SHORT_NAP if time.monotonic() < patience_ends else _LONG_NAP)
         return value

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+from diffusers import DiffusionPipeline
 from pydantic import AfterValidator
 
 from para_attn_server.core.board import Phase, StepBoard
@@ -43,9 +44,11 @@ class Styled(Predictor):
 class Rank:
     """The only rank of a group. canceled: the serial of a run that is to be left, once it has been entered."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: type[Predictor] = Styled) -> None:
         self.board, self.sent, self.cancel, self.looks = StepBoard.create(1), list[FromRank](), 0, 0
-        predictor, self._folder = Styled(), folder
+        self.cancel_at = 1
+        predictor = self.predictor = kind()  # type: Any
+        self._folder = folder
         control = StepControl(self.board, 0, self, self.sent.append)
         predictor._reporter = control
         self._runner = JobRunner(predictor, arguments_model(predictor.predict), control, 0, self.sent.append)
@@ -53,7 +56,7 @@ class Rank:
     def canceled(self, serial: int) -> bool:
         """The orders that step control reads."""
         self.looks += 1
-        return serial == self.cancel and self.looks > 1
+        return serial == self.cancel and self.looks > self.cancel_at
 
     def run(self, serial: int, style: str) -> Any:
         """What the rank told last."""
@@ -69,9 +72,9 @@ class Rank:
 
 
 @pytest.fixture
-def rank(tmp_path: Path) -> Iterator[Rank]:
-    """A fresh one."""
-    fresh = Rank(tmp_path)
+def rank(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Rank]:
+    """A fresh one; its predictor may be given as the parameter."""
+    fresh = Rank(tmp_path, getattr(request, "param", Styled))
     yield fresh
     fresh.board.close()
 
@@ -125,3 +128,64 @@ def test_where_no_output_can_be_written_predict_does_not_run(rank: Rank, tmp_pat
     failed = rank.run(1, "oil")
     assert (failed.points, failed.error.type) == (0, "output_unwritable")
     assert not any(isinstance(message, Started) for message in rank.sent)
+
+
+class Cached:
+    """As much of a pipeline as the rank puts in order; counts how often."""
+
+    def __init__(self, broken: bool = False) -> None:
+        self.broken, self.freed = broken, 0
+
+    def __call__(self, steps: int, callback_on_step_end: Any = None) -> None:
+        for step in range(steps):
+            callback_on_step_end(self, step, None, {})
+
+    def maybe_free_model_hooks(self) -> None:
+        """As diffusers has it."""
+        self.freed += 1
+        if self.broken:
+            raise RuntimeError("broken")
+
+
+class Pipes(Predictor):
+    """The pipelines that it calls are none of diffusers' own, but for the base class."""
+
+    def __init__(self) -> None:
+        self.pipe, self.others = Cached(broken=True), [Diffused(), Diffused()]
+
+    def predict(self, style: str, output_path: str) -> None:
+        self.pipe(1)
+        self.others[0](3)
+        Path(output_path).write_text(style)
+
+
+class Diffused(Cached, DiffusionPipeline):
+    """One that is."""
+
+    def __init__(self) -> None:
+        DiffusionPipeline.__init__(self)
+        self.register_to_config()
+        Cached.__init__(self)
+
+
+@pytest.mark.parametrize("rank", [Pipes], indirect=True)
+def test_after_a_cancel_every_pipeline_that_was_called_is_put_in_order(rank: Rank) -> None:
+    rank.cancel_at = 3
+    rank.cancel = 1
+    assert rank.run(1, "oil") == Canceled(1, 0, 3)
+    pipes = rank.predictor
+    assert (pipes.pipe.freed, [pipe.freed for pipe in pipes.others]) == (1, [1, 0])
+    assert isinstance(rank.run(2, "oil"), Finished)
+    assert pipes.others[0].freed == 1, "a run that went well is not touched"
+
+
+@pytest.mark.parametrize("rank", [Pipes], indirect=True)
+def test_a_predictor_that_loses_its_pipe_costs_its_job_alone(rank: Rank) -> None:
+    del rank.predictor.pipe
+    Pipes.pipe = property(lambda self: self.nothing)  # type: ignore[assignment]
+    try:
+        assert isinstance(rank.run(1, "oil"), Failed)
+    finally:
+        del Pipes.pipe
+    rank.predictor.pipe = Cached()
+    assert isinstance(rank.run(2, "oil"), Finished)

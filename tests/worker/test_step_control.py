@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
+import os
 import random
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
 
-from para_attn_server.core.board import REFUSED_ENTRY, StepBoard
-from para_attn_server.core.messages import FromRank, Log
+from para_attn_server.core.board import REFUSED_ENTRY, Decision, StepBoard
+from para_attn_server.core.messages import FromRank, Log, Step
 from para_attn_server.worker.step_control import JobCanceled, RunRefused, StepControl
 
 STEPS = 30
@@ -103,8 +106,115 @@ def test_ranks_enter_a_run_together_or_not_at_all(entries: list[int], cancel: bo
     assert in_processes(3, partial(entered, entries=entries, cancel=cancel)) == [expected] * 3
 
 
-def test_a_log_line_is_text_that_can_be_sent_on() -> None:
+@pytest.fixture
+def alone() -> Iterator[tuple[StepControl, list[FromRank]]]:
+    """The only rank's control, in a run, and what it sends."""
     board, sent = StepBoard.create(1), list[FromRank]()
-    StepControl(board, 0, CancelAfter(99), sent.append).log("read caf\udce9.png as caf\u00e9.png")
+    control = StepControl(board, 0, CancelAfter(99), sent.append)
+    control.enter(1, 5)
+    yield control, sent
+    control.leave()
     board.close()
-    assert sent == [Log(0, "read caf?.png as caf\u00e9.png")]
+
+
+def in_thread(work: Callable[[], Any]) -> None:
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+
+def test_a_log_line_is_text_that_can_be_sent_on(alone: tuple[StepControl, list[FromRank]]) -> None:
+    control, sent = alone
+    control.log("read caf\udce9.png as caf\u00e9.png")
+    assert sent == [Log(1, "read caf?.png as caf\u00e9.png")]
+
+
+def test_threads_of_the_run_step_and_those_of_no_run_do_nothing(
+    alone: tuple[StepControl, list[FromRank]], caplog: pytest.LogCaptureFixture
+) -> None:
+    control, sent = alone
+
+    def call() -> None:
+        control.step(3, 9)
+        control.log("here")
+
+    in_thread(lambda: in_thread(call))
+    assert (control.points, sent) == (2, [Step(1, 3, 9), Log(1, "here")])
+    control.returned()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            call()
+            in_thread(call)
+    assert (control.points, len(sent)) == (2, 2)
+    assert [record.__dict__["method"] for record in caplog.records] == ["self.step", "self.log"], "once for each"
+
+
+@pytest.mark.parametrize("lives_on", ["in one thread", "in a thread that starts the next"])
+def test_a_thread_that_a_run_left_behind_does_nothing_in_the_next_one(
+    alone: tuple[StepControl, list[FromRank]], lives_on: str
+) -> None:
+    control, _ = alone
+    go_on, called = threading.Event(), threading.Event()
+
+    def late() -> None:
+        go_on.wait(30)
+        control.step(7, 9)
+        called.set()
+
+    def again() -> None:
+        go_on.wait(30)
+        in_thread(late)
+
+    thread = threading.Thread(target=late if lives_on == "in one thread" else again)
+    thread.start()
+    control.leave()
+    control.enter(2, 5)
+    control.step(1, 9)
+    go_on.set()
+    thread.join(30)
+    assert called.is_set()
+    assert (control.points, control.steps) == (2, 1)
+
+
+def test_a_thread_of_a_follower_that_waits_is_let_go_at_the_end_of_the_run() -> None:
+    board = StepBoard.create(2)
+    control = StepControl(board, 1, None, lambda message: None)
+    for serial in (1, 2):
+        board.decide(serial, 0, Decision.GO)
+        control.enter(serial, 5)
+        waiting = threading.Thread(target=control.step, args=(1, 9))
+        waiting.start()
+        control.leave()
+        waiting.join(30)
+        assert not waiting.is_alive()
+    board.close()
+
+
+def test_a_process_forked_in_a_run_does_nothing(alone: tuple[StepControl, list[FromRank]]) -> None:
+    control, sent = alone
+    child = os.fork()
+    if child == 0:
+        control.step(1, 2)
+        control.log("from a child")
+        os._exit(0 if control.points == 1 and not sent else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_what_predict_counts_by_hand_stays_while_a_pipeline_steps(alone: tuple[StepControl, list[FromRank]]) -> None:
+    control, _ = alone
+    control.pipeline_step(2, 4)
+    assert control.steps == 2
+    control.step(10, 100)
+    control.pipeline_step(3, 4)
+    assert (control.points, control.steps) == (4, 10)
+
+
+def test_starting_threads_is_as_before_once_a_run_has_ended() -> None:
+    before = threading.Thread.start
+    board = StepBoard.create(1)
+    control = StepControl(board, 0, CancelAfter(99), lambda message: None)
+    for serial in (1, 2):
+        control.enter(serial, 5)
+        control.leave()
+    board.close()
+    assert threading.Thread.start is before
