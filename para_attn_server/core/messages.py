@@ -99,22 +99,24 @@ class Log:
 @dataclass(frozen=True, slots=True)
 class Finished:
     """predict returned on this rank. output: rank zero's file, None from the others. points: control points passed.
-    seconds: time in predict."""
+    seconds: time in predict. connected: the process group that setup() made is still there."""
 
     serial: int
     rank: int
     points: int
     seconds: float
     output: Output | None
+    connected: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Canceled:
-    """This rank has left the run on rank zero's decision."""
+    """This rank has left the run on rank zero's decision. connected: as in Finished."""
 
     serial: int
     rank: int
     points: int
+    connected: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +135,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The barrier that Settle asked for was passed."""
+    """The barrier that Settle asked for was passed; connected: False if there was none, as the process group that
+    setup() had made is gone."""
 
     serial: int
     rank: int
+    connected: bool = True
 
 
 Left = Finished | Canceled | Failed

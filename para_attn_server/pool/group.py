@@ -16,7 +16,7 @@ import structlog
 from para_attn_server.core.board import StepBoard
 from para_attn_server.core.channel import GroupView
 from para_attn_server.core.errors import JobError, ServerError
-from para_attn_server.core.job import Job
+from para_attn_server.core.job import Job, Output
 from para_attn_server.core.launch import RankSpec
 from para_attn_server.core.messages import (
     Cancel,
@@ -41,6 +41,7 @@ from para_attn_server.pool.monitor import GroupLoss, RunMonitor, Timeouts
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import JobRun, Lost, Outcome
 from para_attn_server.pool.setups import Failures, SetupFailure
+from para_attn_server.pool.streak import FailureStreak
 
 log = structlog.get_logger()
 
@@ -83,6 +84,7 @@ class Group:
         self._verdict: Outcome = None
         self._setup_failure: SetupFailure | None = None  # of the launch under way
         self._failures = Failures()
+        self._streak = FailureStreak()
         self._launched_at = self._ready_at = 0.0
         self._deadline: float | None = None  # of the setup, the backoff or the stop, whichever is under way
 
@@ -96,7 +98,7 @@ class Group:
         """Run a job with these arguments; the group must be ready."""
         self._serial = (self._serial + 1) % 2**24
         part = temporary_path(job.output_path, job.id)
-        self.run = JobRun(job.id, self._serial, self._clock(), part, job.deadline)
+        self.run = JobRun(job.id, self._serial, self._clock(), part, kwargs, job.deadline)
         self._ranks.send_all(Run(job.id, self._serial, kwargs, job.output_path))
         self._enter(GroupState.BUSY)
 
@@ -221,9 +223,9 @@ class Group:
                 run.note_left(message)
                 self._on_left(run, message, now)
             case Settled():
-                run.settled.add(message.rank)
-                if len(run.settled) == self.num_ranks and not self._killing:
-                    self._end(run.outcome())
+                run.note_settled(message)
+                if not self._killing and (run.disconnected or len(run.settled) == self.num_ranks):
+                    self._end(run)
 
     def _catch_up(self, run: JobRun, now: float) -> None:
         """Rank zero does not tell of a step that follows hard upon another; if the next one is slow, look it up."""
@@ -247,21 +249,37 @@ class Group:
         if len(run.left) < self.num_ranks or self._killing:
             return
         if not run.failures:
-            self._end(run.outcome())
+            self._end(run)
         elif not run.consistent:
             self._lose("the ranks failed at different steps", run.outcome())
         else:
             run.settle_deadline = now + SETTLE_BARRIER
             self._ranks.send_all(Settle(run.serial))
 
-    def _end(self, outcome: Outcome) -> None:
-        run, self.run = self.run, None
-        assert run is not None
+    def _end(self, run: JobRun) -> None:
+        """All ranks are out of the run; the group is kept unless it is damaged, or may be."""
+        outcome = run.outcome()
+        damage = self._damage(run, outcome)
+        if damage is not None:
+            self._lose(damage, outcome)
+            return
+        self.run = None
         self._failures.forget()
         self._enter(GroupState.READY)
         self._tell(run, outcome)
 
+    def _damage(self, run: JobRun, outcome: Outcome) -> str | None:
+        if run.disconnected:
+            ranks = ", ".join(map(str, sorted(run.disconnected)))
+            return f"the process group that setup() made is gone on rank {ranks}: predict() must not destroy it"
+        error = outcome.error if isinstance(outcome, Lost) else outcome
+        if isinstance(error, JobError) and self._streak.failed(run.kwargs, error.type, self._clock()):
+            return f"different jobs failed one after the other, the last with {error.type}"
+        return None
+
     def _tell(self, run: JobRun, outcome: Outcome) -> None:
+        if isinstance(outcome, Output):
+            self._streak.succeeded(run.kwargs)
         if isinstance(outcome, Lost):
             self._listener.run_lost(run.job_id, outcome)
         else:
@@ -329,6 +347,7 @@ class Group:
         self._generation += 1
         self._launching = True
         self._ranks = Ranks(self.num_ranks)
+        self._streak.rebuilt()
         self._launched_at = self._clock()
         self._deadline = self._launched_at + self._timeouts.setup
         self._listener.group_changed()

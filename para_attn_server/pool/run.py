@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Output
-from para_attn_server.core.messages import Failed, Finished, Left
+from para_attn_server.core.messages import Failed, Finished, Left, Settled
 from para_attn_server.executors.base import Death
 
 
@@ -45,8 +47,9 @@ LOOK_AT_PART_AFTER = 0.5
 class JobRun:
     """The run that a group is doing. Times are those of the group's clock; a deadline of None is not running.
 
-    part: the file that rank zero writes. expires: the client's deadline, by the steady clock.
+    part: the file that rank zero writes. kwargs: predict's arguments. expires: its client's deadline (core/steady.py).
     cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
+    settled: ranks that have been at the barrier. disconnected: ranks whose process group is gone.
     entered: rank zero has called predict. alive_at: when a sign of life was last seen.
     """
 
@@ -54,9 +57,11 @@ class JobRun:
     serial: int
     started: float
     part: Path
+    kwargs: Mapping[str, Any]
     expires: float | None = None
     left: dict[int, Left] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
+    disconnected: set[int] = field(default_factory=set)
     settle_deadline: float | None = None
     cancel_deadline: float | None = None
     cancel_error: JobError | None = None
@@ -64,7 +69,7 @@ class JobRun:
     stacks_deadline: float | None = None
     alive_at: float = 0.0
     _heartbeat: float = 0.0
-    _written: tuple[int, int] | None = None
+    _written: tuple[int, ...] | None = None
     step: int = 0
     stepped_at: float | None = None
     longest_step: float = 0.0
@@ -77,7 +82,7 @@ class JobRun:
         return now - self.alive_at
 
     def look_for_life(self, heartbeat: float, now: float) -> None:
-        """A heartbeat that is new, or a part that has changed since it was last looked at: encoders beat nowhere.
+        """A heartbeat that is new, or a part that has changed since it was last looked at: encoders have no heartbeat.
 
         heartbeat: the latest of its ranks. It is not compared with `now`: the ranks' clock does not stand still while
         the parent does.
@@ -85,10 +90,10 @@ class JobRun:
         if heartbeat > self._heartbeat:
             self._heartbeat, self.alive_at = heartbeat, now
         elif self.silence(now) > LOOK_AT_PART_AFTER:
-            written = _state(self.part)
-            if self._written is not None and written not in (None, self._written):
+            written = _changes(self.part.parent) + _changes(self.part)
+            if self._written not in (None, written):
                 self.alive_at = now
-            self._written = written or (0, 0)
+            self._written = written
 
     def note_step(self, step: int, now: float) -> None:
         """Rank zero has done a step; remembers the longest time that one took."""
@@ -114,6 +119,14 @@ class JobRun:
     def note_left(self, message: Left) -> None:
         """A rank is out of the run; its first terminal message counts."""
         self.left.setdefault(message.rank, message)
+        if not isinstance(message, Failed) and not message.connected:
+            self.disconnected.add(message.rank)
+
+    def note_settled(self, message: Settled) -> None:
+        """A rank has been at the barrier, or found that there can be none."""
+        self.settled.add(message.rank)
+        if not message.connected:
+            self.disconnected.add(message.rank)
 
     @property
     def failures(self) -> list[Failed]:
@@ -166,9 +179,10 @@ class JobRun:
         return Lost(error, death.own_fault, death.from_outside)
 
 
-def _state(file: Path) -> tuple[int, int] | None:
+def _changes(path: Path) -> tuple[int, ...]:
+    """What differs when a file has been written to, or when a file has come into a folder."""
     try:
-        status = file.stat()
+        found = path.stat()
     except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
+        return (0, 0)
+    return found.st_size, found.st_mtime_ns

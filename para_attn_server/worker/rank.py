@@ -177,9 +177,10 @@ def _serve(spec: RankSpec, pipe: Pipe, runner: JobRunner) -> None:
         if isinstance(message, Run):
             runner.run(message)
         elif isinstance(message, Settle):
-            if dist.is_initialized():
+            connected = runner.connected
+            if connected and dist.is_initialized():
                 dist.barrier()
-            pipe.send(Settled(message.serial, spec.rank))
+            pipe.send(Settled(message.serial, spec.rank, connected))
         # a Cancel that comes here is late: its run has ended
 
 

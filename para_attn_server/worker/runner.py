@@ -7,9 +7,11 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from pydantic import BaseModel
 
 from para_attn_server.core import output, schema
@@ -41,6 +43,12 @@ class JobRunner:
         self._predictor, self.model, self._control = predictor, model, control
         self._rank, self._send = rank, send
         self._hooks = self._new_hooks()
+        self._made_process_group = dist.is_initialized()
+
+    @property
+    def connected(self) -> bool:
+        """False when the process group that setup() made is gone: a predictor has destroyed it."""
+        return dist.is_initialized() or not self._made_process_group
 
     def run(self, run: Run) -> None:
         """One run, from Run to this rank's terminal message. Never raises what the predictor raises."""
@@ -51,7 +59,7 @@ class JobRunner:
             self._clean_up(run)
         self._control.leave()
         if not isinstance(left, Failed):
-            self._send(left)
+            self._send(replace(left, connected=self.connected))
 
     def _new_hooks(self) -> StepHooks:
         return StepHooks(self._control.pipeline_step, self._control.belongs)

@@ -1,4 +1,5 @@
-"""A rank that hangs is noticed, named, and replaced; the job is done all the same."""
+"""What is up and yet cannot work: a rank that hangs is noticed, named and replaced, and the job is done all the same;
+a group whose jobs all fail is rebuilt."""
 
 from __future__ import annotations
 
@@ -45,3 +46,46 @@ def test_a_rank_stopped_while_idle_is_found_by_the_next_job(chaos: RunningServer
     job_id = chaos.submit()
     assert chaos.result(job_id).status_code == 200
     assert chaos.status(job_id)["attempts"] == 2
+
+
+def rebuilt(server: RunningServer) -> list[str]:
+    """Why it was, each time."""
+    return [record["cause"] for record in server.records("worker group is rebuilt")]
+
+
+@pytest.mark.parametrize("rank", [-1, 0, 1])
+def test_a_process_group_that_a_job_destroyed_at_its_end_costs_no_job(chaos: RunningServer, rank: int) -> None:
+    before = len(rebuilt(chaos))
+    jobs = [chaos.submit(kind="destroy", point="output", rank=rank), *(chaos.submit(seed=seed) for seed in range(3))]
+    assert [chaos.result(job).status_code for job in jobs] == [200] * 4
+    assert [chaos.status(job)["attempts"] for job in jobs] == [1] * 4
+    (cause,) = rebuilt(chaos)[before:]
+    assert "the process group that setup() made is gone" in cause
+
+
+def test_a_process_group_that_a_job_destroyed_before_it_failed_costs_that_job_alone(chaos: RunningServer) -> None:
+    before = len(rebuilt(chaos))
+    broken = chaos.result(chaos.submit(kind="destroy", point="middle", rank=-1))
+    assert broken.status_code == 500
+    assert broken.json()["error"]["type"] == "ValueError"
+    assert chaos.result(chaos.submit()).status_code == 200
+    assert len(rebuilt(chaos)) == before + 1
+
+
+def test_a_group_that_fails_every_job_is_rebuilt_and_so_it_is_when_damaged_again(chaos: RunningServer) -> None:
+    for _ in range(2):
+        before = len(rebuilt(chaos))
+        jobs = [chaos.submit(kind="damage", rank=-1), *(chaos.submit(seed=seed) for seed in range(5))]
+        assert [chaos.result(job).status_code for job in jobs] == [200, 500, 500, 500, 200, 200]
+        assert chaos.status(jobs[3])["attempts"] == 1
+        (cause,) = rebuilt(chaos)[before:]
+        assert "different jobs failed one after the other, the last with RuntimeError" in cause
+
+
+def test_bad_requests_cost_at_most_one_rebuild(chaos: RunningServer) -> None:
+    assert chaos.result(chaos.submit()).status_code == 200
+    before = len(rebuilt(chaos))
+    jobs = [chaos.submit(kind="raise", point="first", rank=-1, seed=seed) for seed in range(100)]
+    assert [chaos.result(job).status_code for job in jobs] == [500] * 100
+    assert len(rebuilt(chaos)) == before + 1
+    assert chaos.result(chaos.submit()).status_code == 200

@@ -36,6 +36,8 @@ Kind = Literal[
     "fork",
     "garbage",
     "wrong type",
+    "destroy",
+    "damage",
 ]
 Point = Literal["first", "middle", "last", "output"]
 STEPS = 6
@@ -45,6 +47,7 @@ class ChaosPredictor(Predictor):
     """Six steps with a collective each, then an output; breaks on request."""
 
     pipe = None
+    damaged = False
     output_suffix = ".txt"
 
     def setup(self) -> None:
@@ -69,6 +72,10 @@ class ChaosPredictor(Predictor):
         breaks = kind != "none" and rank in (-1, dist.get_rank())
         at = {"first": 1, "middle": STEPS // 2, "last": STEPS, "output": STEPS + 1}[point]
         total = torch.zeros(1, dtype=torch.float64)
+        if self.damaged:
+            raise RuntimeError("an earlier job has left its traces")
+        if breaks and kind == "damage":
+            self.damaged = True
         for step in range(1, STEPS + 1):
             if breaks and step == at and not spent(marker):
                 break_now(kind)
@@ -138,3 +145,5 @@ def break_now(kind: str) -> None:
         case "garbage":
             sys.stdout.buffer.write(os.urandom(4096))
             sys.stdout.flush()
+        case "destroy":
+            dist.destroy_process_group()

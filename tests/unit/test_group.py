@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 
+from para_attn_server.core.board import Phase
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
-from para_attn_server.core.output import prepare, temporary_path
+from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.core.steady import steady
 from para_attn_server.executors.base import Death
 from para_attn_server.pool.group import SETTLE_BARRIER, STOP_PATIENCE, YOUNG, Group
@@ -652,7 +653,8 @@ def test_a_part_that_nobody_writes_to_any_more_is_none(tmp_path: Path) -> None:
     script.group.assign(replace(JOB, output_path=str(tmp_path / "a.mp4")), {})
     script.say(0, Started(script.group.run.serial))
     prepare(tmp_path / "a.mp4", JOB.id)
-    temporary_path(tmp_path / "a.mp4", JOB.id).write_bytes(b"x")
+    part = temporary_path(tmp_path / "a.mp4", JOB.id)
+    part.write_bytes(b"x")
     for _ in range(22):
         script.pass_time(0.2)
     assert script.handles[0].sent[-1] == "stacks?"
@@ -745,3 +747,68 @@ def test_a_follower_that_leaves_while_its_stacks_are_asked_for_keeps_the_group()
     script.say(1, Finished(1, 1, 5, 0.1, None))
     script.pass_time(STACKS_PATIENCE)
     assert (ended(script), script.group.state, script.launches) == ([OUTPUT], "ready", 1)
+
+
+def fail_a_run(script: Script, seed: int, kind: str = "ValueError") -> None:
+    """One that all ranks leave alike, and settle."""
+    script.group.assign(JOB, {"seed": seed})
+    serial = script.group.run.serial
+    for rank in range(RANKS):
+        script.say(rank, Failed(serial, rank, 3, JobError(kind, "no", rank)))
+    for rank in range(RANKS):
+        script.say(rank, Settled(serial, rank))
+
+
+def test_a_group_whose_different_jobs_fail_in_a_row_is_rebuilt_once_and_no_job_is_charged() -> None:
+    script = Script().ready()
+    for seed in range(100):
+        script.now += 0.5
+        fail_a_run(script, seed)
+        if script.handles[0].killed:
+            assert "different jobs failed one after the other" in (script.group.view().cause or "")
+            script.die(0, 1)
+            script.ready()
+    assert script.launches == 2
+    assert [outcome.type for outcome in ended(script)] == ["ValueError"] * 100
+    assert script.heard("run_lost") == []
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("ending", ["finished", "canceled", "failed"])
+def test_a_group_that_has_lost_its_process_group_is_rebuilt_whatever_became_of_the_job(ending: str, rank: int) -> None:
+    script = Script().busy()
+    for each in range(RANKS):
+        if ending == "failed":
+            script.say(each, failed(each))
+        elif ending == "canceled":
+            script.say(each, Canceled(1, each, 3, connected=each != rank))
+        else:
+            script.say(each, Finished(1, each, 3, 0.1, None if each else OUTPUT, connected=each != rank))
+    if ending == "failed":
+        assert not script.handles[0].killed
+        script.say(rank, Settled(1, rank, connected=False))
+    assert f"gone on rank {rank}" in (script.group.view().cause or "")
+    assert script.group.state == "recovering"
+    script.die(0, 1)
+    (outcome,) = ended(script)
+    assert {"finished": OUTPUT, "canceled": None}.get(ending, outcome) == outcome
+    assert script.launches == 2
+
+
+def test_hashing_a_large_output_from_a_slow_disk_is_a_sign_of_life(tmp_path: Path) -> None:
+    script = Script(step_timeout=4).ready()
+    script.group.assign(replace(JOB, output_path=str(tmp_path / "a.mp4")), {})
+    script.say(0, Started(1))
+    prepare(tmp_path / "a.mp4", JOB.id)
+    temporary_path(tmp_path / "a.mp4", JOB.id).write_bytes(bytes(6 * 2**20))
+
+    def on_block() -> None:  # as StepControl.alive
+        script.pass_time(3)
+        script.group.board.report(0, 1, 7, Phase.PREDICT)
+        script.pass_time(0.1)
+
+    script.say(0, Finished(1, 0, 7, 0.1, seal(tmp_path / "a.mp4", JOB.id, on_block)))
+    script.say(1, Finished(1, 1, 7, 0.1, None))
+    assert [outcome.size for outcome in ended(script)] == [6 * 2**20]
+    assert script.now > 118
+    assert "stacks?" not in script.handles[0].sent

@@ -10,6 +10,7 @@ import pytest
 from diffusers import DiffusionPipeline
 from pydantic import AfterValidator
 
+from para_attn_server.core import output
 from para_attn_server.core.board import Phase, StepBoard
 from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Run, Started
 from para_attn_server.core.predictor import Predictor
@@ -189,3 +190,18 @@ def test_a_predictor_that_loses_its_pipe_costs_its_job_alone(rank: Rank) -> None
         del Pipes.pipe
     rank.predictor.pipe = Cached()
     assert isinstance(rank.run(2, "oil"), Finished)
+
+
+def test_each_block_of_an_output_that_is_read_is_a_sign_of_life(rank: Rank, monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[Phase] = []
+    report = StepBoard.report
+
+    def noted(board: StepBoard, rank: int, serial: int, points: int, phase: Phase) -> None:
+        beats.append(phase)
+        report(board, rank, serial, points, phase)
+
+    monkeypatch.setattr(StepBoard, "report", noted)
+    monkeypatch.setattr(output, "_BLOCK", 1)
+    assert isinstance(rank.run(1, "oil"), Finished)
+    points, blocks = 1 + 3, len("oil")
+    assert beats == [Phase.PREDICT] * (points + blocks) + [Phase.LEFT]
