@@ -35,6 +35,13 @@ class QueueCounts:
 class JobStore(Protocol):
     """Jobs, their events, and a few named JSON documents."""
 
+    def usable(self) -> None:
+        """Returns when a job can be inserted; raises StateDirError when its disk is full or its files have gone."""
+
+    def put_back(self) -> str | None:
+        """The parent only: make the database's files anew where they were removed; why that cannot be, None if all is
+        well. What another has put in their place is left alone."""
+
     # --- web workers ---
 
     def insert(self, new: NewJob, max_queued: int, now: float) -> Job:

@@ -47,7 +47,7 @@ def migrate(path: Path) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
-    engine = create_sqlite_engine(str(path), durable=True)
+    engine = create_sqlite_engine(str(path), durable=True, create=True)
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")

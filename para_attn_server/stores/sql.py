@@ -22,12 +22,14 @@ from para_attn_server.core.errors import (
     JobError,
     JobNotFound,
     QueueFull,
+    StateDirError,
     UsageError,
 )
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, Progress, QueueCounts
-from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version
+from para_attn_server.stores.files import DatabaseFiles
+from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version, has_room, keep_open
 
 _DELETE_AT_ONCE = 500
 _PLAIN_FIELDS = [field.name for field in dataclasses.fields(Job)][:-3]
@@ -43,11 +45,14 @@ class SqlStore(JobStore):
     StateDirError when the database cannot be used (locked for longer than 5 s, damaged, disk full).
     """
 
-    def __init__(self, engine: Engine, steady: Callable[[], float] | None = None) -> None:
+    def __init__(self, engine: Engine, steady: Callable[[], float] | None = None, owner: bool = False) -> None:
         self._engine, self._steady = engine, steady
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._pid = os.getpid()
+        self._path = str(engine.url.database)
+        self._files = DatabaseFiles(self._path)
+        self._owner = owner
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, durable: bool, steady: Callable[[], float] | None = None) -> SqlStore:
@@ -60,14 +65,40 @@ class SqlStore(JobStore):
         if url is not None and (url.get_backend_name() != "sqlite" or not url.database):
             raise UsageError(f"the store must be a file or a sqlite:///path URL, not {url.render_as_string()}")
         path = str(url_or_path) if url is None or url.database is None else url.database
-        return cls(create_sqlite_engine(path, durable=durable), steady)
+        return cls(create_sqlite_engine(path, durable=durable), steady, owner=not durable)
 
     def close(self) -> None:
         with self._lock:
-            if self._connection is not None and self._pid == os.getpid():
+            if self._connection is not None and self._pid == os.getpid() and self._files.moved:
+                keep_open(self._connection)
+            elif self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
                 self._engine.dispose()
             self._connection = None
+
+    def usable(self) -> None:
+        try:
+            full = not has_room(self._path)
+        except OSError as error:
+            raise StateDirError(f"{self._path} cannot be used ({error.strerror})") from None
+        if full:
+            raise StateDirError(f"the disk that holds {self._path} is full; free some space")
+        with self._reading():
+            pass
+
+    def put_back(self) -> str | None:
+        with self._lock:
+            if self._connection is None or not self._files.moved:
+                return None
+            try:
+                refusal = self._files.put_back(self._connection)
+            except OSError as error:
+                raise StateDirError(f"{self._path} is gone and cannot be written anew ({error.strerror})") from None
+            if refusal is None:
+                self._connection = None
+                self._engine.dispose(close=False)
+                self._connected()
+            return refusal
 
     # --- web workers ---
 
@@ -249,6 +280,8 @@ class SqlStore(JobStore):
                 begin_write(connection)
                 yield connection
                 connection.commit()
+                if not self._owner and self._files.moved:  # written where nobody will look for it
+                    raise StateDirError(f"{self._path} was removed or replaced while it was in use")
             except BaseException:
                 connection.rollback()
                 raise
@@ -260,8 +293,15 @@ class SqlStore(JobStore):
                 self._connection = None
             self._engine.dispose(close=False)
             self._pid = os.getpid()
+        if self._connection is not None and not self._owner and self._files.moved:
+            if self._files.gone:  # their owner puts them back
+                raise StateDirError(f"{self._path} was removed while it was in use")
+            keep_open(self._connection)
+            self._connection = None
+            self._engine.dispose(close=False)
         if self._connection is None:
             self._connection = self._engine.connect()
+            self._files.opened()
         return self._connection
 
     def _jobs(self, statement: Any, parameters: dict[str, Any]) -> list[Job]:

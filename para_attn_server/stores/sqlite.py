@@ -5,9 +5,13 @@ Nothing outside this file knows which database is behind the store's engine.
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import sqlite3
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, ExceptionContext, StaticPool, create_engine, event
 from sqlalchemy.engine import URL
@@ -25,18 +29,34 @@ CACHE_KIB = 256
 _CALLERS_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
 
 
-def create_sqlite_engine(path: str, *, durable: bool) -> Engine:
+FILES = ("", "-wal", "-shm")
+"""What is appended to the path of a database for the files that make it up while it is open."""
+LEAST_FREE = 256 * 2**10
+"""Bytes without which no job is accepted: the ends of those that were must find room."""
+
+FileIds = tuple[tuple[int, int] | None, ...]
+"""Device and inode of each of FILES, None of one that is not there."""
+
+
+def create_sqlite_engine(path: str, *, durable: bool, create: bool = False) -> Engine:
     """An engine that holds at most one connection, opened at its first use.
 
     One connection is what a single-threaded parent needs, and all that a gevent worker can use: SQLite's calls never
     switch greenlets. durable: a commit waits until it is on disk (web workers), or need not (the parent).
+    create: make the file where there is none; else that is an error, for a new file would hold none of the jobs.
     """
+    timeout = BUSY_TIMEOUT * (1 if durable else PARENTS_SHARE)
+
+    def connect() -> sqlite3.Connection:
+        name = f"file:{quote(path)}?mode={'rwc' if create else 'rw'}"
+        return sqlite3.connect(name, timeout, check_same_thread=False, uri=True)
+
     engine = create_engine(
         URL.create("sqlite", database=path),
         poolclass=StaticPool,
         pool_reset_on_return=None,
         json_serializer=_compact_json,
-        connect_args={"timeout": BUSY_TIMEOUT * (1 if durable else PARENTS_SHARE), "check_same_thread": False},
+        creator=connect,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
     )
@@ -47,6 +67,7 @@ def create_sqlite_engine(path: str, *, durable: bool) -> Engine:
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()  # by now its log is open too
 
     event.listen(engine, "handle_error", _in_plain_words)
     return engine
@@ -55,6 +76,45 @@ def create_sqlite_engine(path: str, *, durable: bool) -> Engine:
 def begin_write(connection: Connection) -> None:
     """Take the write lock at once: a transaction that takes it after its first read may have to give up."""
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def file_ids(path: str) -> FileIds:
+    """Which files are at the path of a database now."""
+    return tuple(_id(path + suffix) for suffix in FILES)
+
+
+def _id(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - at each use of the store
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+def has_room(path: str) -> bool:
+    """False when the disk of a database is as good as full. Raises OSError when it cannot be asked."""
+    disk = os.statvfs(os.path.dirname(path) or ".")  # noqa: PTH120
+    return not disk.f_blocks or disk.f_bavail * disk.f_frsize >= LEAST_FREE
+
+
+def keep_open(connection: Connection) -> None:
+    """Never close a connection whose files have lost their names: SQLite would remove those that have them now."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection.connection.dbapi_connection))
+
+
+def copy_database(connection: Connection, target: Path) -> None:
+    """Write all that a connection sees into a new file. Raises StateDirError."""
+    target.unlink(missing_ok=True)
+    source: Any = connection.connection.dbapi_connection
+    try:
+        copy = sqlite3.connect(target)
+        try:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = WAL")
+        finally:
+            copy.close()
+    except sqlite3.Error as error:
+        raise StateDirError(explain(error, str(target))) from error
 
 
 def data_version(connection: Connection) -> int:

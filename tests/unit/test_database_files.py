@@ -1,0 +1,149 @@
+"""A database whose files are removed or replaced while it is open: nothing that was accepted goes with them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.job import Job, NewJob
+from para_attn_server.stores import sqlite
+from para_attn_server.stores.files import REPLACED
+from para_attn_server.stores.migrate import migrate
+from para_attn_server.stores.sql import SqlStore
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    path = tmp_path / "state dir?%23" / "jobs.sqlite3"
+    path.parent.mkdir()
+    migrate(path)
+    return path
+
+
+@pytest.fixture
+def parent(database: Path) -> Iterator[SqlStore]:
+    with closing(SqlStore.open(database, durable=False)) as opened:
+        opened.counts()
+        yield opened
+
+
+@pytest.fixture
+def web(database: Path, parent: SqlStore) -> Iterator[SqlStore]:
+    with closing(SqlStore.open(database, durable=True)) as opened:
+        opened.counts()
+        yield opened
+
+
+def submit(store: SqlStore) -> Job:
+    return store.insert(NewJob({"prompt": "x"}, "/out/a.png"), 100, 1.0)
+
+
+def remove_all(database: Path) -> None:
+    for path in database.parent.glob("jobs.sqlite3*"):
+        path.unlink()
+
+
+def remove_database(database: Path) -> None:
+    database.unlink()
+
+
+def remove_log(database: Path) -> None:
+    Path(f"{database}-wal").unlink()
+
+
+def remove_folder(database: Path) -> None:
+    shutil.rmtree(database.parent)
+
+
+@pytest.mark.parametrize("remove", [remove_all, remove_database, remove_log, remove_folder])
+def test_a_database_that_was_removed_is_put_back_with_every_job(
+    database: Path, parent: SqlStore, web: SqlStore, remove: object
+) -> None:
+    accepted = [submit(web), submit(web)]
+    parent.start(accepted[0].id, 0, 2.0)
+    remove(database)  # type: ignore[operator]
+    with pytest.raises(StateDirError):
+        submit(web)
+    with pytest.raises(StateDirError):
+        web.usable()
+    parent.cancel(accepted[0].id, 3.0)
+    assert parent.put_back() is None
+    assert parent.put_back() is None, "nothing is left to do"
+    accepted.append(submit(web))
+    web.usable()
+    with closing(SqlStore.open(database, durable=True)) as fresh:
+        assert [job.id for job in fresh.queued(9)] == [job.id for job in accepted[1:]]
+        assert fresh.get(accepted[0].id).status == "canceled"  # type: ignore[union-attr]
+    parent.start(accepted[2].id, 0, 4.0)
+    assert [path.name for path in sorted(database.parent.iterdir())] == [
+        database.name,
+        f"{database.name}-shm",
+        f"{database.name}-wal",
+    ]
+
+
+def test_a_job_that_is_inserted_while_the_database_goes_is_not_accepted(
+    database: Path, parent: SqlStore, web: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = sqlite.begin_write
+
+    def begin_then_lose(connection: object) -> None:
+        begin(connection)  # type: ignore[arg-type]
+        remove_all(database)
+        parent.put_back()
+
+    monkeypatch.setattr("para_attn_server.stores.sql.begin_write", begin_then_lose)
+    with pytest.raises(StateDirError, match="removed or replaced"):
+        submit(web)
+    monkeypatch.undo()
+    assert parent.counts().queued == 0
+    submit(web)
+    assert parent.counts().queued == 1
+
+
+def test_a_database_that_was_replaced_is_left_alone_and_the_old_one_kept(
+    database: Path, parent: SqlStore, web: SqlStore, tmp_path: Path
+) -> None:
+    job = submit(web)
+    other = tmp_path / "other.sqlite3"
+    migrate(other)
+    remove_all(database)
+    other.replace(database)
+    assert parent.put_back() == parent.put_back() == REPLACED
+    (kept,) = database.parent.glob("jobs.sqlite3.replaced-*")
+    with closing(SqlStore.open(kept, durable=False)) as old:
+        assert [each.id for each in old.queued(9)] == [job.id]
+    assert parent.get(job.id) is not None
+    with closing(SqlStore.open(database, durable=True)) as new:
+        submit(new)
+        parent.close()
+        assert Path(f"{database}-wal").exists(), "what closes an old database removes nothing of the new one"
+
+
+def test_where_nothing_can_be_put_back_that_is_said(database: Path, parent: SqlStore) -> None:
+    shutil.rmtree(database.parent)
+    database.parent.touch()
+    with pytest.raises(StateDirError, match="cannot be written anew"):
+        parent.put_back()
+    database.parent.unlink()
+    assert parent.put_back() is None
+
+
+def test_a_store_makes_no_database(tmp_path: Path) -> None:
+    with closing(SqlStore.open(tmp_path / "jobs.sqlite3", durable=True)) as store, pytest.raises(StateDirError):
+        store.counts()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_takes_no_job(web: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.usable()
+    full = os.statvfs_result((4096, 4096, 100, 2, 2, 9, 9, 9, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    with pytest.raises(StateDirError, match="full"):
+        web.usable()
