@@ -46,31 +46,27 @@ def create_sqlite_engine(path: str, *, durable: bool, create: bool = False) -> E
     create: make the file where there is none; else that is an error, for a new file would hold none of the jobs.
     """
     timeout = BUSY_TIMEOUT * (1 if durable else PARENTS_SHARE)
-
-    def connect() -> sqlite3.Connection:
-        name = f"file:{quote(path)}?mode={'rwc' if create else 'rw'}"
-        return sqlite3.connect(name, timeout, check_same_thread=False, uri=True)
-
+    name = f"file:{quote(path)}?mode={'rwc' if create else 'rw'}"
     engine = create_engine(
         URL.create("sqlite", database=path),
         poolclass=StaticPool,
         pool_reset_on_return=None,
         json_serializer=_compact_json,
-        creator=connect,
+        creator=lambda: sqlite3.connect(name, timeout, check_same_thread=False, uri=True),
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
     )
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: sqlite3.Connection, record: object) -> None:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()  # by now its log is open too
-
+    event.listen(engine, "connect", lambda connection, _: _prepare(connection, durable))
     event.listen(engine, "handle_error", _in_plain_words)
     return engine
+
+
+def _prepare(connection: sqlite3.Connection, durable: bool) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall()  # by now its log is open too
 
 
 def begin_write(connection: Connection) -> None:
