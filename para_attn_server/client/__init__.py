@@ -12,7 +12,7 @@ import math
 import time
 import uuid
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -44,6 +44,7 @@ Progress = Callable[[dict[str, Any]], None]
 
 _LONG_POLL = 20.0
 _LATE = 1.0  # seconds that the last answer may come after the end of a wait
+_FOLLOW_LOG = 0.5  # seconds between two looks at a log that is followed
 _FOLLOW = 0.1  # seconds between two looks at a job whose progress is followed
 _CANCEL_TIMEOUT = 120.0  # a cancel is answered when all ranks have left the job
 
@@ -169,6 +170,22 @@ class Client:
             return checked(self._transport.request("POST", _path("cancel", request_id), timeout=_CANCEL_TIMEOUT))
         # Repeated after a 503 it could hit the next job, if the first order was heard after all.
         return checked(self._transport.request("POST", "/cancel", timeout=_CANCEL_TIMEOUT, again=frozenset()))
+
+    def log(self, request_id: str, follow: bool = False) -> Iterator[str]:
+        """The lines of a job's log; of a failed job it ends with the traceback.
+
+        follow: until the job has ended, as they come. Raises RequestRefused where there is no such job.
+        """
+        after, ended = "0", False
+        while not ended:
+            answer = self._transport.request("GET", f"{_path('jobs', request_id)}/log", params={"after": after})
+            if not answer.is_success:
+                checked(answer)
+            ended = not follow or answer.headers.get("X-Job-Status") not in ("queued", "running")
+            after = answer.headers.get("X-Log-Next", after)
+            yield from answer.text.splitlines()
+            if not ended and not answer.text:
+                self._transport.sleep(_FOLLOW_LOG)
 
     # --- the server ---
 

@@ -10,6 +10,7 @@ never sees half of it. A word about a run starts with the run's serial: words of
       +1 progress              serial (24) | control points passed (32) | phase (8)
       +2 heartbeat             time.monotonic_ns() of the last progress
       +3 step, +4 total        denoising steps done, and of how many (0: unknown)
+      +5 logged                time.monotonic_ns() of the last line that predict's own thread has logged
 
 A control point is a call of step control; the ranks of a run pass the same points in the same order. Point 0 is the
 entry into the run.
@@ -53,7 +54,8 @@ REFUSED_ENTRY = 2**40 - 1
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One rank's progress. heartbeat: monotonic seconds of its last sign of life."""
+    """One rank's progress. heartbeat: monotonic seconds of its last sign of life. logged: of the last line that its
+    predict's own thread has logged."""
 
     serial: int
     points: int
@@ -61,6 +63,7 @@ class Progress:
     heartbeat: float
     step: int
     total: int | None
+    logged: float = 0.0
 
 
 class StepBoard:
@@ -132,6 +135,10 @@ class StepBoard:
         self._words[base + 3] = step
         self._words[base + 4] = total or 0
 
+    def report_line(self, rank: int) -> None:
+        """Predict's own thread logs a line now."""
+        self._words[_base(rank) + 5] = time.monotonic_ns()
+
     def progress(self, rank: int) -> Progress:
         """What is known of one rank."""
         base = _base(rank)
@@ -143,6 +150,7 @@ class StepBoard:
             heartbeat=self._words[base + 2] / 1e9,
             step=self._words[base + 3],
             total=self._words[base + 4] or None,
+            logged=self._words[base + 5] / 1e9,
         )
 
 

@@ -90,10 +90,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """A line that the predictor logged for this job."""
+    """Lines that the predictor logged for this job. left_out: how many before them were not sent."""
 
     serial: int
-    text: str
+    lines: list[str]
+    left_out: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,8 @@ class Canceled:
 class Failed:
     """predict raised on this rank, or its arguments were refused. Sent at once: others may sit in a collective.
 
-    transient: the predictor says that another try may do better.
+    transient: the predictor says that another try may do better. traceback: of the predictor's exception, for the job's
+    log; empty where the error is not the predictor's.
     """
 
     serial: int
@@ -131,6 +133,7 @@ class Failed:
     points: int
     error: JobError
     transient: bool = False
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)

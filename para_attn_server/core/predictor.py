@@ -16,8 +16,8 @@ class Reporter(Protocol):
     def step(self, step: int, total: int | None) -> None:
         """Report that `step` steps of `total` are done; raises JobCanceled where the job is to be left."""
 
-    def log(self, text: str) -> None:
-        """Add a line to the job's history."""
+    def log(self, text: object) -> None:
+        """Add a line to the job's log."""
 
 
 class TransientError(Exception):
@@ -60,7 +60,10 @@ class Predictor:
         if self._reporter is not None:
             self._reporter.step(step, total)
 
-    def log(self, text: str) -> None:
-        """Add a line to the job's history (from rank zero). Outside a server it does nothing."""
+    def log(self, text: object) -> None:
+        """Add a line to the job's log (from rank zero). Never waits and never raises; outside a server it does nothing.
+
+        Of a second up to 50 lines are kept, the first and the last, each of up to 4 KiB; of a job 2,000 likewise.
+        """
         if self._reporter is not None:
             self._reporter.log(text)

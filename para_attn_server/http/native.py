@@ -8,12 +8,14 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
+from flask import Response
 from flask.typing import ResponseReturnValue
 
 from para_attn_server.core.errors import JobNotFound
 from para_attn_server.core.job import JobStatus
 from para_attn_server.http import errors, views
 from para_attn_server.http.bodies import WAIT_PARAMETER, json_object, output_file, output_in_json, wait_seconds
+from para_attn_server.http.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT, after
 from para_attn_server.http.errors import plain, problem
 from para_attn_server.http.headers import PARAMETERS, deadline, idempotency_key
 from para_attn_server.http.routes import REQUEST, RETRY_AFTER, Answer, Route
@@ -57,6 +59,16 @@ _FILE = (
     Answer(304, "The file is the one that the client has (If-None-Match)."),
     _UNDER_WAY,
 )
+_LOG = Answer(
+    200,
+    "The log in UTF-8, or what has come behind the cursor.",
+    bytes,
+    (
+        (LOG_NEXT, "The cursor from which to read on."),
+        (JOB_STATUS, "The job's status: nothing follows its end."),
+    ),
+)
+_NO_LOG = (errors.INVALID_INPUT, errors.JOB_NOT_FOUND, errors.STORE_UNUSABLE)
 _CANCELED = (
     Answer(200, "The job has ended.", views.StatusBody),
     Answer(202, "It has not ended yet.", views.StatusBody),
@@ -78,6 +90,7 @@ def native_routes(service: JobService) -> list[Route]:
         Route("/get_output/<job_id>", both, native.get_output, (output, _UNDER_WAY), _NO_FILE, _ID_AND_WAIT),
         Route("/request_status/<job_id>", both, native.request_status, (result, _UNDER_WAY), _NO_OUTPUT, _ID_AND_WAIT),
         Route("/outputs/<job_id>", ("GET",), native.outputs, _FILE, (*_NO_FILE, plain(412), plain(416)), _ID_AND_WAIT),
+        Route("/jobs/<job_id>/log", ("GET",), native.log, (_LOG,), _NO_LOG, (_ID, AFTER_PARAMETER)),
         Route("/cancel", ("POST",), native.cancel, _CANCELED, _NO_CANCEL),
         Route("/cancel/<job_id>", ("POST",), native.cancel, _CANCELED, _NO_CANCEL, (_ID,)),
         Route("/server_status", both, native.server_status, (server,), (errors.POOL_DOWN, errors.STORE_UNUSABLE)),
@@ -127,6 +140,13 @@ class _Native:
         view = self._looked_up(job_id)
         output = view.job.output
         return _unfinished(view) if output is None else output_file(output, view.job.id)
+
+    def log(self, job_id: str) -> ResponseReturnValue:
+        """What the predictor has logged for a job, with the traceback of its failure, as text."""
+        log = self._service.log(_checked(job_id), after())
+        return Response(
+            log.text, mimetype="text/plain", headers={LOG_NEXT: str(log.next), JOB_STATUS: log.status.value}
+        )
 
     def cancel(self, job_id: str | None = None) -> ResponseReturnValue:
         """Cancel a job; answers when it has ended."""

@@ -218,7 +218,7 @@ class Group:
                 run.note_step(message.step, now)
                 self._listener.run_stepped(run.job_id, message.step, message.total)
             case Log():
-                self._listener.run_logged(run.job_id, message.text)
+                self._listener.run_logged(run.job_id, message.lines, message.left_out)
             case Finished() | Canceled() | Failed():
                 run.note_left(message)
                 self._on_left(run, message, now)
@@ -280,6 +280,8 @@ class Group:
     def _tell(self, run: JobRun, outcome: Outcome) -> None:
         if isinstance(outcome, Output):
             self._streak.succeeded(run.kwargs)
+        if run.cause is not None and outcome == run.outcome():
+            self._listener.run_failed(run.job_id, run.cause)
         if isinstance(outcome, Lost):
             self._listener.run_lost(run.job_id, outcome)
         else:

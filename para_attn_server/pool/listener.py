@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from para_attn_server.core.messages import Ready
+from para_attn_server.core.messages import Failed, Ready
 from para_attn_server.pool.run import Ending, Lost
 from para_attn_server.pool.setups import SetupFailure
 from para_attn_server.stores.base import Progress
@@ -40,8 +41,11 @@ class GroupListener(Protocol):
     def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
         """A step is done."""
 
-    def run_logged(self, job_id: str, text: str) -> None:
-        """The predictor has logged a line."""
+    def run_logged(self, job_id: str, lines: Sequence[str], left_out: int) -> None:
+        """The predictor has logged lines; `left_out` more of them before these have not come through."""
+
+    def run_failed(self, job_id: str, cause: Failed) -> None:
+        """What the run's error comes from, told just before the run's end."""
 
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         """The job has come to its end, and all ranks have left it; `progress` is rank zero's last."""

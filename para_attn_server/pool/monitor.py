@@ -86,7 +86,10 @@ class RunMonitor:
 
     def _is_stuck(self, run: JobRun, now: float) -> bool:
         seen = [self._board.progress(rank) for rank in range(self._board.num_ranks)]
-        run.look_for_life(max((rank.heartbeat for rank in seen if rank.serial == run.serial), default=0.0), now)
+        of_run = [rank for rank in seen if rank.serial == run.serial]
+        heartbeat = max((rank.heartbeat for rank in of_run), default=0.0)
+        logged = max((rank.logged for rank in of_run), default=0.0)
+        run.look_for_life(heartbeat, now, logged, self._timeouts.step)
         return run.silence(now) > step_budget(run, seen[0].total, self._timeouts.step, self._timeouts.patience)
 
     def _after_stacks(self, run: JobRun, ranks: Ranks, now: float) -> GroupLoss | None:

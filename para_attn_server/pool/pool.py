@@ -17,11 +17,12 @@ import structlog
 from para_attn_server.core.channel import JobUpdate, PoolView, ToWeb
 from para_attn_server.core.errors import JobError, ServerError, StateDirError
 from para_attn_server.core.job import Job, JobStatus, Output
-from para_attn_server.core.messages import Ready
+from para_attn_server.core.messages import Failed, Ready
 from para_attn_server.core.output import refusal, sweep
 from para_attn_server.core.steady import steady
 from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group
+from para_attn_server.pool.job_logs import JobLogs
 from para_attn_server.pool.ledger import Ledger
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.publishing import Publisher
@@ -66,6 +67,7 @@ class Pool:
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
         self._ledger = Ledger()
         self._publisher = Publisher()
+        self._logs = JobLogs(store)
         self._store_version = -1
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
@@ -125,6 +127,8 @@ class Pool:
             group.tick(now)
         if self._more_to_expire:
             self._ledger.may(self._expire)
+        if self._logs.waiting:
+            self._ledger.may(self._logs.flush)
         if now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
@@ -213,21 +217,32 @@ class Pool:
             self._written_at[job_id] = now
             self._ledger.may(partial(self._store.progress, job_id, step, total, time.time()))
 
-    def run_logged(self, job_id: str, text: str) -> None:
-        self._ledger.may(partial(self._store.log, job_id, text, time.time()))
+    def run_logged(self, job_id: str, lines: Sequence[str], left_out: int) -> None:
+        self._logs.add(job_id, lines, left_out)
+
+    def run_failed(self, job_id: str, cause: Failed) -> None:
+        if cause.traceback:
+            self._logs.traceback(job_id, cause.rank, cause.traceback)
 
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         self._written_at.pop(job_id, None)
+        self._write_logs()
         self._ledger.must(partial(self._record_end, job_id, outcome, progress, time.time()))
         self.dispatch()
 
     def run_lost(self, job_id: str, lost: Lost) -> None:
         self._written_at.pop(job_id, None)
         log.warning("a run is lost", job=job_id, cause=lost.error.message)
+        self._write_logs()
         self._ledger.must(partial(self._record_loss, job_id, lost))
         self.dispatch()
 
     # --- the inside ---
+
+    def _write_logs(self) -> None:
+        """Before the end that belongs below them."""
+        if self._logs.waiting:
+            self._ledger.must(self._logs.flush)
 
     def _record_end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> None:
         try:
@@ -286,6 +301,8 @@ class Pool:
         return next(iter(self._store.running()), None)
 
     def _update(self, job: Job) -> None:
+        if job.status.terminal:
+            self._logs.ended(job.id)
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
 
 

@@ -50,7 +50,8 @@ class JobRun:
     part: the file that rank zero writes. kwargs: predict's arguments. expires: its client's deadline (core/steady.py).
     cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
     settled: ranks that have been at the barrier. disconnected: ranks whose process group is gone.
-    entered: rank zero has called predict. alive_at: when a sign of life was last seen.
+    entered: rank zero has called predict. alive_at: when a sign of life was last seen. worked_at: when that was seen of
+    the work itself, and not only lines that it logs.
     """
 
     job_id: str
@@ -68,32 +69,39 @@ class JobRun:
     entered: bool = False
     stacks_deadline: float | None = None
     alive_at: float = 0.0
+    worked_at: float = 0.0
+    _logged_at: float = 0.0
     _heartbeat: float = 0.0
+    _logged: float = 0.0
     _written: tuple[int, ...] | None = None
     step: int = 0
     stepped_at: float | None = None
     longest_step: float = 0.0
 
     def __post_init__(self) -> None:
-        self.alive_at = self.started
+        self.alive_at = self.worked_at = self.started
 
     def silence(self, now: float) -> float:
         """Seconds since a sign of life was last seen."""
         return now - self.alive_at
 
-    def look_for_life(self, heartbeat: float, now: float) -> None:
+    def look_for_life(self, heartbeat: float, now: float, logged: float = 0.0, step_timeout: float = 0.0) -> None:
         """A heartbeat that is new, or a part that has changed since it was last looked at: encoders have no heartbeat.
 
         heartbeat: the latest of its ranks. It is not compared with `now`: the ranks' clock does not stand still while
-        the parent does.
+        the parent does. logged: of the latest line, which counts for up to `step_timeout` seconds without any other.
         """
         if heartbeat > self._heartbeat:
-            self._heartbeat, self.alive_at = heartbeat, now
+            self._heartbeat, self.worked_at = heartbeat, now
         elif self.silence(now) > LOOK_AT_PART_AFTER:
             written = _changes(self.part.parent) + _changes(self.part)
             if self._written not in (None, written):
-                self.alive_at = now
+                self.worked_at = now
             self._written = written
+        if logged > self._logged:
+            self._logged, self._logged_at = logged, now
+        lines_count = now - self.worked_at <= step_timeout
+        self.alive_at = max(self.worked_at, self._logged_at) if lines_count else self.worked_at
 
     def note_step(self, step: int, now: float) -> None:
         """Rank zero has done a step; remembers the longest time that one took."""
@@ -163,10 +171,16 @@ class JobRun:
         """
         if self.output is not None:
             return self.output
-        if self.failures:
-            first = min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch")
-            return Lost(first.error) if first.transient and self.cancel_error is None else first.error
+        if (cause := self.cause) is not None:
+            return Lost(cause.error) if cause.transient and self.cancel_error is None else cause.error
         return self.cancel_error
+
+    @property
+    def cause(self) -> Failed | None:
+        """The failure that explains the run's outcome, where a failure does."""
+        if self.output is not None or not self.failures:
+            return None
+        return min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch")
 
     def outcome_of_death(self, rank: int, death: Death) -> Outcome:
         """What a rank's death makes of the run: nothing new if that rank had told before that the job failed.

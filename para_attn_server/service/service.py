@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from para_attn_server.core.channel import PoolView
 from para_attn_server.core.errors import FieldError, InvalidInput, JobNotFound, NotAccepting, NothingToCancel
-from para_attn_server.core.job import Job, JobStatus, NewJob
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob
 from para_attn_server.core.schema import OUTPUT_PATH, SEED
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
@@ -32,6 +32,8 @@ _LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
 _CANCEL_SLACK = 10.0
 _ROWS_KEPT = 64
 _MEAN_FRESH = 1.0
+LOG_ROWS_AT_ONCE = 200
+"""Rows of a log that are read in one go: the web worker has others to serve meanwhile."""
 
 
 class Outputs(Protocol):
@@ -49,6 +51,25 @@ class JobView:
     job: Job
     queue_position: int | None = None
     eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLog:
+    """A part of a job's log. status: the job's before the log was read, so that one that has ended has no more of it.
+
+    next: the cursor from which to read on.
+    """
+
+    status: JobStatus
+    text: str
+    next: int
+
+
+def _log_text(row: Event) -> str:
+    if row.type == "traceback":
+        return f"Rank {row.data['rank']} failed:\n{row.data['text'].rstrip()}\n"
+    text = row.data.get("text")
+    return f"... {row.data['left_out']} lines are left out ...\n" if text is None else f"{text}\n"
 
 
 class JobService:
@@ -130,6 +151,16 @@ class JobService:
     def view(self, job_id: str) -> JobView:
         """The job now, with its live step; raises JobNotFound."""
         return self._viewed(self._row(job_id))
+
+    def log(self, job_id: str, after: int = 0) -> JobLog:
+        """The job's log behind the cursor `after`; raises JobNotFound."""
+        status = self._row(job_id).status
+        parts: list[str] = []
+        while rows := self._store.log_rows(job_id, after, LOG_ROWS_AT_ONCE):
+            parts += map(_log_text, rows)
+            after = rows[-1].id
+            time.sleep(0)  # in a web worker others take their turn
+        return JobLog(status, "".join(parts), after)
 
     def wait(self, job_id: str, seconds: float) -> JobView:
         """The job once it has ended, or as it is after `seconds`, or when nothing will move it here any more (the

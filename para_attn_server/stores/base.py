@@ -8,7 +8,8 @@ All times are Unix seconds, given by the caller. What is called steady, deadline
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from para_attn_server.core.errors import JobError
@@ -30,6 +31,26 @@ class QueueCounts:
     succeeded: int
     failed: int
     canceled: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """A row of a job's log, as an event: its type, when, and data: `text`, or how many lines are `left_out`."""
+
+    job_id: str
+    type: str
+    at: float
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LogWrite:
+    """rows: to be added. removed: ids of rows to be taken out. gaps: rows, by id, that come to say how many lines are
+    left out."""
+
+    rows: Sequence[LogRow]
+    removed: Sequence[int] = ()
+    gaps: Mapping[int, int] = field(default_factory=dict)
 
 
 class JobStore(Protocol):
@@ -125,8 +146,11 @@ class JobStore(Protocol):
     def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
         """Write a running job's step, with a `step` event."""
 
-    def log(self, job_id: str, text: str, now: float) -> None:
-        """Add a `log` event."""
+    def log(self, write: LogWrite) -> list[int]:
+        """Change logs in one transaction; the ids of the new rows. Rows of jobs that are gone have the id 0."""
+
+    def log_rows(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """A job's `log` and `traceback` events in order, from the one after that id."""
 
     def delete(self, job_ids: list[str]) -> None:
         """Remove ended jobs and their events."""

@@ -27,7 +27,7 @@ from para_attn_server.core.errors import (
 )
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
 from para_attn_server.stores import statements as sql
-from para_attn_server.stores.base import JobStore, Progress, QueueCounts
+from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
 from para_attn_server.stores.files import DatabaseFiles
 from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version, has_room, keep_open
 
@@ -239,11 +239,24 @@ class SqlStore(JobStore):
             _changed_row(connection, sql.PROGRESS, job_id, "make a step", {"done": step, "total": total})
             _add_event(connection, job_id, "step", now, {"step": step, "total_steps": total})
 
-    def log(self, job_id: str, text: str, now: float) -> None:
+    def log(self, write: LogWrite) -> list[int]:
         with self._writing() as connection:
-            if connection.execute(sql.STATUS, {"job_id": job_id}).first() is None:
-                raise JobNotFound(f"no job has the id {job_id}")
-            _add_event(connection, job_id, "log", now, {"text": text})
+            of_jobs = {row.job_id for row in write.rows}
+            known = {job for job in of_jobs if connection.execute(sql.STATUS, {"job_id": job}).first() is not None}
+            ids = [
+                _add_event(connection, row.job_id, row.type, row.at, row.data) if row.job_id in known else 0
+                for row in write.rows
+            ]
+            for event_id, left_out in write.gaps.items():
+                connection.execute(sql.CHANGE_EVENT, {"event_id": event_id, "changed": {"left_out": left_out}})
+            if write.removed:
+                connection.execute(sql.DELETE_EVENTS, {"event_ids": list(write.removed)})
+        return ids
+
+    def log_rows(self, job_id: str, after: int, limit: int) -> list[Event]:
+        with self._reading() as connection:
+            found = connection.execute(sql.LOG_ROWS, {"of_job": job_id, "after": after, "most": limit})
+            return [Event(*row) for row in found]
 
     def delete(self, job_ids: list[str]) -> None:
         for first in range(0, len(job_ids), _DELETE_AT_ONCE):
@@ -338,8 +351,10 @@ def _steps(progress: Progress | None) -> dict[str, int | None]:
     return {"done": done, "total": total}
 
 
-def _add_event(connection: Connection, job_id: str, kind: str, now: float, data: dict[str, Any]) -> None:
-    connection.execute(sql.INSERT_EVENT, {"job_id": job_id, "type": kind, "at": now, "data": data})
+def _add_event(connection: Connection, job_id: str, kind: str, now: float, data: dict[str, Any]) -> int:
+    result = connection.execute(sql.INSERT_EVENT, {"job_id": job_id, "type": kind, "at": now, "data": data})
+    (event_id,) = result.inserted_primary_key or (0,)
+    return int(event_id)
 
 
 def _job(row: Any) -> Job:

@@ -112,6 +112,8 @@ REQUEUE = _transition(
 INSERT_JOB = insert(jobs).values(status=JobStatus.QUEUED.value, attempts=0, step=0, cancel_requested=False)
 INSERT_ARGUMENTS = insert(arguments)
 INSERT_EVENT = insert(events)
+CHANGE_EVENT = update(events).where(events.c.id == bindparam("event_id")).values(data=bindparam("changed"))
+DELETE_EVENTS = delete(events).where(events.c.id.in_(bindparam("event_ids", expanding=True)))
 REQUEST_CANCEL = _guarded((JobStatus.RUNNING,), {"cancel_requested": True}).returning(*_JOB_COLUMNS)
 PROGRESS = _guarded((JobStatus.RUNNING,), {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
     jobs.c.id
@@ -154,6 +156,7 @@ EVENTS = (
     .where(events.c.job_id == bindparam("of_job"), events.c.id > bindparam("after"))
     .order_by(events.c.id)
 )
+LOG_ROWS = EVENTS.where(or_(events.c.type == "log", events.c.type == "traceback")).limit(bindparam("most"))
 GET_DOCUMENT = select(documents.c.value).where(documents.c.name == bindparam("of_name"))
 
 # Last in the queue's order, which the index gives; the order of their ends would take a sort of all.

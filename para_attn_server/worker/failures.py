@@ -13,11 +13,13 @@ import torch
 
 from para_attn_server.core.errors import InvalidInput, JobError
 from para_attn_server.core.output import LEFTOVER, OutputUnfit
+from para_attn_server.worker.job_log import printable
 
 _LONGEST = 500
 _SEARCHED = 4096
 """Characters of a text that are searched for paths: a predictor's text can be of any length, and of any kind."""
 _LONGEST_TYPE = 100
+_LONGEST_LOGGED, _LONGEST_TRACEBACK = 64 * 1024, 16 * 1024
 _URL = r"(?P<url>\b(?!file:)[a-z][a-z0-9+.-]{0,30}://\S+)"
 _FOLDER = r"[^/\n'\",;:]*[^/\s'\",;:]/"  # may hold spaces; " /" begins another path
 _PATH = re.compile(rf"{_URL}|(?:\bfile:)?(?<![\w./])/+[^/\s'\",;:]+/(?:{_FOLDER})*[^/\s'\",;:)\]]*")
@@ -132,8 +134,32 @@ def _said(error: BaseException) -> str:
 
 
 def full_text(error: BaseException) -> str:
-    """The traceback, for the log; the name of the exception's type where its class is too broken for one."""
+    """The traceback, for the log; the name of the exception's type where its class is too broken for one.
+
+    The middle of a very long one is left out.
+    """
     try:
-        return "".join(traceback.format_exception(error))
+        return _ends("".join(traceback.format_exception(error)), _LONGEST_LOGGED)
     except BaseException:
-        return f"{type(error).__name__} (it cannot be printed)\n"
+        return f"{type_name(error)} (it cannot be printed)\n"
+
+
+def traceback_for_job(error: BaseException) -> str:
+    """The traceback, for whoever may see the job's log: of paths of the server what is below site-packages, else the
+    last part. Empty where the error is not of the predictor's code."""
+    if isinstance(error, InvalidInput | KwargsDiffer | OutputMissing | OutputUnfit):
+        return ""
+    text = _PATH.sub(_below_packages, _ends(full_text(error), _LONGEST_TRACEBACK))
+    return printable(text).encode(errors="replace").decode()
+
+
+def _ends(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters are left out ...\n{text[-half:]}"
+
+
+def _below_packages(found: re.Match[str]) -> str:
+    _, packages, below = found[0].rpartition("/site-packages/")
+    return below if packages and not found["url"] else _last_part(found)

@@ -14,6 +14,7 @@ import logging
 import multiprocessing
 import os
 import platform
+import select
 import signal
 import sys
 import threading
@@ -54,6 +55,8 @@ class Pipe:
         self._connection, self._pid = connection, os.getpid()
         self._sending, self._reading = threading.Lock(), threading.Lock()
         self._unread: deque[Any] = deque()
+        self._room = select.poll()
+        self._room.register(connection.fileno(), select.POLLOUT)
         self._cancel: int | None = None
 
     def send(self, message: FromRank) -> None:
@@ -64,6 +67,24 @@ class Pipe:
                 self._connection.send(message)
         except OSError:
             os._exit(1)
+
+    def offer(self, message: FromRank) -> bool:
+        """Tell the parent, if that can be done without waiting; whether it was done. For messages of up to 16 KiB.
+
+        A socket that reports room has three quarters of its buffer free (unix_writable in the kernel's af_unix.c).
+        """
+        self._in_the_rank()
+        if not self._sending.acquire(blocking=False):
+            return False
+        try:
+            if not self._room.poll(0):
+                return False
+            self._connection.send(message)
+            return True
+        except OSError:
+            os._exit(1)
+        finally:
+            self._sending.release()
 
     def receive(self) -> Any:
         """The next message, however long it takes; None for EOF."""
@@ -146,7 +167,7 @@ def _set_up(spec: RankSpec, pipe: Pipe, board: StepBoard) -> tuple[Any, JobRunne
     check_contract(predictor, spec.num_ranks)
     limits = predictor.limits() if isinstance(predictor, Predictor) else {}
     model = schema.arguments_model(predictor.predict, limits)
-    control = StepControl(board, spec.rank, pipe if spec.rank == 0 else None, pipe.send)
+    control = StepControl(board, spec.rank, pipe if spec.rank == 0 else None, pipe.send, pipe.offer)
     if predictor.pipe is not None:
         check_steps(predictor.pipe)
     if isinstance(predictor, Predictor):

@@ -19,7 +19,7 @@ from para_attn_server.core.board import REFUSED_ENTRY
 from para_attn_server.core.job import Output
 from para_attn_server.core.messages import Canceled, Failed, Finished, FromRank, Left, Run, Started
 from para_attn_server.core.predictor import TransientError
-from para_attn_server.worker.failures import KwargsDiffer, OutputMissing, describe, named
+from para_attn_server.worker.failures import KwargsDiffer, OutputMissing, describe, full_text, named, traceback_for_job
 from para_attn_server.worker.hooks import StepHooks
 from para_attn_server.worker.step_control import JobCanceled, RunRefused, StepControl
 
@@ -121,10 +121,10 @@ class JobRunner:
         raise refusal
 
     def _failure(self, run: Run, error: BaseException) -> Failed:
-        log.error("job %s failed on this rank", run.job_id, exc_info=error)
+        log.error("job failed on this rank", extra={"job": run.job_id, "exception": full_text(error)})
         points, step = self._control.points, self._control.steps
         told = describe(error, self._rank, step, run.output_path)
-        return Failed(run.serial, self._rank, points, told, isinstance(error, TransientError))
+        return Failed(run.serial, self._rank, points, told, isinstance(error, TransientError), traceback_for_job(error))
 
     def _clean_up(self, run: Run) -> None:
         """Leave no half-done state to the next job: hooks and caches of pipelines, memory, the job's folder."""

@@ -20,7 +20,8 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from para_attn_server.core.board import REFUSED_ENTRY, Decision, Phase, StepBoard
-from para_attn_server.core.messages import FromRank, Log, Step
+from para_attn_server.core.messages import FromRank, Step
+from para_attn_server.worker.job_log import JobLog
 from para_attn_server.worker.threads import RunThreads
 
 log = logging.getLogger(__name__)
@@ -54,13 +55,24 @@ class Orders(Protocol):
 class StepControl:
     """One rank's side of the step board, for one run at a time; also what `Predictor.step` and `.log` reach.
 
-    orders: rank zero's only; the other ranks pass None and follow. canceled: this rank has been told to leave the run.
+    orders: rank zero's only; the other ranks pass None and follow. send: to the parent, waiting where it must. offer:
+    the same, unless that has to wait; says whether it was sent. canceled: this rank has been told to leave the run.
     """
 
-    def __init__(self, board: StepBoard, rank: int, orders: Orders | None, send: Callable[[FromRank], None]) -> None:
-        self._board, self._rank, self._orders, self._send = board, rank, orders, send
+    def __init__(
+        self,
+        board: StepBoard,
+        rank: int,
+        orders: Orders | None,
+        send: Callable[[FromRank], None],
+        offer: Callable[[FromRank], bool] | None = None,
+    ) -> None:
+        self._board, self._rank, self._orders = board, rank, orders
+        self._offer = offer or _always(send)
+        self._log = JobLog(self._offer, send)
         self._threads, self._lock = RunThreads(), threading.Lock()
         self._warned: set[str] = set()
+        self._thread = 0
         self._serial = 0
         self._reported_at = 0.0
         self._total: int | None = None
@@ -79,6 +91,8 @@ class StepControl:
             self._serial, self.points, self.steps, self.canceled, self._reported_at = serial, 0, 0, False, 0.0
             self._total, self._counted_by_hand = None, False
             self._threads.begin()
+        self._thread = threading.get_ident()
+        self._log.begin(serial)
         self._board.report_step(self._rank, 0, None)
         self._board.enter(self._rank, serial, entry)
         if self._orders is None:
@@ -108,10 +122,13 @@ class StepControl:
             if self._allowed("step"):
                 self._pass_point(*(self.steps, self._total) if self._counted_by_hand else (step, total))
 
-    def log(self, text: str) -> None:
-        """A line for the job's history, from rank zero. A lone surrogate in it becomes a question mark."""
-        if self._allowed("log") and self._rank == 0:
-            self._send(Log(self._serial, str(text).encode(errors="replace").decode()))
+    def log(self, text: object) -> None:
+        """A line for the job's log, from rank zero; on any rank a sign of life of predict's own thread. Never waits."""
+        if self._allowed("log"):
+            if threading.get_ident() == self._thread:
+                self._board.report_line(self._rank)
+            if self._rank == 0:
+                self._log.add(text)
 
     def belongs(self) -> bool:
         """Whether the calling thread is the one that runs predict, or was started in this run."""
@@ -122,6 +139,7 @@ class StepControl:
         self._threads.end()
         with self._lock:  # a thread that waits at a control point has left it
             pass
+        self._log.end()
 
     def _allowed(self, method: str) -> bool:
         if self.belongs():
@@ -182,9 +200,8 @@ class StepControl:
 
     def _tell(self, step: int, total: int | None) -> None:
         now = time.monotonic()
-        if now - self._reported_at >= _REPORT_EVERY:
-            self._reported_at = now
-            self._send(Step(self._serial, step, total))
+        if now - self._reported_at >= _REPORT_EVERY and self._offer(Step(self._serial, step, total)):
+            self._reported_at = now  # else the parent reads it from the board
 
     def _wait(self, ready: Callable[[], T | None]) -> T:
         """The first value that is not None. Unbounded on purpose: how long a step may take, and what to do with a group
@@ -200,3 +217,13 @@ class StepControl:
                 raise _RunOver
             time.sleep(_SHORT_NAP if time.monotonic() < patience_ends else _LONG_NAP)
         return value
+
+
+def _always(send: Callable[[FromRank], None]) -> Callable[[FromRank], bool]:
+    """An offer that waits."""
+
+    def offer(message: FromRank) -> bool:
+        send(message)
+        return True
+
+    return offer

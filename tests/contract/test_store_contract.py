@@ -11,7 +11,7 @@ import pytest
 
 from para_attn_server.core.errors import IllegalTransition, JobError, JobNotFound, QueueFull
 from para_attn_server.core.job import TRANSITIONS, Job, JobStatus, NewJob, Output
-from para_attn_server.stores.base import JobStore, QueueCounts
+from para_attn_server.stores.base import JobStore, LogRow, LogWrite, QueueCounts
 
 KWARGS = {"prompt": 'ein "Kreis" ☉ \ud800', "steps": 20, "seed": 2**63, "scale": 3.5, "flag": None, "size": [64, 128]}
 OUTPUT = Output("/out/a.png", "image/png", 1234, "ab" * 32)
@@ -220,10 +220,10 @@ def test_only_a_running_job_makes_steps_or_is_asked_to_leave(store: JobStore, so
     assert present(store, job) == job and store.events(job.id) == before
 
 
-@pytest.mark.parametrize("write", [*FURTHER, "log"])
+@pytest.mark.parametrize("write", FURTHER)
 def test_writes_about_an_unknown_job_are_job_not_found(store: JobStore, write: str) -> None:
     with pytest.raises(JobNotFound, match="nobody"):
-        (FURTHER | {"log": lambda store, job_id: store.log(job_id, "hello", 1.0)})[write](store, "nobody")
+        FURTHER[write](store, "nobody")
 
 
 def test_progress_writes_the_step_and_an_event(store: JobStore) -> None:
@@ -234,11 +234,28 @@ def test_progress_writes_the_step_and_an_event(store: JobStore) -> None:
     assert (event.type, event.at, event.data) == ("step", 3.0, {"step": 3, "total_steps": 20})
 
 
-def test_log_lines_are_events_in_order(store: JobStore) -> None:
+def test_log_rows_are_events_in_order_read_behind_a_cursor(store: JobStore) -> None:
+    job, other = add(store), add(store)
+    lines = [(job.id, "one"), (other.id, "else"), (job.id, "two \N{BLACK STAR}\n"), ("nobody", "x")]
+    ids = store.log(LogWrite([LogRow(of, "log", 2.0, {"text": text}) for of, text in lines]))
+    store.start(job.id, 0, 3.0)
+    (last,) = store.log(LogWrite([LogRow(job.id, "traceback", 4.0, {"rank": 0, "text": "why"})]))
+    rows = store.log_rows(job.id, 0, 10)
+    assert [(row.id, row.type, row.at) for row in rows] == [
+        (ids[0], "log", 2.0),
+        (ids[2], "log", 2.0),
+        (last, "traceback", 4.0),
+    ]
+    assert [row.data["text"] for row in rows] == ["one", "two ★\n", "why"] and ids[3] == 0
+    assert store.log_rows(job.id, ids[0], 1) == rows[1:2] and store.log_rows(job.id, last, 10) == []
+
+
+def test_log_rows_are_taken_out_and_counted(store: JobStore) -> None:
     job = add(store)
-    for text in ("one", "two \N{BLACK STAR}\n"):
-        store.log(job.id, text, 2.0)
-    assert [event.data["text"] for event in store.events(job.id) if event.type == "log"] == ["one", "two ★\n"]
+    ids = store.log(LogWrite([LogRow(job.id, "log", 2.0, {"text": str(number)}) for number in range(5)]))
+    assert store.log(LogWrite([], ids[2:4], {ids[1]: 3})) == []
+    rows = [row.data for row in store.log_rows(job.id, 0, 10)]
+    assert rows == [{"text": "0"}, {"left_out": 3}, {"text": "4"}]
 
 
 def test_events_after_an_id_are_the_later_ones(store: JobStore) -> None:

@@ -123,12 +123,6 @@ def in_thread(work: Callable[[], Any]) -> None:
     thread.join()
 
 
-def test_a_log_line_is_text_that_can_be_sent_on(alone: tuple[StepControl, list[FromRank]]) -> None:
-    control, sent = alone
-    control.log("read caf\udce9.png as caf\u00e9.png")
-    assert sent == [Log(1, "read caf?.png as caf\u00e9.png")]
-
-
 def test_threads_of_the_run_step_and_those_of_no_run_do_nothing(
     alone: tuple[StepControl, list[FromRank]], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -139,7 +133,7 @@ def test_threads_of_the_run_step_and_those_of_no_run_do_nothing(
         control.log("here")
 
     in_thread(lambda: in_thread(call))
-    assert (control.points, sent) == (2, [Step(1, 3, 9), Log(1, "here")])
+    assert (control.points, sent) == (2, [Step(1, 3, 9), Log(1, ["here"])])
     control.returned()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
@@ -218,3 +212,24 @@ def test_starting_threads_is_as_before_once_a_run_has_ended() -> None:
         control.leave()
     board.close()
     assert threading.Thread.start is before
+
+
+def test_lines_are_life_only_where_predicts_own_thread_logs_them() -> None:
+    board, sent = StepBoard.create(1), list[FromRank]()
+    control = StepControl(board, 0, CancelAfter(99), sent.append)
+    control.log("before the run")
+    control.enter(1, 5)
+    beat = board.progress(0).heartbeat
+    other = threading.Thread(target=control.log, args=["from another thread"])
+    other.start()
+    other.join()
+    assert board.progress(0).logged == 0.0
+    control.log("from predict's")
+    assert board.progress(0).logged >= beat == board.progress(0).heartbeat, "a line is not a step"
+    control.returned()
+    control.log("too late")
+    board.close()
+    assert [line for message in sent if isinstance(message, Log) for line in message.lines] == [
+        "from another thread",
+        "from predict's",
+    ]
