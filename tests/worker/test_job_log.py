@@ -205,5 +205,3 @@ def test_an_offer_does_not_wait_for_another_threads_message() -> None:
         assert ours.recv() == Log(1, ["x" * 2**20])
         sending.join(10)
         assert pipe.offer(Log(1, ["afterward"])) and ours.recv() == Log(1, ["afterward"])
-
-
