@@ -135,6 +135,18 @@ FRAMES = {
     "a long header": get("/", 431, "X-A: " + "a" * 9000),
     "a header without a name": get("/", 400, ": a"),
     "a folded header": get("/", 400, "X-A: a\r\n b"),
+    "no host": Hostile(b"GET / HTTP/1.1\r\n\r\n", 400),
+    "an empty host": Hostile(b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
+    "two hosts": get("/", 400, "Host: localhost"),
+    "a host of no sense": Hostile(b"GET / HTTP/1.1\r\nHost: a/b@c\r\n\r\n", 400),
+    "a host of no sense in bytes": Hostile(b"GET / HTTP/1.1\r\nHost: \xff\xfe\r\n\r\n", 400),
+    "a host in the request line": Hostile(b"GET http://evil.example/ HTTP/1.1\r\n\r\n", 400),
+    "another host": Hostile(b"POST /cancel HTTP/1.1\r\nHost: evil.example\r\n\r\n", 421),
+    "another host, forwarded": Hostile(
+        b"GET / HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost\r\n\r\n", 421
+    ),
+    "a page of another origin": post(GOOD, 403, JSON, "Origin: http://evil.example"),
+    "a page of another site": post(GOOD, 403, JSON, "Sec-Fetch-Site: cross-site"),
 }
 
 VALUES = {
@@ -196,6 +208,7 @@ def check_refused(port: int, request: Hostile) -> dict[str, Any]:
     status, headers, body = answer_to(port, request)
     assert status == request.status, body
     assert headers["content-type"] == "application/problem+json"
+    assert headers["x-content-type-options"] == "nosniff"
     problem: dict[str, Any] = json.loads(body)
     assert problem["status"] == status and problem["title"] and problem["detail"]
     assert not [inside for inside in INSIDE if inside in body.decode()], body

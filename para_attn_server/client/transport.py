@@ -121,7 +121,8 @@ class Transport:
         reason = (
             "no answer in time" if isinstance(error, httpx.TimeoutException) else str(error) or type(error).__name__
         )
-        raise ServerUnavailable(f"the server at {self.url} cannot be reached: {reason}", again) from error
+        place = httpx.URL(self.url).copy_with(userinfo=b"")  # the password is for a proxy, not for a log
+        raise ServerUnavailable(f"the server at {place} cannot be reached: {reason}", again) from error
 
 
 def body_of(response: httpx.Response) -> dict[str, Any]:
@@ -164,7 +165,7 @@ def _pause(state: tenacity.RetryCallState) -> float:
 
 def _reason(response: httpx.Response, body: dict[str, Any]) -> str:
     if response.is_success:
-        return f"{response.url} answers, but is no para-attn-server"
+        return f"{response.url.copy_with(userinfo=b'')} answers, but is not a para-attn-server"
     return f"{body.get('title', f'HTTP status {response.status_code}')}: {body.get('detail', 'no reason given')}"
 
 

@@ -10,6 +10,7 @@ import difflib
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,11 @@ def parse_duration(value: Any) -> Any:
             raise ValueError("must be a duration such as 500ms, 10s, 5m, 12h or 7d")
         return float(match[1]) * _UNITS[match[2]]
     return value
+
+
+def listed(value: str) -> list[str]:
+    """The parts of a setting that is a list separated by commas."""
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
@@ -117,6 +123,26 @@ class Settings(BaseSettings):
         description="How long a client may take to send a whole request (408), or to take anything of its answer. "
         "Slower connections are closed. Waiting with ?wait= is not concerned.",
     )
+    root_path: str = Field(
+        "",
+        description="Path below which a proxy publishes this API, such as /pictures: URLs in answers begin with it. "
+        "The forwarded prefix of a trusted proxy comes before it.",
+    )
+    trusted_proxy: str = Field(
+        "",
+        description="Addresses or networks of proxies, separated by commas, whose forwarded prefix, proto and host "
+        "headers are believed. Default: nobody's.",
+    )
+    allowed_host: str = Field(
+        "",
+        description="Host names, separated by commas, that are served beside localhost and the loopback addresses "
+        "where --host is one of those. On another --host every name is served unless some are given here.",
+    )
+    cors_origin: str = Field(
+        "",
+        description="Origins of web pages, separated by commas, that may call this API from another place, such as "
+        "https://app.example.com. Default: none.",
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
         "info", description="Least level logged."
     )
@@ -134,6 +160,34 @@ class Settings(BaseSettings):
     def _at_home(cls, value: str | None) -> str | None:
         # An unknown user's home stays as it is, where Path.expanduser would raise: it is no folder then.
         return os.path.expanduser(value) if value else value  # noqa: PTH111
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", value):
+            raise ValueError("must be a path such as /pictures, of letters, digits and -._~ between the slashes")
+        return value.rstrip("/")
+
+    @field_validator("trusted_proxy")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        return ",".join(str(ip_network(network, strict=False)) for network in listed(value))
+
+    @field_validator("allowed_host")
+    @classmethod
+    def _are_hosts(cls, value: str) -> str:
+        names = [name.lower().strip("[]") for name in listed(value)]
+        if wrong := [name for name in names if not re.fullmatch(r"[a-z0-9._-]+|[0-9a-f:]+", name)]:
+            raise ValueError(f"{wrong[0]} is not a host name; give names such as pictures.example.com, without a port")
+        return ",".join(names)
+
+    @field_validator("cors_origin")
+    @classmethod
+    def _are_origins(cls, value: str) -> str:
+        origins = [origin.lower().rstrip("/") for origin in listed(value)]
+        if wrong := [o for o in origins if not re.fullmatch(r"https?://([a-z0-9._-]+|\[[0-9a-f:]+\])(:\d+)?", o)]:
+            raise ValueError(f"{wrong[0]} is not an origin; give scheme and host, such as https://app.example.com")
+        return ",".join(origins)
 
     @property
     def database(self) -> Path:

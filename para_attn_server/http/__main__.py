@@ -13,6 +13,7 @@ import os
 import sys
 
 # structlog imports rich where it is installed, for tracebacks that this process never draws: 4 MB.
+os.environ.pop("SCRIPT_NAME", None)  # of a CGI program that has started this server: gunicorn takes it for its own
 sys.modules["rich"] = None  # type: ignore[assignment]
 
 from para_attn_server.core.process import die_with_parent

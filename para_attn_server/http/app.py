@@ -7,9 +7,11 @@ from flask.json.provider import DefaultJSONProvider
 
 from para_attn_server.core.settings import Settings
 from para_attn_server.http import errors
+from para_attn_server.http.forwarded import ForwardedHeaders
 from para_attn_server.http.native import native_routes
 from para_attn_server.http.openapi import add_document
-from para_attn_server.http.routes import blueprint
+from para_attn_server.http.origins import Origins
+from para_attn_server.http.routes import blueprint, endpoints
 from para_attn_server.service.service import JobService
 
 
@@ -30,11 +32,17 @@ def create_app(service: JobService, settings: Settings) -> Flask:
     routes = native_routes(service)
     add_document(routes, service)
     app.register_blueprint(blueprint("native", routes))
-    app.after_request(_never_stored)
-    errors.register(app)
+    origins = Origins(settings)
+    app.before_request(origins.check)
+    app.after_request(_on_every_answer)
+    app.after_request(origins.allow)
+    errors.register(app, lambda: endpoints(routes))
+    if settings.root_path or settings.trusted_proxy:
+        app.wsgi_app = ForwardedHeaders(app.wsgi_app, settings)  # type: ignore[method-assign]
     return app
 
 
-def _never_stored(response: Response) -> Response:
+def _on_every_answer(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Content-Type-Options"] = "nosniff"
     return response

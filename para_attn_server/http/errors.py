@@ -6,12 +6,13 @@ No answer carries a traceback or a path of this machine: what is not meant for c
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, current_app, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from para_attn_server.core.errors import (
     DaemonUnreachable,
@@ -88,7 +89,7 @@ def problem(kind: Kind, detail: str, **further: Any) -> Response:
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": request.path,
+        "instance": request.script_root + request.path,
         **further,
     }
     response = Response(current_app.json.dumps(body) + "\n", kind.status, mimetype=PROBLEM_JSON)
@@ -97,10 +98,17 @@ def problem(kind: Kind, detail: str, **further: Any) -> Response:
     return response
 
 
-def register(app: Flask) -> None:
-    """Have every error of the app answered from here."""
+def register(app: Flask, endpoints: Callable[[], dict[str, str]]) -> None:
+    """Have every error of the app answered from here. endpoints: what a 404 lists."""
+
+    def not_found(_error: NotFound) -> Response:
+        known = endpoints()
+        detail = f"There is no {request.path} here. The endpoints are: {', '.join(known)}."
+        return problem(plain(404), detail, endpoints=known)
+
     app.register_error_handler(ServerError, _server_error)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(NotFound, not_found)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -122,7 +130,10 @@ def _fields(error: InvalidInput) -> list[dict[str, str]]:
 def _http_error(error: HTTPException) -> HTTPException | Response:
     if error.code is None or error.code < 400:
         return error  # a redirect
-    response = problem(plain(error.code), error.description or error.name)
+    detail = error.description or error.name
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        detail = f"{request.method} is not allowed here; allowed: {', '.join(sorted(error.valid_methods))}."
+    response = problem(plain(error.code), detail)
     for name, value in error.get_headers(request.environ):
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value

@@ -62,6 +62,7 @@ class WebServer(BaseApplication):
             "logger_class": WebLogger,
             "keepalive": int(KEEPALIVE_SECONDS),
             "forwarder_headers": "",  # or a header named SCRIPT_NAME moves every route
+            "secure_scheme_headers": {},  # whose word counts is for --trusted-proxy to say (forwarded.py)
             "graceful_timeout": GRACEFUL_SECONDS,
             "control_socket_disable": True,
             "when_ready": _before_forks,

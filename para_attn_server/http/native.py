@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from flask.typing import ResponseReturnValue
 
 from para_attn_server.core.errors import JobNotFound
@@ -18,7 +18,7 @@ from para_attn_server.http.bodies import WAIT_PARAMETER, json_object, output_fil
 from para_attn_server.http.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT, after
 from para_attn_server.http.errors import plain, problem
 from para_attn_server.http.headers import PARAMETERS, deadline, idempotency_key
-from para_attn_server.http.routes import REQUEST, RETRY_AFTER, Answer, Route
+from para_attn_server.http.routes import REQUEST, RETRY_AFTER, Answer, Route, endpoints
 from para_attn_server.service.service import JobService, JobView
 
 _PACKAGE = "para-attn-server"
@@ -111,13 +111,12 @@ class _Native:
 
     def index(self) -> ResponseReturnValue:
         """What this server is and where to go from here."""
-        endpoints = {f"{' or '.join(route.methods)} {route.path}": route.summary for route in self.routes}
-        return {"name": _PACKAGE, "version": self._versions[_PACKAGE], "endpoints": endpoints}
+        return {"name": _PACKAGE, "version": self._versions[_PACKAGE], "endpoints": endpoints(self.routes)}
 
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
         job = self._service.submit(json_object(), idempotency_key(), deadline())
-        return {"request_id": job.id}, 202, {"Location": f"/get_output/{job.id}", **_POLL_AGAIN}
+        return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **_POLL_AGAIN}
 
     def get_output(self, job_id: str) -> ResponseReturnValue:
         """A job's output in base64, or how the job stands."""

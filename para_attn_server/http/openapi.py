@@ -12,6 +12,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from flask import request
 from flask.typing import ResponseReturnValue
 from pydantic import TypeAdapter
 
@@ -22,8 +23,9 @@ from para_attn_server.http.routes import REQUEST, RETRY_AFTER, Answer, Route
 from para_attn_server.http.views import ProblemBody
 from para_attn_server.service.service import JobService
 
-EVERYWHERE = (*tuple(plain(status) for status in (400, 408, 414, 417, 431, 501)), errors.INTERNAL)
-"""Problems of every route: what is no HTTP, comes too slowly or is too long, and a mistake of the server."""
+EVERYWHERE = (*tuple(plain(status) for status in (400, 403, 408, 414, 417, 421, 431, 501)), errors.INTERNAL)
+"""Problems of every route: what is not HTTP, comes too slowly or is too long, comes from a web page of another place or
+for another host, and a mistake of the server."""
 
 _SCHEMAS = "#/components/schemas/"
 
@@ -37,14 +39,17 @@ def add_document(routes: list[Route], service: JobService) -> None:
             schema = service.contract().schema
         except NotAccepting:
             schema = None
-        return document(routes, schema)
+        return document(routes, schema, request.root_url.rstrip("/"))
 
     answer = Answer(200, "An OpenAPI document.", dict)
     routes.append(Route("/openapi.json", ("GET",), openapi, (answer,), (errors.STORE_UNUSABLE,)))
 
 
-def document(routes: Sequence[Route], request_schema: dict[str, Any] | None) -> dict[str, Any]:
-    """The document. request_schema: of the model's arguments; None, as long as it is not known, for any object."""
+def document(routes: Sequence[Route], request_schema: dict[str, Any] | None, url: str = "/") -> dict[str, Any]:
+    """The document. request_schema: of the model's arguments; None, as long as it is not known, for any object.
+
+    url: where the client finds the server.
+    """
     types = tuple(a.body for r in routes for a in r.answers if a.body not in (None, bytes, dict))
     references, schemas = _shapes(types)
     paths: dict[str, dict[str, Any]] = {}
@@ -56,6 +61,7 @@ def document(routes: Sequence[Route], request_schema: dict[str, Any] | None) -> 
     return {
         "openapi": "3.1.0",
         "info": {"title": "para-attn-server", "version": version("para-attn-server")},
+        "servers": [{"url": url}],
         "paths": paths,
         "components": {"responses": shared, "schemas": {**schemas, **_request(request_schema)}},
     }

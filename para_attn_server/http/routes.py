@@ -1,6 +1,6 @@
 """A dialect's routes as one table: what Flask serves, and what GET /openapi.json says of it.
 
-Nothing in here runs while a request is answered.
+While a request is answered nothing in here runs, but for what lists them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
 from para_attn_server.http.errors import Kind
@@ -61,6 +61,12 @@ REQUEST = {"$ref": "#/components/schemas/GenerateRequest"}
 
 RETRY_AFTER = ("Retry-After", "Seconds to wait before asking again.")
 """A header of answers, as `Answer.headers` takes it."""
+
+
+def endpoints(routes: Iterable[Route]) -> dict[str, str]:
+    """What each route is for, by its methods and its path as this client has to write it."""
+    root = request.script_root
+    return {f"{' or '.join(route.methods)} {root}{route.path}": route.summary for route in routes}
 
 
 def blueprint(name: str, routes: Iterable[Route]) -> Blueprint:

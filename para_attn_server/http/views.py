@@ -121,6 +121,7 @@ class ProblemBody(TypedDict):
     error: NotRequired[JobError]
     timings: NotRequired[Timings]
     server: NotRequired[ServerBody]
+    endpoints: NotRequired[dict[str, str]]
 
 
 def status_body(view: JobView) -> StatusBody:

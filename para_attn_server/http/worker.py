@@ -37,6 +37,7 @@ def _write_problem(client: socket.socket, status: int, _reason: str, message: st
     body = json.dumps({"type": "about:blank", "title": phrase, "status": status, "detail": detail})
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
         f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     util.write_nonblock(client, (head + body).encode("latin1"))

@@ -308,3 +308,16 @@ def test_nobody_waits_for_a_queued_job_of_a_stopping_server(web: Web) -> None:
     timer.join()
     assert answer.status_code == 202
     assert answer.elapsed.total_seconds() < 5
+
+
+# --- who may ask ---
+
+
+def test_a_name_that_an_attacker_points_at_this_machine_reads_and_does_nothing(web: Web) -> None:
+    """DNS rebinding: to the browser it is one origin, so it sends what it sends to its own site."""
+    job_id = web.started()
+    name = f"rebound.example:{web.port}"
+    headers = {"Host": name, "Origin": f"http://{name}", "Sec-Fetch-Site": "same-origin"}
+    for answer in (web.get("/server_status", headers=headers), web.post(f"/cancel/{job_id}", headers=headers)):
+        assert answer.status_code == 421 and "--allowed-host" in answer.json()["detail"]
+    assert web.parent.cancels == [] and web.job(job_id).status == "running"

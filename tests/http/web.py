@@ -117,6 +117,7 @@ class Web:
         answer = self.client.request(method, path, **options)
         DOCUMENT.check(answer)
         assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
         if answer.status_code >= 400 and method != "HEAD":
             self.check_problem(answer)
         return answer

@@ -17,6 +17,7 @@ from para_attn_server.core.settings import Settings, load_settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 SAMPLES = {"string": "words", "integer": "3", "number": "5m", "boolean": "true"}
+OF_A_FORM = {"root_path": "/pictures", "trusted_proxy": "127.0.0.1,10.0.0.0/8", "cors_origin": "https://a.example"}
 
 
 @click.command()
@@ -34,7 +35,7 @@ def invoked(*arguments: str, **environment: str) -> dict[str, Any]:
 
 def sample(name: str) -> str:
     schema = declared()[name]
-    return str(schema["enum"][0]) if "enum" in schema else SAMPLES[schema["type"]]
+    return OF_A_FORM.get(name) or (str(schema["enum"][0]) if "enum" in schema else SAMPLES[schema["type"]])
 
 
 def expected(name: str) -> Any:

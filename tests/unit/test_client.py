@@ -272,7 +272,7 @@ def test_wait_ready_gives_up_with_the_reason(server: ScriptedServer, client: Cli
 @pytest.mark.parametrize("body", [b"<html>", b"[1]"])
 def test_another_program_behind_the_url_is_recognised(server: ScriptedServer, client: Client, body: bytes) -> None:
     server.says(Answer(200, body))
-    with pytest.raises(ServerUnavailable, match="no para-attn-server"):
+    with pytest.raises(ServerUnavailable, match="not a para-attn-server"):
         client.schema()
 
 
@@ -296,3 +296,10 @@ def test_an_id_stays_one_part_of_the_path(server: ScriptedServer, client: Client
     with pytest.raises(RequestRefused):
         client.cancel("../generate?x")
     assert server.requests[0][1] == "/cancel/..%2Fgenerate%3Fx"
+
+
+def test_a_password_in_the_url_is_in_no_message() -> None:
+    client = Client("http://bob:secret@127.0.0.1:1/pictures", patience=0)
+    with client, pytest.raises(ServerUnavailable) as caught:
+        client.schema()
+    assert "127.0.0.1:1/pictures" in str(caught.value) and "secret" not in str(caught.value)
