@@ -10,3 +10,9 @@ wheel beside whatever pip is installed."""
 def again(package: str, version: str) -> str:
     """A command that repairs an installed package, without touching any other."""
     return f"pip install --force-reinstall --no-deps {package}=={version.partition('+')[0]}"
+
+
+def torch(build: str) -> str:
+    """A command that replaces torch by another build of it, such as `cu126`, and leaves every other package."""
+    index = f"https://download.pytorch.org/whl/{build}"
+    return f'pip uninstall -y torch && pip install "torch>=2.6" --index-url {index}'

@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         None, ge=1, description="Ranks per worker group. Default: all visible GPUs over --num-groups, else 2 on CPU."
     )
     num_groups: int = Field(1, ge=1, description="Worker groups in the pool.")
+    device: Annotated[Literal["auto", "cuda", "cpu"], AnyCase] = Field(
+        "auto",
+        description="Where ranks run: cuda on GPUs, cpu on none, auto on GPUs if the machine shows any. Setup fails "
+        "where a rank is meant to have a GPU and its torch sees none.",
+    )
     output_dir: Path = Field(Path("outputs"), description="Allowed output root; outputs are written below it.")
     allow_any_output_path: bool = Field(
         False, description="Let requests write outside --output-dir. Only for callers you trust with your files."

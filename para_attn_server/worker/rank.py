@@ -35,6 +35,7 @@ from para_attn_server.core.messages import Cancel, FromRank, Ready, Run, Settle,
 from para_attn_server.core.predictor import Predictor
 from para_attn_server.core.process import die_with_parent
 from para_attn_server.worker import hub, preload
+from para_attn_server.worker.device import require_gpus, taken_device
 from para_attn_server.worker.failures import full_text, plain_message
 from para_attn_server.worker.hooks import check_steps
 from para_attn_server.worker.loader import check_contract, check_methods, load_predictor
@@ -159,6 +160,7 @@ def _guard(spec: RankSpec) -> None:
 
 
 def _set_up(spec: RankSpec, pipe: Pipe, board: StepBoard) -> tuple[Any, JobRunner]:
+    require_gpus(spec)
     predictor = load_predictor(spec.model)
     check_methods(predictor)
     if spec.rank == 0:
@@ -176,14 +178,13 @@ def _set_up(spec: RankSpec, pipe: Pipe, board: StepBoard) -> tuple[Any, JobRunne
 
 
 def _ready(spec: RankSpec, predictor: Any, runner: JobRunner) -> Ready:
-    device = f"cuda:{spec.devices[spec.rank]}" if spec.devices else "cpu"
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             versions[package] = version(package)
     return Ready(
         rank=spec.rank,
-        device=device,
+        device=taken_device(spec),
         schema=json.loads(json.dumps(schema.request_schema(runner.model))) if spec.rank == 0 else None,
         versions=versions,
         output_suffix=str(getattr(predictor, "output_suffix", Predictor.output_suffix)),

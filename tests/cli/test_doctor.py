@@ -103,6 +103,20 @@ def test_the_file_system_of_a_path_is_the_innermost_mount(path: str, kind: str) 
     assert places.file_system_of(Path(path), mounts) == kind
 
 
+def test_the_doctor_judges_the_device_that_is_asked_for(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"torch": CPU_TORCH, "driver": DRIVER}
+    cpu, cuda = (settings.model_copy(update={"device": device}) for device in ("cpu", "cuda"))
+    assert by_name(device_checks(cpu, facts))["GPUs"].state is State.OK
+    found = by_name(device_checks(settings, facts))["GPUs"]
+    assert "the NVIDIA driver is 570, and torch 2 is a CPU build" in found.found
+    assert "whl/cu128" in found.advice
+    assert "--device cpu" in found.advice
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    nothing = {"torch": CPU_TORCH, "driver": {"error": "NVMLError_LibraryNotFound"}}
+    assert by_name(device_checks(settings, nothing))["GPUs"].state is State.OK
+    assert by_name(device_checks(cuda, nothing))["GPUs"].state is State.PROBLEM
+
+
 def test_more_ranks_than_cores_are_a_warning(settings: Settings) -> None:
     assert by_name(machine.machine_checks(settings, 100_000, 0))["CPU cores"].state is State.WARNING
     assert by_name(machine.machine_checks(settings, 100_000, 100_000))["CPU cores"].state is State.OK

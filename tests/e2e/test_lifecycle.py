@@ -225,3 +225,15 @@ def test_the_parent_never_imports_torch_nor_the_predictor(serve: Serve, counting
         assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
     code = "import sys, para_attn_server.daemon.daemon; print([m for m in ('torch', 'diffusers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize("given", [{"settings": {"device": "cuda"}}, {"env": {"CUDA_VISIBLE_DEVICES": "0,1"}}])
+def test_gpus_that_torch_does_not_see_are_exit_code_3_with_the_next_step(
+    serve: Serve, counting_model: str, monkeypatch: pytest.MonkeyPatch, given: dict[str, dict[str, str]]
+) -> None:
+    for name, value in given.get("env", {}).items():
+        monkeypatch.setenv(name, value)
+    server = serve(counting_model, **given.get("settings", {}))
+    assert server.process.wait(60) == 3
+    assert "but torch sees no GPU: no NVIDIA driver is loaded, and torch " in server.log()
+    assert "--device cpu runs them on the CPU" in server.log()

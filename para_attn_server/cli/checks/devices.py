@@ -6,6 +6,7 @@ import shutil
 from typing import Any
 
 from para_attn_server.cli.checks.check import Check, ok, problem, size_text, warning
+from para_attn_server.core.gpus import driver_version, visible_gpus, why_torch_sees_none
 from para_attn_server.core.settings import Settings
 
 _MOSTLY_TAKEN = 0.5
@@ -14,10 +15,10 @@ _MOSTLY_TAKEN = 0.5
 def device_checks(settings: Settings, facts: dict[str, Any]) -> list[Check]:
     """facts: the answer of `para_attn_server.worker.probe`."""
     driver, visible = facts["driver"], facts["torch"].get("devices", 0)
-    checks = [_driver(driver, visible), _torch_devices(facts["torch"], driver)]
+    checks = [_driver(driver, visible), _torch_devices(facts["torch"], driver, settings.device)]
     checks += [_gpu(index, gpu) for index, gpu in enumerate(driver.get("gpus", []))]
     wanted = (settings.num_devices or 1) * settings.num_groups
-    if visible and wanted > visible:
+    if settings.device != "cpu" and visible and wanted > visible:
         found = f"{visible} GPUs, {wanted} ranks asked for"
         checks.append(problem("ranks", found, "lower --num-devices or --num-groups: each rank takes a GPU"))
     return checks
@@ -44,17 +45,19 @@ def _driver(driver: dict[str, Any], visible: int) -> Check:
     return ok(name, "none (nor nvidia-smi): ranks run on the CPU")
 
 
-def _torch_devices(torch: dict[str, Any], driver: dict[str, Any]) -> Check:
+def _torch_devices(torch: dict[str, Any], driver: dict[str, Any], device: str) -> Check:
     name = "GPUs"
-    seen, there = torch.get("devices", 0), len(driver.get("gpus", []))
+    seen, there = torch.get("devices", 0), len(driver.get("gpus", [])) or len(visible_gpus())
+    if device == "cpu":
+        return ok(name, "left alone (--device cpu)")
     if seen:
         if not torch["nccl"]:
             return problem(name, f"{seen}, but torch is built without NCCL", "install a CUDA build of torch for Linux")
         return ok(name, f"{seen} of {there} visible to torch" if there else f"{seen} visible to torch")
-    if there and "error" not in torch and torch["cuda"] is None:
-        return problem(name, f"{there}, but torch is a CPU build", "install a CUDA build of torch")
-    if there:
-        return problem(name, f"{there}, but torch sees none", "look at CUDA_VISIBLE_DEVICES and the driver's version")
+    if (there or device == "cuda") and "error" not in torch:
+        reason = why_torch_sees_none(torch["version"], torch["cuda"], driver.get("driver") or driver_version())
+        found, _, advice = reason.partition("; ")
+        return problem(name, f"{there}, but torch sees none: {found}", f"{advice}; or serve with --device cpu")
     return ok(name, "none: ranks run on the CPU with gloo (slow; right for trying things out)")
 
 
