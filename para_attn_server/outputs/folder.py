@@ -13,10 +13,10 @@ import stat
 from pathlib import Path
 from typing import NoReturn
 
+from para_attn_server.core.arguments import OUTPUT_PATH
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.media_types import MEDIA_TYPES
 from para_attn_server.core.output import temporary_path
-from para_attn_server.core.schema import OUTPUT_PATH
 
 _MOST_NAME_BYTES = 255
 _MOST_PATH_BYTES = 4095

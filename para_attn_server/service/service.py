@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from para_attn_server.core.arguments import OUTPUT_PATH, SEED
 from para_attn_server.core.channel import PoolView
 from para_attn_server.core.errors import FieldError, InvalidInput, JobNotFound, NotAccepting, NothingToCancel
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob
-from para_attn_server.core.schema import OUTPUT_PATH, SEED
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
 from para_attn_server.service.contract import Contract, ContractReader

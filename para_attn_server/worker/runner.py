@@ -42,6 +42,7 @@ class JobRunner:
     ) -> None:
         self._predictor, self.model, self._control = predictor, model, control
         self._rank, self._send = rank, send
+        self._compared_by_input: set[str] = set()
         self._hooks = self._new_hooks()
         self._made_process_group = dist.is_initialized()
 
@@ -106,8 +107,10 @@ class JobRunner:
         refusal: BaseException = KwargsDiffer()
         kwargs: dict[str, Any] = {}
         try:
-            kwargs = schema.validated(self.model, run.kwargs)
-            entry = schema.digest(run.kwargs, run.output_path)
+            parsed = schema.parsed(self.model, run.kwargs)
+            dump, as_they_came = schema.dumped(parsed, run.kwargs)
+            self._say_how_compared(as_they_came)
+            kwargs, entry = schema.values(parsed), schema.digest(dump, run.output_path)
             if self._rank == 0:
                 output.prepare(run.output_path, run.job_id)  # what cannot be written is known before the work
         except BaseException as error:  # a predictor's own validator may raise anything, and on this rank alone
@@ -119,6 +122,11 @@ class JobRunner:
         else:
             return kwargs
         raise refusal
+
+    def _say_how_compared(self, as_they_came: list[str]) -> None:
+        if new := set(as_they_came) - self._compared_by_input:
+            self._compared_by_input |= new
+            log.warning("arguments without a form in JSON are compared as they came: %s", ", ".join(sorted(new)))
 
     def _failure(self, run: Run, error: BaseException) -> Failed:
         log.error("job failed on this rank", extra={"job": run.job_id, "exception": full_text(error)})

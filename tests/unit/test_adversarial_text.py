@@ -17,6 +17,7 @@ from flask import Flask
 from pydantic import BaseModel, Field, TypeAdapter
 
 from para_attn_server.cli.arguments import request_arguments
+from para_attn_server.core.arguments.formats import LONGEST_FOR_PYTHON
 from para_attn_server.core.errors import ServerError
 from para_attn_server.core.schema import arguments_model, request_schema
 from para_attn_server.core.settings import load_settings, parse_duration
@@ -24,7 +25,6 @@ from para_attn_server.http import bodies
 from para_attn_server.http.headers import deadline, idempotency_key
 from para_attn_server.http.native import _checked
 from para_attn_server.outputs.folder import OutputFolder
-from para_attn_server.service.formats import LONGEST_FOR_PYTHON
 from para_attn_server.service.validation import RequestValidator
 from para_attn_server.worker.failures import describe, full_text
 

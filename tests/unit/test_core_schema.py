@@ -133,8 +133,8 @@ class Broken:
         ("positional", "prompt.* cannot be"),
         ("private", "must not begin with an underscore"),
         ("unknown_type", "Nowhere"),
-        ("no_json", "cannot be turned into a schema"),
-        ("no_schema", "cannot be turned into a schema"),
+        ("no_json", "'prompt' cannot come from a request"),
+        ("no_schema", "'prompt' cannot come from a request: .*write str, int, float"),
     ],
 )
 def test_a_signature_that_breaks_the_contract_is_named(method: str, says: str) -> None:
