@@ -24,9 +24,10 @@ SOCKET_NAME = "control.sock"
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job has been inserted into the store."""
+    """A job has been inserted into the store, by the request of that name (X-Request-Id)."""
 
     job_id: str
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ def configure_logging(level: str, log_format: str, process: str) -> None:
         return event
 
     shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=False),

@@ -155,6 +155,8 @@ class Settings(BaseSettings):
         "console", description="Lines for people, or one JSON each."
     )
 
+    access_log: bool = Field(False, description="Log one line per HTTP request.")
+
     @field_validator("output_dir", "state_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:

@@ -25,7 +25,7 @@ class ControlServer:
 
     def __init__(
         self,
-        on_submitted: Callable[[], None],
+        on_submitted: Callable[[str, str | None], None],
         on_cancel: Callable[[str | None], str | None],
         view: Callable[[], PoolView],
     ) -> None:
@@ -89,7 +89,7 @@ class WebConnection(asyncio.Protocol):
     def _carry_out(self, message: Any) -> None:
         try:
             if isinstance(message, Submitted):
-                self._server.on_submitted()
+                self._server.on_submitted(message.job_id, message.request_id)
             elif isinstance(message, CancelOrder):
                 job_id = self._server.on_cancel(message.job_id)
                 self.write(encode(CancelReply(message.request, job_id)))

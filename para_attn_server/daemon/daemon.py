@@ -160,8 +160,8 @@ class Daemon:
 
     # --- what happens ---
 
-    def _on_submitted(self) -> None:
-        self._pool.dispatch()
+    def _on_submitted(self, job_id: str, request_id: str | None) -> None:
+        self._pool.submitted(job_id, request_id)
 
     def _on_cancel(self, job_id: str | None) -> str | None:
         return self._pool.cancel(job_id)

@@ -6,7 +6,7 @@ from flask import Flask, Response
 from flask.json.provider import DefaultJSONProvider
 
 from para_attn_server.core.settings import Settings
-from para_attn_server.http import errors
+from para_attn_server.http import errors, request_log
 from para_attn_server.http.forwarded import ForwardedHeaders
 from para_attn_server.http.native import native_routes
 from para_attn_server.http.openapi import add_document
@@ -32,6 +32,7 @@ def create_app(service: JobService, settings: Settings) -> Flask:
     routes = native_routes(service)
     add_document(routes, service)
     app.register_blueprint(blueprint("native", routes))
+    request_log.register(app, settings.access_log)
     origins = Origins(settings)
     app.before_request(origins.check)
     app.after_request(_on_every_answer)

@@ -18,6 +18,7 @@ from para_attn_server.http.bodies import WAIT_PARAMETER, json_object, output_fil
 from para_attn_server.http.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT, after
 from para_attn_server.http.errors import plain, problem
 from para_attn_server.http.headers import PARAMETERS, deadline, idempotency_key
+from para_attn_server.http.request_log import request_id
 from para_attn_server.http.routes import REQUEST, RETRY_AFTER, Answer, Route, endpoints
 from para_attn_server.service.service import JobService, JobView
 
@@ -115,7 +116,7 @@ class _Native:
 
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
-        job = self._service.submit(json_object(), idempotency_key(), deadline())
+        job = self._service.submit(json_object(), idempotency_key(), deadline(), request_id())
         return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **_POLL_AGAIN}
 
     def get_output(self, job_id: str) -> ResponseReturnValue:

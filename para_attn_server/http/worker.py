@@ -23,6 +23,7 @@ from gunicorn.http.errors import ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
 from para_attn_server.http.connection import Connection
+from para_attn_server.http.request_log import REQUEST_ID, new_request_id
 
 _HEARTBEAT = 1.0
 _BLOCK = 2**16
@@ -38,6 +39,7 @@ def _write_problem(client: socket.socket, status: int, _reason: str, message: st
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\n"
+        f"{REQUEST_ID}: {new_request_id()}\r\n"
         f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     util.write_nonblock(client, (head + body).encode("latin1"))

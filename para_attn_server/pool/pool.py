@@ -24,6 +24,7 @@ from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.job_logs import JobLogs
 from para_attn_server.pool.ledger import Ledger
+from para_attn_server.pool.life_log import LifeLog
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.publishing import Publisher
 from para_attn_server.pool.run import EXPIRED, GROUP_LOST, Ending, Lost
@@ -67,7 +68,7 @@ class Pool:
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
         self._ledger = Ledger()
         self._publisher = Publisher()
-        self._logs = JobLogs(store)
+        self._logs, self._life = JobLogs(store), LifeLog()
         self._store_version = -1
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
@@ -86,6 +87,11 @@ class Pool:
 
     # --- orders ---
 
+    def submitted(self, job_id: str, request_id: str | None) -> None:
+        """A web worker has put a job into the queue, for the request of that name."""
+        self._life.submitted(job_id, request_id)
+        self.dispatch()
+
     def dispatch(self) -> None:
         """Give queued jobs to free groups. Where the store refuses, a later tick tries again."""
         free = [group.index for group in self._groups if group.state is GroupState.READY]
@@ -99,7 +105,9 @@ class Pool:
     def _assign(self, free: list[int]) -> None:
         for job, index in assign(self._store.queued(len(free), steady()), free):
             kwargs = self._store.arguments(job.id)
-            self._groups[index].assign(self._store.start(job.id, index, time.time()), kwargs)
+            started = self._store.start(job.id, index, time.time())
+            self._groups[index].assign(started, kwargs)
+            self._soon(partial(self._life.started, started))
 
     def cancel(self, job_id: str | None) -> str | None:
         """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.
@@ -232,7 +240,7 @@ class Pool:
 
     def run_lost(self, job_id: str, lost: Lost) -> None:
         self._written_at.pop(job_id, None)
-        log.warning("a run is lost", job=job_id, cause=lost.error.message)
+        self._life.lost(job_id, lost.error.message)
         self._write_logs()
         self._ledger.must(partial(self._record_loss, job_id, lost))
         self.dispatch()
@@ -255,7 +263,6 @@ class Pool:
         if job.output is None:
             sweep(job.output_path, job.id)
         self._update(job)
-        self._soon(lambda: log.info("job ended", job=job_id, status=job.status.value, group=job.group))
 
     def _end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> Job:
         if isinstance(outcome, Output) and (why := refusal(outcome, job_id)) is not None:
@@ -295,6 +302,7 @@ class Pool:
         expired = self._store.expire(EXPIRED, steady(), time.time(), EXPIRED_AT_ONCE)
         for job_id in expired:
             self._publish(JobUpdate(job_id, JobStatus.FAILED, 0, None))
+            self._life.expired(job_id)
         self._more_to_expire = len(expired) == EXPIRED_AT_ONCE
 
     def _oldest_running(self) -> Job | None:
@@ -303,6 +311,7 @@ class Pool:
     def _update(self, job: Job) -> None:
         if job.status.terminal:
             self._logs.ended(job.id)
+            self._soon(partial(self._life.ended, job))
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
 
 

@@ -101,10 +101,10 @@ class ControlLink:
 
     # --- orders ---
 
-    def submitted(self, job_id: str) -> None:
+    def submitted(self, job_id: str, request_id: str | None = None) -> None:
         """Tell the parent of a new job. A hint: when it is lost the parent finds the job in the store."""
         with self._lock:
-            self._send_locked(Submitted(job_id))
+            self._send_locked(Submitted(job_id, request_id))
 
     def cancel(self, job_id: str | None, timeout: float) -> str | None:
         """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the parent's word.

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import structlog
+
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
 from para_attn_server.core.channel import PoolView
 from para_attn_server.core.errors import FieldError, InvalidInput, JobNotFound, NotAccepting, NothingToCancel
@@ -28,6 +30,7 @@ from para_attn_server.service.estimate import queued_seconds_left, running_secon
 from para_attn_server.service.news import JobNews
 from para_attn_server.stores.base import JobStore, QueueCounts
 
+log = structlog.get_logger()
 _LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
 _CANCEL_SLACK = 10.0
 _ROWS_KEPT = 64
@@ -126,11 +129,17 @@ class JobService:
 
     # --- jobs ---
 
-    def submit(self, body: Mapping[str, Any], key: str | None = None, deadline: float | None = None) -> Job:
+    def submit(
+        self,
+        body: Mapping[str, Any],
+        key: str | None = None,
+        deadline: float | None = None,
+        request_id: str | None = None,
+    ) -> Job:
         """Check a request and put it into the queue; on disk when this returns.
 
         key: the client's Idempotency-Key; a request that came before under it is answered with its job, whatever the
-        server's state. deadline: Unix seconds.
+        server's state. deadline: Unix seconds. request_id: the request's name, for the log.
         Raises InvalidInput, NotAccepting, QueueFull or IdempotencyConflict.
         """
         digest = None if key is None else _digest(body)
@@ -145,7 +154,8 @@ class JobService:
         ends = None if deadline is None else steady() + deadline - time.time()
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
         job = self._store.insert(new, self._settings.max_queue, time.time())
-        self._control.submitted(job.id)
+        log.info("job accepted", job=job.id)
+        self._control.submitted(job.id, request_id)
         return job
 
     def view(self, job_id: str) -> JobView:

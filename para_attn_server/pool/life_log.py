@@ -1,0 +1,56 @@
+"""A job's life as lines in the server's log, each with the same few keys. Decides and writes nothing else."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import structlog
+
+from para_attn_server.core.job import Job
+
+log = structlog.get_logger()
+KEPT = 10_000
+"""Jobs whose request's id is remembered; the oldest are forgotten first."""
+
+
+class LifeLog:
+    """Says of jobs when they start and end. A web worker has said before that they were accepted."""
+
+    def __init__(self) -> None:
+        self._requests: OrderedDict[str, str] = OrderedDict()
+
+    def submitted(self, job_id: str, request_id: str | None) -> None:
+        """Remember by which request a job came."""
+        if request_id is not None:
+            self._requests[job_id] = request_id
+            if len(self._requests) > KEPT:
+                self._requests.popitem(last=False)
+
+    def started(self, job: Job) -> None:
+        """A group takes it."""
+        log.info("job started", **self._of(job.id), group=job.group, attempt=job.attempts)
+
+    def lost(self, job_id: str, cause: str) -> None:
+        """Its run came to nothing, through no error of its own."""
+        log.warning("a run is lost", **self._of(job_id), cause=cause)
+
+    def ended(self, job: Job) -> None:
+        """It has come to its end."""
+        keys: dict[str, Any] = {"status": job.status.value, "group": job.group, "attempt": job.attempts}
+        if job.error is not None:
+            keys["error"] = job.error.type
+        seconds = job.run_seconds if job.started_at is not None else None
+        log.info("job ended", **self._of(job.id), **keys, duration_s=None if seconds is None else round(seconds, 3))
+        self._requests.pop(job.id, None)
+
+    def expired(self, job_id: str) -> None:
+        """It has come to its end in the queue."""
+        log.info(
+            "job ended", **self._of(job_id), status="failed", group=None, attempt=0, error="expired", duration_s=None
+        )
+        self._requests.pop(job_id, None)
+
+    def _of(self, job_id: str) -> dict[str, Any]:
+        request_id = self._requests.get(job_id)
+        return {"job": job_id} if request_id is None else {"job": job_id, "request_id": request_id}
