@@ -4,6 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 VENV := .venv
+PEERS := $(VENV)/peers
 BIN := $(VENV)/bin
 # para-attn's metadata names a direct URL in an extra: pip 26.3 refuses it. pip 26.2.1 takes it, and runs from its wheel.
 PIP_VERSION := 26.2.1
@@ -25,7 +26,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-slow test-all failure-matrix reliability soak lint bench clean
+.PHONY: help demo serve test test-slow test-all failure-matrix reliability soak lint bench bench-peers clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
@@ -63,6 +64,10 @@ lint: $(VENV)/.stamp-dev ## ruff and mypy
 bench: $(VENV)/.stamp-demo ## measure what the server adds to a bare torchrun of the same pipeline
 	$(BIN)/python benchmarks/overhead.py $(ARGS)
 
+bench-peers: $(VENV)/.stamp-demo $(VENV)/.stamp-peers ## the same work behind a floor of the standard library and LitServe; writes docs/peers.md
+	$(BIN)/python benchmarks/peers.py --output docs/peers.md \
+	    $$(test -x $(PEERS)/bin/python && echo --litserve $(PEERS)/bin/python) $(ARGS)
+
 clean: ## remove .venv, caches and build files; outputs and state directories stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -88,6 +93,12 @@ $(VENV)/.stamp-torch: $(VENV)/.stamp-venv constraints.txt
 $(VENV)/.stamp-demo: $(VENV)/.stamp-torch $(PACKAGING)
 	@echo "installing para-attn-server"
 	@$(call install,$(EDITABLE) ".[para-attn]")
+	@touch $@
+
+$(VENV)/.stamp-peers: $(VENV)/.stamp-venv benchmarks/litserve.txt
+	@$(BIN)/python -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement benchmarks/litserve.txt || \
+	    { rm -rf $(PEERS); echo "LitServe cannot be installed: it is left out"; }
 	@touch $@
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-torch $(PACKAGING)

@@ -20,28 +20,31 @@ from server import HERE, RANKS, ServerProcess, stop
 class StampReader:
     """Reads what the ranks note in a folder (see predictors.py)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ranks: int = RANKS) -> None:
         folder.mkdir(parents=True)
-        self.folder = folder
+        self.folder, self._ranks = folder, ranks
         self._files: list[Any] = []
 
     def read(self) -> list[dict[int, dict[str, Any]]]:
         """Per rank, by job number: the notes that are new since the last call."""
         if not self._files:
-            self._files = [(self.folder / f"rank-{rank}.jsonl").open() for rank in range(RANKS)]
+            self._files = [(self.folder / f"rank-{rank}.jsonl").open() for rank in range(self._ranks)]
         return [{note["job"]: note for note in map(json.loads, file)} for file in self._files]
 
 
 class Server(ServerProcess):
     """A predictor of predictors.py on a state directory of its own; the ranks' notes are in `stamps`."""
 
-    def __init__(self, folder: Path, name: str, model_path: str | None, run: int = 0, **options: Any) -> None:
-        self.stamps = StampReader(folder / f"server-stamps-{run}")
+    def __init__(
+        self, folder: Path, name: str, model_path: str | None, run: int = 0, ranks: int = RANKS, **options: Any
+    ) -> None:
+        self.stamps = StampReader(folder / f"server-stamps-{run}", ranks)
         places = {"state-dir": folder / "state", "output-dir": folder / "outputs"}
         super().__init__(
             f"{HERE / 'predictors.py'}:{name}",
             folder / f"server-{run}.log",
             {STAMPS_VARIABLE: str(self.stamps.folder)},
+            **{"num-devices": ranks},
             **places,
             **({"model-path": model_path} if model_path else {}),
             **options,
