@@ -6,6 +6,7 @@ clock (steady.py), which runs on.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
@@ -17,17 +18,19 @@ TOLERATED = 0.25
 """Seconds that a reading may come late on a busy machine and still counts as on time."""
 REPORTED = 1.0
 """Seconds of a pause that is worth a line in the log."""
+LONG = 30.0
+"""Seconds of a pause that may break what waits for another process, as a collective with its time-out."""
 
 
 class RunningClock:
     """Seconds during which this process ran, for a loop that reads them at least every `every` seconds.
 
-    source: monotonic seconds.
+    source: monotonic seconds. long_pauses: how many there were so far.
     """
 
-    def __init__(self, every: float, source: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, every: float = math.inf, source: Callable[[], float] = time.monotonic) -> None:
         self._every, self._source = every, source
-        self._lost = 0.0
+        self._lost, self.long_pauses = 0.0, 0
         self._read_at = source()
 
     def __call__(self) -> float:
@@ -37,6 +40,7 @@ class RunningClock:
         self._read_at = now
         if late > TOLERATED:
             self._lost += late
+            self.long_pauses += late >= LONG
             if late >= REPORTED:
                 log.warning("process was paused", seconds=round(late, 1))
         return now - self._lost

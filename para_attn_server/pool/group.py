@@ -15,6 +15,7 @@ import structlog
 
 from para_attn_server.core.board import StepBoard
 from para_attn_server.core.channel import GroupView
+from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError, ServerError
 from para_attn_server.core.job import Job, Output
 from para_attn_server.core.launch import RankSpec
@@ -68,14 +69,14 @@ class Group:
         executor: Executor,
         listener: GroupListener,
         timeouts: Timeouts,
-        clock: Callable[[], float] = time.monotonic,
+        clock: RunningClock | None = None,
     ) -> None:
         self.index, self.num_ranks = index, num_ranks
         self.state, self.since, self.cause = GroupState.STARTING, time.time(), ""
         self.board = StepBoard.create(num_ranks)
         self.run: JobRun | None = None
         self._make_specs, self._executor, self._listener = make_specs, executor, listener
-        self._timeouts, self._clock = timeouts, clock
+        self._timeouts, self._clock = timeouts, clock or RunningClock()
         self._monitor = RunMonitor(index, self.board, timeouts)
         self._ranks = Ranks(num_ranks)
         self._generation = self._serial = 0
@@ -98,7 +99,7 @@ class Group:
         """Run a job with these arguments; the group must be ready."""
         self._serial = (self._serial + 1) % 2**24
         part = temporary_path(job.output_path, job.id)
-        self.run = JobRun(job.id, self._serial, self._clock(), part, kwargs, job.deadline)
+        self.run = JobRun(job.id, self._serial, self._clock(), part, kwargs, job.deadline, self._clock.long_pauses)
         self._ranks.send_all(Run(job.id, self._serial, kwargs, job.output_path))
         self._enter(GroupState.BUSY)
 
@@ -280,6 +281,7 @@ class Group:
     def _tell(self, run: JobRun, outcome: Outcome) -> None:
         if isinstance(outcome, Output):
             self._streak.succeeded(run.kwargs)
+        outcome = run.without_pauses(outcome, self._clock.long_pauses)
         if run.cause is not None and outcome == run.outcome():
             self._listener.run_failed(run.job_id, run.cause)
         if isinstance(outcome, Lost):

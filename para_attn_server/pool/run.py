@@ -39,6 +39,8 @@ SETTLE_UNPACED = 1.0, 3.0
 """The least and the most of them before a first step has shown the run's pace."""
 LEAVE_LEAST = 3.0
 """Seconds that the other ranks have, at the least, to leave a run whose output is published."""
+OF_THE_REQUEST = ("invalid_input", "kwargs_mismatch")
+"""The error types that no pause brings about."""
 LOOK_AT_PART_AFTER = 0.5
 """Seconds of silence after which the file that rank zero writes is looked at."""
 
@@ -49,6 +51,7 @@ class JobRun:
 
     part: the file that rank zero writes. kwargs: predict's arguments. expires: its client's deadline (core/steady.py).
     cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
+    pauses_before: the clock's count of long pauses when it began.
     settled: ranks that have been at the barrier. disconnected: ranks whose process group is gone.
     entered: rank zero has called predict. alive_at: when a sign of life was last seen. worked_at: when that was seen of
     the work itself, and not only lines that it logs.
@@ -60,6 +63,7 @@ class JobRun:
     part: Path
     kwargs: Mapping[str, Any]
     expires: float | None = None
+    pauses_before: int = 0
     left: dict[int, Left] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
     disconnected: set[int] = field(default_factory=set)
@@ -181,6 +185,17 @@ class JobRun:
         if self.output is not None or not self.failures:
             return None
         return min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch")
+
+    def without_pauses(self, outcome: Outcome, pauses: int) -> Outcome:
+        """The outcome if the machine had not been paused for long in this run: what failed is tried again, uncharged.
+
+        Collectives, and whatever else talks to other machines, go by clocks that do not stand still. pauses: the
+        clock's count by now.
+        """
+        error = outcome.error if isinstance(outcome, Lost) else outcome
+        if not isinstance(error, JobError) or self.cancel_error is not None or error.type in OF_THE_REQUEST:
+            return outcome
+        return Lost(error, charge=False) if pauses > self.pauses_before else outcome
 
     def outcome_of_death(self, rank: int, death: Death) -> Outcome:
         """What a rank's death makes of the run: nothing new if that rank had told before that the job failed.

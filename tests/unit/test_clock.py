@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from para_attn_server.core.clock import TOLERATED, RunningClock
+from para_attn_server.core.clock import LONG, TOLERATED, RunningClock
 
 EVERY = 0.1
 
@@ -38,3 +38,12 @@ def test_a_pause_takes_no_longer_than_the_reading_that_it_held_up(pause: float) 
         source.now += EVERY
         clock()
     assert clock() - start == pytest.approx(6 * EVERY)
+
+
+def test_long_pauses_are_counted_each_by_itself() -> None:
+    source = Source()
+    clock = RunningClock(EVERY, source)
+    for pause in (LONG - 1, LONG - 1, LONG + 1, 0.0, 7200.0):
+        source.now += EVERY + pause
+        clock()
+    assert clock.long_pauses == 2

@@ -67,7 +67,7 @@ class Script:
 
     def __init__(self, step_timeout: float = 30, setup: float = 0) -> None:
         self.now, self.setup = 100.0, setup
-        self.clock: Callable[[], float] = lambda: self.now
+        self.clock = RunningClock(source=lambda: self.now)
         self.launches = 0
         self.news: list[tuple[Any, ...]] = []
         self.handles: list[Handle] = []
@@ -612,10 +612,8 @@ def test_a_pause_of_the_machine_moves_every_deadline_by_as_much(
     def until_something_happens(pause: float) -> float:
         script = Script(step_timeout=20)
         phase(script)
-        clock = RunningClock(0.1, lambda: script.now)
-        shift = script.now - clock()
-        monkeypatch.setattr(script.group, "_clock", lambda: clock() + shift)
-        script.clock = script.group._clock
+        script.clock = RunningClock(0.1, lambda: script.now)
+        monkeypatch.setattr(script.group, "_clock", script.clock)
         before, begun = trace(script), script.now
         script.pass_time(0.1)
         script.pass_time(pause)
@@ -812,3 +810,45 @@ def test_hashing_a_large_output_from_a_slow_disk_is_a_sign_of_life(tmp_path: Pat
     assert [outcome.size for outcome in ended(script)] == [6 * 2**20]
     assert script.now > 118
     assert "stacks?" not in script.handles[0].sent
+
+
+@pytest.mark.parametrize("pause", [0.0, 7200.0])
+@pytest.mark.parametrize("how", ["all", "one", "dies", "hangs"])
+def test_what_fails_after_a_pause_of_the_machine_is_tried_again_and_not_charged(
+    how: str, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Script(step_timeout=20).ready()
+    script.clock = RunningClock(0.1, lambda: script.now)
+    monkeypatch.setattr(script.group, "_clock", script.clock)
+    script.busy_again()
+    script.pass_time(pause)
+    match how:
+        case "all":
+            for rank in range(RANKS):
+                script.say(rank, failed(rank))
+            for rank in range(RANKS):
+                script.say(rank, Settled(1, rank))
+        case "one":
+            script.say(0, failed(0))
+        case "dies":
+            script.die(1, death=CRASHED)
+    for _ in range(250):
+        script.pass_time(0.1)
+    script.die(0, 1)
+    if pause:
+        ((_, lost),) = script.heard("run_lost")
+        assert (lost.charge, ended(script)) == (False, [])
+    else:
+        assert [outcome.type for outcome in ended(script)] == ["ValueError"] * (how in ("all", "one"))
+        assert [lost.charge for _, lost in script.heard("run_lost")] == [True] * (how in ("dies", "hangs"))
+
+
+def test_an_argument_that_is_refused_after_a_pause_is_refused() -> None:
+    script = Script().ready()
+    script.busy_again()
+    script.clock.long_pauses += 1
+    for rank in range(RANKS):
+        script.say(rank, failed(rank, kind="invalid_input"))
+    for rank in range(RANKS):
+        script.say(rank, Settled(1, rank))
+    assert [outcome.type for outcome in ended(script)] == ["invalid_input"]
