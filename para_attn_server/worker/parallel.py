@@ -11,9 +11,7 @@ is more than one rank, so that a single device works without it.
 
 from __future__ import annotations
 
-import functools
 import os
-import warnings
 from typing import Any
 
 import diffusers
@@ -22,6 +20,7 @@ import torch.distributed as dist
 
 from para_attn_server.core import install
 from para_attn_server.core.errors import SetupFailed
+from para_attn_server.worker import para_attn_compat
 
 ULYSSES_TRANSFORMERS = ("FluxTransformer2DModel",)
 """diffusers classes whose output on several ranks was verified against one rank.
@@ -107,8 +106,8 @@ def _supported_transformer(pipe: Any) -> Any:
 
 
 def _parallelize_transformer(transformer: Any) -> None:
-    # Not para_attn's parallelize_pipe: it patches __call__ on the pipeline's class, after which every other pipeline
-    # of that class in the process does a collective whenever it is called without a generator.
+    # Not para_attn's parallelize_pipe: it patches __call__ on the pipeline's class.
+    para_attn_compat.install()
     try:
         from para_attn.context_parallel import init_context_parallel_mesh
         from para_attn.context_parallel.diffusers_adapters import parallelize_transformer
@@ -116,27 +115,4 @@ def _parallelize_transformer(transformer: Any) -> None:
         if error.name != "para_attn":
             raise
         raise SetupFailed(_PARA_ATTN_MISSING) from None
-    _accept_enable_gqa()
-    # torch renamed collectives that para_attn 0.3.38 calls by their old names; whoever reads the log cannot change it.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"para_attn\.primitives")
     parallelize_transformer(transformer, mesh=init_context_parallel_mesh(rank_device().type))
-
-
-@functools.cache
-def _accept_enable_gqa() -> None:
-    """Let para_attn's attention take the keyword `enable_gqa`, which diffusers passes on since 0.35.
-
-    para_attn 0.3.38 fails on the keyword itself. False means nothing to it; grouped heads it cannot do, so true is
-    refused. Cached, so that the class is patched once however many pipelines a process loads.
-    """
-    from para_attn import UnifiedAttnMode
-
-    original = UnifiedAttnMode._call_unified_attn_func
-
-    @functools.wraps(original)
-    def call(self: Any, *args: Any, enable_gqa: bool = False, **kwargs: Any) -> Any:
-        if enable_gqa:
-            raise NotImplementedError("the Ulysses plan cannot share out grouped attention heads (enable_gqa=True)")
-        return original(self, *args, **kwargs)
-
-    UnifiedAttnMode._call_unified_attn_func = call

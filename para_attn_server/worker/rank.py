@@ -34,7 +34,7 @@ from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.messages import Cancel, FromRank, Ready, Run, Settle, Settled, SetupError, Stop
 from para_attn_server.core.predictor import Predictor
 from para_attn_server.core.process import die_with_parent
-from para_attn_server.worker import hub, preload
+from para_attn_server.worker import hub, para_attn_compat, preload
 from para_attn_server.worker.device import require_gpus, taken_device
 from para_attn_server.worker.failures import full_text, plain_message
 from para_attn_server.worker.hooks import check_steps
@@ -42,6 +42,7 @@ from para_attn_server.worker.loader import check_contract, check_methods, load_p
 from para_attn_server.worker.runner import JobRunner
 from para_attn_server.worker.step_control import StepControl
 
+para_attn_compat.install()  # before anything else can import para_attn; the forkserver imports this module first
 log = logging.getLogger(__name__)
 _PACKAGES = ("torch", "diffusers", "transformers", "para-attn")
 
