@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import reprlib
 import signal
 import socket
@@ -19,8 +18,6 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any
 
-import cloudpickle
-
 from para_attn_server.client import Client
 from para_attn_server.core import owner
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
@@ -28,6 +25,7 @@ from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.lookup import check_model
 from para_attn_server.core.process import python_command, require_linux
 from para_attn_server.core.settings import Settings, load_settings
+from para_attn_server.packing import packed
 
 _ERRORS: dict[int, type[ServerError]] = {
     ExitCode.USAGE: UsageError,
@@ -65,7 +63,7 @@ class ParaAttentionServer:
         given = {"host": host, "port": port, "num_devices": num_devices, **settings, "model": _label(predictor)}
         self.settings: Settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         check_model(self.settings.model, self.settings.model_path)
-        pickled = None if isinstance(predictor, str) else _pickled(predictor)
+        pickled = None if isinstance(predictor, str) else packed(predictor, _label(predictor))
         self._model = ModelSpec(self.settings.model, self.settings.model_path, pickled, search_path=_search_path())
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
@@ -226,26 +224,3 @@ def _label(predictor: Any) -> str:
 
 def _search_path() -> list[str]:
     return [entry or os.getcwd() for entry in sys.path]  # noqa: PTH109 - entries are strings, and so is this
-
-
-def _pickled(predictor: Any) -> bytes:
-    try:
-        data: bytes = cloudpickle.dumps(predictor)
-        return data
-    except Exception as error:
-        name = _label(predictor)
-        for attribute, value in getattr(predictor, "__dict__", {}).items():
-            if not _can_be_pickled(value):
-                raise UsageError(
-                    f"the predictor {name} cannot be sent to the ranks: its attribute {attribute!r} "
-                    f"({type(value).__name__}) cannot be pickled; make it in setup() instead"
-                ) from error
-        raise UsageError(f"the predictor {name} cannot be sent to the ranks: {error}") from error
-
-
-def _can_be_pickled(value: Any) -> bool:
-    try:
-        cloudpickle.dumps(value)
-    except (pickle.PicklingError, TypeError, AttributeError, ValueError, NotImplementedError, RuntimeError, OSError):
-        return False
-    return True

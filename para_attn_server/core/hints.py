@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 
-def function_of(method: Callable[..., Any]) -> Any:
+def function_of(method: Any) -> Any:
     """The function that was written, under bound methods, partials and `functools.wraps`."""
     found: Any = method
     while True:

@@ -16,6 +16,7 @@ from typing import Any
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import installed
 from para_attn_server.core.schema import arguments_model, request_schema
+from para_attn_server.worker.contract import check_plain
 from para_attn_server.worker.loader import load_class
 from para_attn_server.worker.search_path import add_folders
 
@@ -29,7 +30,9 @@ def describe(name: str) -> dict[str, Any]:
     try:
         found = load_class(name)
         # No constructor runs: it may load weights, and the signature of predict needs a bound method only.
-        schema = request_schema(arguments_model(object.__new__(found).predict))
+        predict = object.__new__(found).predict
+        check_plain(found.__name__, "predict", predict)
+        schema = request_schema(arguments_model(predict))
     except UsageError as error:
         return {"name": name, "error": str(error), "usage": True}
     except Exception as error:

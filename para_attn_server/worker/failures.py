@@ -37,11 +37,20 @@ _WRITE_IT = "write exactly the file that output_path names"
 
 
 class OutputMissing(Exception):
-    """predict returned on rank zero and no file is at output_path. others: names of files that it wrote beside it."""
+    """predict returned on rank zero and no file is at output_path.
 
-    def __init__(self, others: Sequence[str] = ()) -> None:
+    others: names of files that it wrote beside it. returned: what it returned, which is not used.
+    """
+
+    def __init__(self, others: Sequence[str] = (), returned: object = None) -> None:
+        what = "" if returned is None else f" a value of type {_kind(returned)}, which is not used"
         wrote = f"; it wrote {named(others)} beside it" if others else ""
-        super().__init__(f"predict() returned, but wrote no file at output_path{wrote}")
+        super().__init__(f"predict() returned{what}, but wrote no file at output_path{wrote}")
+
+
+def _kind(value: object) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def named(names: Sequence[str]) -> str:

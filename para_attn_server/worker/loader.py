@@ -1,4 +1,4 @@
-"""From a ModelSpec to a predictor that is set up, with the contract checked. Runs in ranks only."""
+"""From a ModelSpec to a predictor that is not yet set up. Runs in ranks only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from types import ModuleType
 from typing import Any
 
 import cloudpickle
-import torch.distributed as dist
 
-from para_attn_server.core.errors import SetupFailed, UsageError
+from para_attn_server.core.errors import UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.lookup import entry_point, source_file
 from para_attn_server.worker.search_path import add_folders, module_name
@@ -65,31 +64,3 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
-
-
-def check_contract(predictor: Any, num_ranks: int) -> None:
-    """Raises SetupFailed naming the rule that a predictor breaks; called after its setup()."""
-    kind = type(predictor).__name__
-    if not hasattr(predictor, "pipe"):
-        raise SetupFailed(
-            f"{kind} has no attribute `pipe` after setup(): set self.pipe to the diffusers pipeline, "
-            "or to None if predict() reports its steps through self.step(i, total)"
-        )
-    if not dist.is_initialized():
-        if num_ranks == 1:
-            return  # one rank is a world of its own
-        raise SetupFailed(
-            f"{kind}.setup() did not call torch.distributed.init_process_group(): each of the {num_ranks} ranks must"
-        )
-    if dist.get_world_size() != num_ranks:
-        raise SetupFailed(
-            f"{kind}.setup() made a process group of {dist.get_world_size()} ranks, but the worker group has "
-            f"{num_ranks}: call init_process_group() without world_size and rank, they come from the environment"
-        )
-
-
-def check_methods(predictor: Any) -> None:
-    """Raises SetupFailed unless there are setup() and predict(); called before setup()."""
-    for method in ("setup", "predict"):
-        if not callable(getattr(predictor, method, None)):
-            raise SetupFailed(f"{type(predictor).__name__} has no method {method}(): a predictor must have one")

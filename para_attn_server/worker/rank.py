@@ -35,10 +35,11 @@ from para_attn_server.core.messages import Cancel, FromRank, Ready, Run, Settle,
 from para_attn_server.core.predictor import Predictor
 from para_attn_server.core.process import die_with_parent
 from para_attn_server.worker import hub, para_attn_compat, preload
+from para_attn_server.worker.contract import check_after_setup, check_before_setup
 from para_attn_server.worker.device import require_gpus, taken_device
 from para_attn_server.worker.failures import full_text, plain_message
 from para_attn_server.worker.hooks import check_steps
-from para_attn_server.worker.loader import check_contract, check_methods, load_predictor
+from para_attn_server.worker.loader import load_predictor
 from para_attn_server.worker.runner import JobRunner
 from para_attn_server.worker.step_control import StepControl
 
@@ -163,13 +164,13 @@ def _guard(spec: RankSpec) -> None:
 def _set_up(spec: RankSpec, pipe: Pipe, board: StepBoard) -> tuple[Any, JobRunner]:
     require_gpus(spec)
     predictor = load_predictor(spec.model)
-    check_methods(predictor)
+    check_before_setup(predictor)
     if spec.rank == 0:
         hub.check(getattr(predictor, "model_path", None))
     predictor.setup()
-    check_contract(predictor, spec.num_ranks)
-    limits = predictor.limits() if isinstance(predictor, Predictor) else {}
-    model = schema.arguments_model(predictor.predict, limits)
+    model = check_after_setup(predictor, spec.num_ranks)
+    if spec.rank == 0 and (as_they_come := schema.compared_by_input(model)):
+        log.info("arguments without a form in JSON; ranks compare them as they come: %s", ", ".join(as_they_come))
     control = StepControl(board, spec.rank, pipe if spec.rank == 0 else None, pipe.send, pipe.offer)
     if predictor.pipe is not None:
         check_steps(predictor.pipe)

@@ -85,20 +85,20 @@ class JobRunner:
         temporary = output.temporary_path(run.output_path, run.job_id)
         try:
             with self._hooks.installed(getattr(self._predictor, "pipe", None)):
-                self._predictor.predict(**kwargs, output_path=str(temporary))
+                returned = self._predictor.predict(**kwargs, output_path=str(temporary))
         finally:
             self._control.returned()
         if self._control.canceled_late():
             raise JobCanceled
-        return self._seal(run) if self._rank == 0 else None
+        return self._seal(run, returned) if self._rank == 0 else None
 
-    def _seal(self, run: Run) -> Output:
+    def _seal(self, run: Run, returned: object) -> Output:
         """The output as the parent is to record it; the parent gives it its name."""
         others = output.beside(run.output_path, run.job_id)
         try:
             sealed = output.seal(run.output_path, run.job_id, self._control.alive)
         except FileNotFoundError:
-            raise OutputMissing(others) from None
+            raise OutputMissing(others, returned) from None
         if others:
             log.warning("job %s: files beside the output are removed: %s", run.job_id, named(others))
         return sealed

@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "http": {"core", "stores", "outputs", "service"},
     "client": {"core"},
     "cli": {"core", "client"},
+    "packing": {"core"},
     "server": {"core", "client"},
     "__init__": {"core", "client", "server"},
     "__main__": {"cli", "core"},

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from enum import StrEnum
-from typing import Annotated, Any, Literal
+from enum import Enum, IntEnum, StrEnum
+from ipaddress import IPv4Address
+from typing import Annotated, Any, Literal, NotRequired
 from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydantic import AnyUrl, BaseModel, Field
+from pydantic import UUID4, AnyUrl, BaseModel, Field, HttpUrl, StringConstraints
+from typing_extensions import TypedDict
 
 from para_attn_server.core.errors import InvalidInput
-from para_attn_server.core.schema import OUTPUT_PATH, arguments_model, request_schema, validated
+from para_attn_server.core.schema import OUTPUT_PATH, arguments_model, dumped, parsed, request_schema, validated
 from para_attn_server.service.validation import RequestValidator
 
 
@@ -30,6 +35,52 @@ class Inner(BaseModel, extra="forbid"):
 
     x: Annotated[int, Field(ge=0, le=9)]
     colour: Colour = Colour.RED
+
+
+class Level(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Half(Enum):
+    HALF = 0.5
+    WHOLE = 1.0
+
+
+class Cat(BaseModel):
+    """One of a discriminated union; its tag has a default, which a request must give all the same."""
+
+    kind: Literal["cat"] = "cat"
+    lives: Annotated[int, Field(ge=1, le=9)] = 9
+
+
+class Dog(BaseModel):
+    """The other one."""
+
+    kind: Literal["dog"]
+    good: bool = True
+
+
+class Tree(BaseModel):
+    """A nested argument that holds itself."""
+
+    leaf: int = 0
+    parts: list[Tree] = []
+
+
+class Box(TypedDict):
+    """A nested argument without a class of its own."""
+
+    side: Annotated[float, Field(gt=0)]
+    name: NotRequired[str]
+
+
+@dataclass
+class Frame:
+    """A nested argument of the standard library's kind."""
+
+    width: Annotated[int, Field(ge=1)]
+    names: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -69,6 +120,60 @@ KINDS = {
     "id": Kind(UUID, st.uuids().map(str), ["x", "1-2"]),
     "url": Kind(AnyUrl, st.sampled_from(["http://a/b", "ftp://x.y"]), ["x", "http:"]),
     "anything": Kind(Any, TEXT | st.integers() | st.lists(TEXT, max_size=2)),
+    "tenths": Kind(Annotated[float, Field(multiple_of=0.1)], st.integers(-99, 99).map(lambda n: n / 10), [0.35, "0.3"]),
+    "beyond": Kind(Annotated[float, Field(gt=2**53)], st.integers(2**53 + 2, 2**60), [2**53 + 1, 2**53]),
+    "stripped": Kind(
+        Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)],
+        st.sampled_from(["ab", " ab ", "a b"]),
+        ["a", " a ", " ", " \u2003a", ""],
+    ),
+    "python": Kind(
+        Annotated[str, Field(pattern=re.compile("^a b+$", re.X | re.I))], st.sampled_from(["ab", "ABB"]), ["a b", "c"]
+    ),
+    "data": Kind(bytes, st.binary(max_size=9).map(lambda raw: b64encode(raw).decode()), ["a", "*", "aGVsbG8*", 1]),
+    "level": Kind(Level, st.sampled_from([1, 2]), [3, "1", True]),
+    "half": Kind(Half, st.sampled_from([0.5, 1.0, 1]), ["0.5", 2, False]),
+    "number_of": Kind(Literal[512, 1024], st.sampled_from([512, 1024]), ["512", 513, None]),
+    "set": Kind(
+        Annotated[set[int], Field(min_length=1)], st.sets(st.integers(), min_size=1, max_size=3).map(list), [[]]
+    ),
+    "colours": Kind(frozenset[Colour], st.sampled_from([[], ["red"], ["red", "blue"]]), [["RED"], "red"]),
+    "pair": Kind(tuple[int, str], st.tuples(st.integers(), TEXT).map(list), [[1], [1, "a", 2], ["a", 1]]),
+    "row": Kind(tuple[int, ...], st.lists(st.integers(), max_size=2), [["1"], 1]),
+    "sequence": Kind(Sequence[int], st.lists(st.integers(), max_size=2), [["1"], "12"]),
+    "numbered": Kind(
+        dict[int, int],
+        st.dictionaries(st.integers().map(str), st.integers(), max_size=2),
+        [{"x": 1}, {"01": 1}, {"": 1}],
+    ),
+    "keyed": Kind(
+        dict[Annotated[str, Field(max_length=2, pattern="^[a-z]*$")], int],
+        st.dictionaries(st.text("abc", max_size=2), st.integers(), max_size=2),
+        [{"abc": 1}, {"A": 1}, {"a\n": 1}],
+    ),
+    "by_colour": Kind(dict[Colour, int], st.sampled_from([{}, {"red": 1}]), [{"RED": 1}, {"red": "1"}]),
+    "pet": Kind(
+        Annotated[Cat | Dog, Field(discriminator="kind")],
+        st.sampled_from([{"kind": "cat"}, {"kind": "dog", "good": False}, {"kind": "cat", "lives": 1}]),
+        [{}, {"lives": 3}, {"kind": "cow"}, {"kind": "cat", "lives": 10}],
+    ),
+    "tree": Kind(
+        Tree, st.sampled_from([{}, {"parts": [{"leaf": 1}, {"parts": []}]}]), [{"parts": [{"leaf": "1"}]}, {"parts": 1}]
+    ),
+    "box": Kind(
+        Box, st.sampled_from([{"side": 1}, {"side": 0.5, "name": "a"}]), [{}, {"side": 0}, {"side": 1, "x": 1}]
+    ),
+    "frame": Kind(
+        Frame, st.sampled_from([{"width": 1}, {"width": 2, "names": ["a"]}]), [{}, {"width": 0}, {"name": 1}]
+    ),
+    "either": Kind(
+        Annotated[int, Field(ge=1)] | Annotated[str, Field(max_length=2)] | list[str],
+        st.sampled_from([1, "ab", ["abc"], []]),
+        [0, "abc", [1], 1.5],
+    ),
+    "page": Kind(HttpUrl, st.sampled_from(["http://a/b", "HTTPS://x.y"]), ["ftp://x.y", " http://a", "x"]),
+    "id4": Kind(UUID4, st.uuids(version=4).map(str), ["00000000-0000-1000-8000-000000000000", "x"]),
+    "address": Kind(IPv4Address, st.ip_addresses(v=4).map(str), ["1.2.3", "::1"]),
 }
 JUNK = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
@@ -110,7 +215,7 @@ def signature(names: list[str], optional: set[str], defaults: dict[str, Any]) ->
 @st.composite
 def signatures(draw: st.DrawFn) -> Signature:
     names = draw(st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=5, unique=True))
-    optional = draw(st.sets(st.sampled_from(names))) - {"anything"}
+    optional = draw(st.sets(st.sampled_from(names))) - {"anything", "pet"}
     with_default = draw(st.sets(st.sampled_from(names)))
     defaults = {name: None if name in optional else PLAIN_DEFAULTS[name] for name in with_default & set(PLAIN_DEFAULTS)}
     return signature(names, optional, defaults)
@@ -129,8 +234,13 @@ def refusal(made: Signature, body: dict[str, Any]) -> dict[str, str] | None:
         arguments = made.validator.validate(body)
     except InvalidInput as error:
         return {problem.pointer: problem.detail for problem in error.fields}
-    accepted = validated(made.model, json.loads(json.dumps(arguments)))  # as it comes out of the queue
+    queued = json.loads(json.dumps(arguments))  # as it comes out of the queue
+    accepted = validated(made.model, queued)
     assert set(accepted) == set(made.kinds)
+    compared, by_input = dumped(parsed(made.model, queued), {})
+    assert not by_input
+    again = {field.removesuffix("_"): value for field, value in compared.items()}
+    assert validated(made.model, again) == accepted, "what ranks compare means what predict gets"
     return None
 
 

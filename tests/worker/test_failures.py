@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,6 +72,16 @@ class BadLine(SyntaxError):
         ),
         (OutputMissing(), "output_missing", "wrote no file"),
         (OutputMissing(["a-0.png", "a-1.png"]), "output_missing", "wrote 2 other files such as a-0.png beside it"),
+        (
+            OutputMissing([], Path("a")),
+            "output_missing",
+            "a value of type pathlib.PosixPath, which is not",
+        ),
+        (
+            OutputMissing([], "aGVsbG8="),
+            "output_missing",
+            "of type str, which is not used, but wrote no file",
+        ),
         (OutputMissing(["a-0.png"]), "output_missing", "wrote a-0.png beside it"),
         (OutputUnfit("a symbolic link"), "output_missing", "there is a symbolic link, not a file"),
         (FileNotFoundError(errno.ENOENT, "No such file", f"/out/{PART}/a.png"), "output_unwritable", "No such file"),

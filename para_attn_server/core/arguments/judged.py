@@ -263,6 +263,11 @@ def _judge_bytes(_schema: Schema, config: Schema) -> None:
         raise Unfit(f"bytes arrive as base64: set val_json_bytes='base64' in the config of {config['model']}")
 
 
+def _judge_url(schema: Schema, _config: Schema) -> None:
+    if "file" in (schema.get("allowed_schemes") or ()):
+        raise Unfit(PATHS)
+
+
 def _judge_precision(schema: Schema, _config: Schema) -> None:
     if schema.get("microseconds_precision", "truncate") != "truncate":
         raise Unfit("microseconds_precision cannot be said in JSON Schema: leave it out")
@@ -281,6 +286,7 @@ def _values_of(schema: Schema) -> list[Any]:
 _LEAF_RULES: dict[str, Callable[[Schema, Schema], None]] = {
     "str": _judge_text,
     "bytes": _judge_bytes,
+    "url": _judge_url,
     "time": _judge_precision,
     "datetime": _judge_precision,
     "timedelta": _judge_precision,

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import to_jsonable_python
 
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
 from para_attn_server.core.arguments.judged import STATIC_FACTORIES, read_by_python
@@ -34,6 +35,9 @@ class _RequestSchema(GenerateJsonSchema):
     def get_default_value(self, schema: Any) -> Any:
         factory = schema.get("default_factory")
         return factory() if factory in STATIC_FACTORIES else super().get_default_value(schema)
+
+    def encode_default(self, dft: Any) -> Any:
+        return to_jsonable_python(dft, inf_nan_mode="constants", bytes_mode="base64")  # infinity is not null
 
     def str_schema(self, schema: Any) -> Schema:
         made = super().str_schema(schema)

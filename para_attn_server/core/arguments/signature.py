@@ -51,9 +51,7 @@ def read_arguments(
             annotation, default = Annotated[annotation, default], ...
         info = FieldInfo.from_annotation(annotation)
         if info.alias not in (None, name) or info.validation_alias not in (None, name):
-            raise SetupFailed(
-                f"predict's argument {name!r} has an alias: a request calls it by its own name; rename it"
-            )
+            raise SetupFailed(f"predict's argument {name!r} has an alias: requests use its own name")
         if default is ... and not info.is_required() and info.default_factory is None:
             default = info.default
         if name in bounds:
