@@ -41,6 +41,11 @@ class Settle:
 
 
 @dataclass(frozen=True, slots=True)
+class Ping:
+    """Answer with Pong; sent between runs only."""
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Leave the process; no job is running."""
 
@@ -146,8 +151,15 @@ class Settled:
     connected: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """This rank waits for a job. Said by the loop that would run it."""
+
+    rank: int
+
+
 Left = Finished | Canceled | Failed
 """The terminal messages: this rank is out of the run."""
 
-FromRank = Ready | SetupError | Started | Step | Log | Left | Settled
-ToRank = Run | Cancel | Settle | Stop
+FromRank = Ready | SetupError | Started | Step | Log | Left | Settled | Pong
+ToRank = Run | Cancel | Settle | Stop | Ping

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 import socket
+import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
 import structlog
 
-from para_attn_server.core.channel import CancelOrder, CancelReply, LineBuffer, PoolView, Submitted, ToWeb, encode
+from para_attn_server.core.channel import (
+    Alive,
+    CancelOrder,
+    CancelReply,
+    LineBuffer,
+    PoolView,
+    Submitted,
+    ToWeb,
+    encode,
+)
 from para_attn_server.core.errors import StateDirError
 
 log = structlog.get_logger()
+SILENT = 10.0
+"""Seconds without a sign of life after which a web worker is killed."""
 _MOST_UNREAD = 4 * 2**20
 """Bytes that a web worker may leave unread before its connection is cut; it connects again and asks the store."""
 
@@ -28,8 +44,9 @@ class ControlServer:
         on_submitted: Callable[[str, str | None], None],
         on_cancel: Callable[[str | None], str | None],
         view: Callable[[], PoolView],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.on_submitted, self.on_cancel, self.view = on_submitted, on_cancel, view
+        self.on_submitted, self.on_cancel, self.view, self.clock = on_submitted, on_cancel, view, clock
         self._connections: set[WebConnection] = set()
         self._server: asyncio.Server | None = None
 
@@ -44,6 +61,12 @@ class ControlServer:
             line = encode(message)
             for connection in list(self._connections):
                 connection.write(line)
+
+    def tick(self, now: float) -> None:
+        """Kill web workers that show no sign of life any more; gunicorn starts others. now: by the clock."""
+        for connection in list(self._connections):
+            if connection.silent(now) > SILENT:
+                connection.end_worker()
 
     def close(self) -> None:
         """Close the socket and all connections."""
@@ -69,6 +92,7 @@ class WebConnection(asyncio.Protocol):
         self._server = server
         self._buffer = LineBuffer()
         self._transport: asyncio.Transport | None = None
+        self._heard_at: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -90,6 +114,8 @@ class WebConnection(asyncio.Protocol):
         try:
             if isinstance(message, Submitted):
                 self._server.on_submitted(message.job_id, message.request_id)
+            elif isinstance(message, Alive):
+                self._heard_at = self._server.clock()
             elif isinstance(message, CancelOrder):
                 job_id = self._server.on_cancel(message.job_id)
                 self.write(encode(CancelReply(message.request, job_id)))
@@ -104,6 +130,20 @@ class WebConnection(asyncio.Protocol):
             self._transport.abort()
             return
         self._transport.write(line)
+
+    def silent(self, now: float) -> float:
+        """Seconds since the worker's last sign of life; 0 before its first."""
+        return 0.0 if self._heard_at is None else now - self._heard_at
+
+    def end_worker(self) -> None:
+        """Kill the process at the other end."""
+        assert self._transport is not None
+        peer = self._transport.get_extra_info("socket")
+        (pid,) = struct.unpack_from("i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        log.error("a web worker shows no sign of life and is killed", pid=pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self._transport.abort()
 
     def close(self) -> None:
         """Hang up."""

@@ -31,6 +31,7 @@ from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
 from para_attn_server.daemon.housekeeping import finish_outputs
 from para_attn_server.daemon.launching import identity, spec_maker
+from para_attn_server.daemon.pulse import Pulse, Supervisor
 from para_attn_server.daemon.retention import ClockWatch, Retention, settle_clock
 from para_attn_server.daemon.temporary import keep_temporary_files_in
 from para_attn_server.daemon.web import WebServer
@@ -77,7 +78,9 @@ class Daemon:
         self._setup_failure: SetupFailure | None = None
         self._web = WebServer(self._loop, settings, listener)
         self._executor = LocalExecutor(self._loop, settings.preload, settings.state_dir / LOCK_NAME)
-        self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view())
+        self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view(), self._clock)
+        self._supervisor = Supervisor(os.environ)
+        self._pulse = Pulse(self._control.publish, self._supervisor, TICK, self._loop.time)
         self._pool = Pool(
             store,
             contract,
@@ -101,6 +104,7 @@ class Daemon:
         url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
         state_dir = str(self._settings.state_dir)
         log.info("serving", url=url, model=self._settings.model, pid=os.getpid(), state_dir=state_dir)
+        self._supervisor.notify("READY=1")
         self._follow_owner(url)
         await self._stop.wait()
         await self._shut_down()
@@ -151,11 +155,16 @@ class Daemon:
     async def _tick(self) -> None:
         while True:
             now = self._clock()
+            self._pulse.woke()
             try:
                 self._pool.tick(now)
+                self._control.tick(now)
+                self._web.tick(now)
+                self._executor.tick(now)
                 self._retention.tick(now)
             except Exception:
                 log.exception("a tick failed")
+            self._pulse.tick()
             await asyncio.sleep(TICK)
 
     # --- what happens ---
@@ -188,6 +197,7 @@ class Daemon:
 
     async def _shut_down(self) -> None:
         """POSTs are refused first; running jobs may finish; then the web ends, then the ranks."""
+        self._supervisor.notify("STOPPING=1")
         self._pool.drain()
         if self._pool.busy and not self._stop_now.is_set():
             log.info("draining: running jobs may finish", grace=self._settings.grace)

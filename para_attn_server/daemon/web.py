@@ -18,6 +18,8 @@ log = structlog.get_logger()
 RESTART_AFTER = 0.2
 """Seconds before a gunicorn that has died is started again; doubled while it keeps dying young, up to 5."""
 YOUNG = 5.0
+SILENT, SILENT_AT_START = 10.0, 60.0
+"""Seconds without a sign of life after which gunicorn is killed, and before its first one."""
 
 
 class WebServer:
@@ -31,13 +33,27 @@ class WebServer:
         self._backoff = RESTART_AFTER
         self._stopping = False
         self._gone = asyncio.Event()
+        self._beats = -1
+        self._heard_at: float | None = None
+        self._limit = SILENT_AT_START
 
     def start(self) -> None:
         """Start gunicorn in a process group of its own, so that a terminal's Ctrl-C does not reach it."""
         fd = self._listener.fileno()
+        beats, out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self._launch(fd, out)
+        except OSError:
+            os.close(beats)
+            raise
+        finally:
+            os.close(out)
+        self._beats, self._heard_at, self._limit = beats, None, SILENT_AT_START
+
+    def _launch(self, fd: int, out: int) -> None:
         self._process = subprocess.Popen(
-            python_command("para_attn_server.http", str(fd), str(os.getpid())),
-            pass_fds=[fd],
+            python_command("para_attn_server.http", str(fd), str(os.getpid()), str(out)),
+            pass_fds=[fd, out],
             process_group=0,
             stdin=subprocess.DEVNULL,
             env=self._settings.as_environment(os.environ),
@@ -60,8 +76,24 @@ class WebServer:
                 os.killpg(self._process.pid, signal.SIGKILL)
             await self._gone.wait()
 
+    def tick(self, now: float) -> None:
+        """Kill a gunicorn whose master shows no sign of life any more. now: seconds that the daemon has run."""
+        if self._stopping or self._process is None or self._process.returncode is not None:
+            return
+        with contextlib.suppress(BlockingIOError):
+            if os.read(self._beats, 4096):
+                self._heard_at, self._limit = now, SILENT
+        if self._heard_at is None:
+            self._heard_at = now
+        elif now - self._heard_at > self._limit:
+            log.error("the web server shows no sign of life and is killed", pid=self._process.pid)
+            self._heard_at = now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def _on_exit(self) -> None:
         assert self._process is not None
+        os.close(self._beats)
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         status = self._process.wait()

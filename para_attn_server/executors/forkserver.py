@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import weakref
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 from para_attn_server.executors.helpers import PATIENCE, ended
+
+SILENT, PING_EVERY = 10.0, 2.5
+"""Seconds without a sign of life after which a forkserver counts as stopped, and between two pings."""
 
 
 class Forkserver:
@@ -29,6 +34,45 @@ class Forkserver:
     def wait(self) -> None:
         """Return when it has ended, or after PATIENCE."""
         ended(self._pidfd, PATIENCE)
+
+
+class ForkserverWatch:
+    """Whether the forkserver's loop still goes round. now: seconds that the watcher has run.
+
+    Once it has started a rank, it is pinged: SIGCHLD has its loop look for dead children and wait again, which the
+    kernel counts as one voluntary switch more. Forking a process would be as good a ping, and costs a hundred times as
+    much. Before that it imports, for as long as that takes: then it only may not be stopped.
+    """
+
+    def __init__(self) -> None:
+        self._pid: int | None = None
+        self._waits = -1
+        self._alive_at = self._look_at = 0.0
+
+    def silent(self, pid: int | None, preloaded: bool, now: float) -> bool:
+        """Whether it has shown no sign of life for SILENT seconds; pings it. pid: None if there is none."""
+        if pid != self._pid:
+            self._pid, self._waits, self._alive_at, self._look_at = pid, -1, now, now
+        if pid is None or now < self._look_at:
+            return False
+        self._look_at = now + PING_EVERY
+        state, waits = _state(pid)
+        if waits != self._waits or state in "ZX" or not (preloaded or state in "Tt"):
+            self._waits, self._alive_at = waits, now
+        if preloaded and state not in "ZX":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCHLD)
+        return now - self._alive_at > SILENT
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """The process's state, and how often it has gone to sleep: proc_pid_status(5)."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return "X", -1
+    fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    return fields["State"][0], int(fields["voluntary_ctxt_switches"])
 
 
 def latest(known: Forkserver | None) -> Forkserver | None:

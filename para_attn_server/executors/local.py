@@ -29,7 +29,7 @@ import structlog
 
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec, leave_launcher
 from para_attn_server.executors.base import RankEvents, RankHandle
-from para_attn_server.executors.forkserver import Forkserver, latest
+from para_attn_server.executors.forkserver import Forkserver, ForkserverWatch, latest
 from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
 from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.rank_process import RankProcess
@@ -60,6 +60,7 @@ class LocalExecutor:
         os.environ[VARIABLE] = self._mark
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
         self._forkserver: Forkserver | None = None
+        self._watch = ForkserverWatch()
         self._oom_kills = OomKills()
         self._orders: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
@@ -69,6 +70,16 @@ class LocalExecutor:
     def _look(self) -> None:
         self._oom_kills.look()
         self._looking = self._loop.call_later(LOOK_EVERY, self._look)
+
+    def tick(self, now: float) -> None:
+        """Kill a forkserver that is stopped or hangs: a start that waits for it ends, and the groups are rebuilt.
+
+        now: seconds that the daemon has run.
+        """
+        pid, known = forkserver._forkserver._forkserver_pid, self._forkserver  # type: ignore[attr-defined]
+        if self._watch.silent(pid, known is not None and known.pid == pid, now):
+            log.error("the forkserver shows no sign of life and is killed", pid=pid)
+            self.abort_launch()
 
     def _bury(self, mark: str) -> None:
         """Kill what carries the mark, in the launcher's thread and so before the next launch."""

@@ -1,7 +1,7 @@
-"""`python -m para_attn_server.http FD PARENT`: the gunicorn master, started by the parent.
+"""`python -m para_attn_server.http FD PARENT [BEATS]`: the gunicorn master, started by the parent.
 
-FD: the inherited listening socket. PARENT: the parent's process id; the master does not outlive it. Settings come
-from the environment.
+FD: the inherited listening socket. PARENT: the parent's process id; the master does not outlive it. BEATS: a
+pipe into which the master writes a byte each time its loop goes round. Settings come from the environment.
 """
 
 # ruff: noqa: E402
@@ -27,4 +27,4 @@ if __name__ == "__main__":
 
     settings = load_settings()
     configure_logging(settings.log_level, settings.log_format, "web")
-    serve(settings, int(sys.argv[1]))
+    serve(settings, int(sys.argv[1]), int(sys.argv[3]) if len(sys.argv) > 3 else None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from contextlib import suppress
 from typing import Any
 
 from flask import Flask
@@ -16,12 +17,13 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 
+from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.process import die_with_parent
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
 from para_attn_server.http.app import create_app
 from para_attn_server.http.connection import KEEPALIVE_SECONDS
-from para_attn_server.http.worker import WebWorker
+from para_attn_server.http.worker import HEARTBEAT, WebWorker
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.service.control import ControlLink
 from para_attn_server.service.service import JobService
@@ -80,13 +82,28 @@ class WebServer(BaseApplication):
         return app
 
 
-def serve(settings: Settings, fd: int) -> None:
+class Master(Arbiter):
+    """gunicorn's master, which shows the parent that its loop goes round. beats: where it writes."""
+
+    def __init__(self, app: WebServer, beats: int | None) -> None:
+        self._beats = beats
+        super().__init__(app)
+
+    def murder_workers(self) -> None:
+        """Called by gunicorn in each round, once a second at the least."""
+        super().murder_workers()
+        if self._beats is not None:
+            with suppress(OSError):  # full, if the parent is stopped
+                os.write(self._beats, b".")
+
+
+def serve(settings: Settings, fd: int, beats: int | None = None) -> None:
     """Serve until SIGTERM; raises SystemExit."""
-    Arbiter(WebServer(settings, fd)).run()
+    Master(WebServer(settings, fd), beats).run()
 
 
 def _service(settings: Settings) -> JobService:
-    control = ControlLink(settings.state_dir)
+    control = ControlLink(settings.state_dir, RunningClock(HEARTBEAT))
     control.start()
     store = SqlStore.open(settings.database, durable=True, steady=steady)
     outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)

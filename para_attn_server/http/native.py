@@ -158,7 +158,7 @@ class _Native:
         pool = self._service.pool()
         if pool is None:
             return problem(errors.POOL_DOWN, "The control process does not answer.")
-        body = views.server_body(pool, self._service.counts(), self._versions)
+        body = views.server_body(pool, self._service.counts(), self._versions, self._service.lag())
         if pool.groups and all(group.state == "broken" for group in pool.groups):
             reason = pool.groups[0].cause or "all worker groups are broken"
             return problem(errors.POOL_DOWN, reason, server=body)

@@ -9,7 +9,7 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from para_attn_server.core.channel import GroupView, PoolView
+from para_attn_server.core.channel import Beat, GroupView, PoolView
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.steady import steady
@@ -94,6 +94,7 @@ class ServerBody(TypedDict):
     started_at: float
     uptime_seconds: float
     mean_job_seconds: float | None
+    loop_lag: Beat
     versions: dict[str, str]
 
 
@@ -165,7 +166,7 @@ def timings(job: Job) -> Timings:
     }
 
 
-def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str]) -> ServerBody:
+def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str], lag: Beat) -> ServerBody:
     """The pool, the queue, uptime and versions. versions: of this process; the ranks' are in the pool view."""
     return {
         "status": "stopping" if pool.stopping else "ok",
@@ -174,5 +175,6 @@ def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str]) -
         "started_at": pool.started_at,
         "uptime_seconds": round(steady() - pool.started_steady, 3),
         "mean_job_seconds": pool.mean_seconds,
+        "loop_lag": lag,
         "versions": {**versions, **pool.versions},
     }

@@ -25,7 +25,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from para_attn_server.http.connection import Connection
 from para_attn_server.http.request_log import REQUEST_ID, new_request_id
 
-_HEARTBEAT = 1.0
+HEARTBEAT = 1.0
 _BLOCK = 2**16
 _HEADERS = 2**20  # bytes of a request beside its body, more than gunicorn takes
 _LATE = "The request was not received in time."
@@ -107,7 +107,8 @@ class WebWorker(GeventWorker):
         servers = [self._server(sock) for sock in self.sockets]
         while self.alive:
             self.notify()
-            self._stop.wait(_HEARTBEAT)
+            self.wsgi.extensions["service"].beat()
+            self._stop.wait(HEARTBEAT)
             self._expire()
         for server in servers:
             server.close()

@@ -26,6 +26,7 @@ from para_attn_server.core.messages import (
     Finished,
     FromRank,
     Log,
+    Pong,
     Ready,
     Run,
     Settle,
@@ -37,6 +38,7 @@ from para_attn_server.core.messages import (
 )
 from para_attn_server.core.output import temporary_path
 from para_attn_server.executors.base import Death, Executor, RankHandle
+from para_attn_server.pool.idle import IdleWatch
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.monitor import GroupLoss, RunMonitor, Timeouts
 from para_attn_server.pool.ranks import Ranks
@@ -78,7 +80,7 @@ class Group:
         self._make_specs, self._executor, self._listener = make_specs, executor, listener
         self._timeouts, self._clock = timeouts, clock or RunningClock()
         self._monitor = RunMonitor(index, self.board, timeouts)
-        self._ranks = Ranks(num_ranks)
+        self._ranks, self._idle = Ranks(num_ranks), IdleWatch(num_ranks)
         self._generation = self._serial = 0
         self._launching = False
         self._killing = False
@@ -142,9 +144,16 @@ class Group:
                     self._lose(cause, outcome)
                 case JobError() as error:
                     self.cancel(error)
+        elif self.state is GroupState.READY:
+            self._check_idle(now)
         if self._deadline is not None and now >= self._deadline:
             self._deadline = None
             self._overdue()
+
+    def _check_idle(self, now: float) -> None:
+        rank = self._idle.silent_rank(self._ranks, (self._generation, self._serial), now)
+        if rank is not None:
+            self._lose(f"idle rank {rank} showed no sign of life", None)
 
     # --- what the executor tells ---
 
@@ -166,6 +175,8 @@ class Group:
         match message:
             case Ready():
                 self._on_ready(rank, message)
+            case Pong():
+                self._idle.answered(rank, self._clock())
             case SetupError():
                 self._setup_failure = self._setup_failure or SetupFailure(message)
                 self._kill(None)
@@ -324,7 +335,7 @@ class Group:
         backoff, broken = self._failures.add(failure)
         self.cause = str(failure)
         self._launch_after(backoff, broken)
-        if (failure.own_fault and backoff) or broken:
+        if failure.own_fault or broken:
             self._listener.setup_failed(self.index, failure)
 
     def _launch_after(self, pause: float, broken: bool) -> None:

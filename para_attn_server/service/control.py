@@ -14,18 +14,29 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from para_attn_server.core import channel
-from para_attn_server.core.channel import CancelOrder, CancelReply, JobUpdate, LineBuffer, PoolView, Submitted
+from para_attn_server.core.channel import (
+    Alive,
+    Beat,
+    CancelOrder,
+    CancelReply,
+    JobUpdate,
+    LineBuffer,
+    PoolView,
+    Submitted,
+)
 from para_attn_server.core.errors import DaemonUnreachable
 from para_attn_server.service.news import JobNews, News
 
 _log = logging.getLogger(__name__)
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
+SILENT = 4.0
+"""Seconds without a sign of life after which the parent counts as stopped; it gives one a second."""
 _SEND_TIMEOUT, _RECEIVE_TIMEOUT = 1.0, 60.0
 
 
@@ -40,15 +51,17 @@ class _Asked:
 class ControlLink:
     """The connection of one web worker to the parent. Thread-safe; every method returns at once unless it says so."""
 
-    def __init__(self, state_dir: Path) -> None:
-        self._state_dir = state_dir
+    def __init__(self, state_dir: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._state_dir, self._clock = state_dir, clock
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self._thread: threading.Thread | None = None
         self._closing = threading.Event()
         self._socket: socket.socket | None = None
         self._connected = False
+        self._heard_at = 0.0
         self._pool: PoolView | None = None
+        self._lag = Beat()
         self._news = News()
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
@@ -75,6 +88,16 @@ class ControlLink:
     def connected(self) -> bool:
         """Whether the parent is on the line now."""
         return self._connected
+
+    @property
+    def alive(self) -> bool:
+        """Whether the parent is on the line and has shown a sign of life lately: it may be stopped, or hang."""
+        return self._connected and self._clock() - self._heard_at <= SILENT
+
+    @property
+    def lag(self) -> Beat:
+        """How late the parent's loop was so far."""
+        return self._lag
 
     @property
     def closing(self) -> bool:
@@ -106,6 +129,12 @@ class ControlLink:
         with self._lock:
             self._send_locked(Submitted(job_id, request_id))
 
+    def beat(self) -> None:
+        """Show the parent that this process's loop goes round; call it once a second, from that loop."""
+        self._clock()  # so that it sees where this process was paused
+        with self._lock:
+            self._send_locked(Alive())
+
     def cancel(self, job_id: str | None, timeout: float) -> str | None:
         """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the parent's word.
 
@@ -127,7 +156,7 @@ class ControlLink:
             with self._lock:
                 self._asked.pop(number, None)
 
-    def _send_locked(self, message: Submitted | CancelOrder) -> bool:
+    def _send_locked(self, message: channel.ToParent) -> bool:
         """Whether the message is on its way; call it with the lock held."""
         out = self._socket
         if out is None:
@@ -168,6 +197,7 @@ class ControlLink:
             lines = LineBuffer()
             try:
                 while not self.closing and (data := _received(connection)):
+                    self._heard_at = self._clock()
                     for message in lines.feed(data):
                         self._take(message)
             except OSError as error:
@@ -179,7 +209,7 @@ class ControlLink:
 
     def _up(self, out: socket.socket) -> None:
         with self._changed:
-            self._socket, self._connected = out, True
+            self._socket, self._connected, self._heard_at = out, True, self._clock()
             self._news.reset()
             self._changed.notify_all()
 
@@ -203,6 +233,8 @@ class ControlLink:
                 self._changed.notify_all()
             if stopping:
                 self._news.wake_all()
+        elif isinstance(message, Beat):
+            self._lag = message
         elif isinstance(message, CancelReply) and (asked := self._asked.get(message.request)) is not None:
             asked.reply = message
             asked.done.set()

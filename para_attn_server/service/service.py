@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import structlog
 
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
-from para_attn_server.core.channel import PoolView
+from para_attn_server.core.channel import Beat, PoolView
 from para_attn_server.core.errors import FieldError, InvalidInput, JobNotFound, NotAccepting, NothingToCancel
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob
 from para_attn_server.core.settings import Settings
@@ -98,6 +98,16 @@ class JobService:
         return contract
 
     def readiness(self) -> None:
+        """Returns when what is accepted now will be run, by a living parent and some group; raises NotAccepting."""
+        if not self._control.alive:
+            raise NotAccepting("the server's control process does not answer")
+        self.accepting()
+
+    def beat(self) -> None:
+        """Show the parent that this process's loop goes round; call it once a second, from that loop."""
+        self._control.beat()
+
+    def accepting(self) -> None:
         """Returns when new work is taken; raises NotAccepting saying why not.
 
         A parent that is away is no reason: an accepted job is on disk and waits for it.
@@ -110,9 +120,13 @@ class JobService:
         self.contract()
 
     def pool(self, patience: float = 1.0) -> PoolView | None:
-        """The pool now, None when the parent cannot be reached; waits up to `patience` seconds for a first word."""
+        """The pool now, None when the parent does not answer; waits up to `patience` seconds for a first word."""
         pool = self._control.pool(patience)
-        return pool if self._control.connected else None
+        return pool if self._control.alive else None
+
+    def lag(self) -> Beat:
+        """How late the parent's loop was so far."""
+        return self._control.lag
 
     def counts(self) -> QueueCounts:
         """Jobs by status."""
@@ -145,7 +159,7 @@ class JobService:
         digest = None if key is None else _digest(body)
         if key is not None and digest is not None and (known := self._store.by_key(key, digest)) is not None:
             return known
-        self.readiness()
+        self.accepting()
         contract = self.contract()
         kwargs = contract.validator.validate(body)
         requested = kwargs.pop(OUTPUT_PATH, None)

@@ -31,7 +31,7 @@ from para_attn_server.core.board import StepBoard
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.launch import PARENT_VARIABLE, RankSpec
 from para_attn_server.core.logs import configure_logging
-from para_attn_server.core.messages import Cancel, FromRank, Ready, Run, Settle, Settled, SetupError, Stop
+from para_attn_server.core.messages import Cancel, FromRank, Ping, Pong, Ready, Run, Settle, Settled, SetupError, Stop
 from para_attn_server.core.predictor import Predictor
 from para_attn_server.core.process import die_with_parent
 from para_attn_server.worker import hub, para_attn_compat, preload
@@ -200,6 +200,8 @@ def _serve(spec: RankSpec, pipe: Pipe, runner: JobRunner) -> None:
             return
         if isinstance(message, Run):
             runner.run(message)
+        elif isinstance(message, Ping):
+            pipe.send(Pong(spec.rank))
         elif isinstance(message, Settle):
             connected = runner.connected
             if connected and dist.is_initialized():

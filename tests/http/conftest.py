@@ -25,7 +25,7 @@ def web(shared_web: Web) -> Iterator[Web]:
     parent = shared_web.parent
     for job in [*parent.store.running(), *parent.store.queued(5000)]:
         parent.cancel(job.id)
-    parent.leave_at_once = parent.answers = True
+    parent.leave_at_once = parent.answers = parent.beats = True
     parent.show(pool_view())
     shared_web.put_schema()
     wait_until(lambda: shared_web.get("/readyz").status_code == 200, 5, "ready again")

@@ -17,6 +17,7 @@ from typing import Any
 
 from para_attn_server.core import channel
 from para_attn_server.core.channel import (
+    Beat,
     CancelOrder,
     CancelReply,
     GroupView,
@@ -47,7 +48,7 @@ class StandInParent:
         self.submitted: list[str] = []
         self.cancels: list[str | None] = []
         self.leave_at_once = True
-        self.answers = True
+        self.answers = self.beats = True
         self._lock = threading.RLock()
         self._listener = channel.listen(state_dir)
         self._links: dict[socket.socket, LineBuffer] = {}
@@ -134,8 +135,12 @@ class StandInParent:
             connection.sendall(channel.encode(message))
 
     def _run(self) -> None:
+        beat_at = 0.0
         while True:
-            ready, _, _ = select.select([self._listener, self._wake_read, *self._links], [], [])
+            ready, _, _ = select.select([self._listener, self._wake_read, *self._links], [], [], 1.0)
+            if self.beats and time.monotonic() - beat_at >= 1.0:
+                beat_at = time.monotonic()
+                self.tell(Beat())
             if self._wake_read in ready:
                 return
             for connection in ready:

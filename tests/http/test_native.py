@@ -150,6 +150,21 @@ def test_a_stopping_server_takes_nothing(web: Web) -> None:
     assert answer.json()["detail"] == "the server is stopping"
 
 
+@pytest.mark.parametrize("how", ["stopped", "gone"])
+def test_without_a_living_parent_it_is_not_ready_within_five_seconds_and_still_accepts(web: Web, how: str) -> None:
+    if how == "gone":
+        web.parent.vanish()
+    web.parent.beats = False
+    wait_until(lambda: web.get("/readyz").status_code == 503, 5)
+    assert web.get("/readyz").json()["detail"] == "the server's control process does not answer"
+    assert web.get("/server_status").json()["type"].endswith("pool-down")
+    assert web.post("/generate", json={"prompt": "a"}).status_code == 202
+    if how == "gone":
+        web.new_parent()
+    web.parent.beats = True
+    wait_until(lambda: web.get("/readyz").status_code == 200, 5)
+
+
 def test_a_full_queue_refuses_with_429(tmp_path: Path) -> None:
     web = Web(tmp_path, max_queue=2)
     try:

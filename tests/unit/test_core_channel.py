@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from para_attn_server.core import channel
 from para_attn_server.core.channel import (
+    Alive,
+    Beat,
     CancelOrder,
     CancelReply,
     GroupView,
@@ -33,6 +35,9 @@ GROUP = GroupView(
 )
 MESSAGES: list[ToParent | ToWeb] = [
     Submitted("j1"),
+    Alive(),
+    Beat(),
+    Beat(0.001, 0.05, 1.5),
     CancelOrder(1, "j1"),
     CancelOrder(2, None),
     CancelReply(1, "j1"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,18 @@ from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.launch import ModelSpec, RankSpec
-from para_attn_server.core.messages import Canceled, Failed, Finished, Ready, Settled, SetupError, Started, Step
+from para_attn_server.core.messages import (
+    Canceled,
+    Failed,
+    Finished,
+    Ping,
+    Pong,
+    Ready,
+    Settled,
+    SetupError,
+    Started,
+    Step,
+)
 from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.core.steady import steady
 from para_attn_server.executors.base import Death
@@ -45,8 +57,13 @@ CRASHED = Death("was killed by SIGSEGV", signal=signal.SIGSEGV)
 class Handle:
     def __init__(self, pid: int) -> None:
         self.pid, self.sent, self.killed, self.is_stopped = pid, [], False, False
+        self.pong: Callable[[], None] | None = None
 
     def send(self, message: Any) -> None:
+        if isinstance(message, Ping):
+            if self.pong:
+                self.pong()
+            return
         self.sent.append(type(message).__name__)
 
     def kill(self) -> None:
@@ -100,6 +117,8 @@ class Script:
 
     def launched(self) -> None:
         self.handles = [Handle(1000 * self.launches + rank) for rank in range(RANKS)]
+        for rank, handle in enumerate(self.handles):
+            handle.pong = partial(self.say, rank, Pong(rank))
         self.group.launched(self.generation, list(self.handles))
 
     def say(self, rank: int, message: Any) -> None:
@@ -668,6 +687,43 @@ def test_a_clients_deadline_passes_while_the_machine_is_paused() -> None:
     assert script.handles[0].sent == ["Run", "Cancel"]
 
 
+def pass_seconds(script: Script, seconds: int) -> None:
+    for _ in range(seconds):
+        script.pass_time(1)
+
+
+def test_an_idle_rank_that_answers_no_ping_is_found_within_ten_seconds_and_uncharged() -> None:
+    script = Script().ready()
+    pass_seconds(script, 100)
+    assert script.group.state == "ready"
+    script.handles[1].pong = None  # stopped
+    script.pass_time(0.1)
+    pass_seconds(script, 5)
+    assert script.group.state == "ready", "a moment of load is no stop"
+    pass_seconds(script, 5)
+    assert script.group.state == "recovering" and script.group.cause == "idle rank 1 showed no sign of life"
+    assert all(handle.killed for handle in script.handles)
+    script.die(0, 1)
+    assert script.launches == 2, "at once"
+    assert not script.heard("run_lost") and not script.heard("setup_failed")
+    script.ready()
+    pass_seconds(script, 20)
+    assert script.group.state == "ready"
+
+
+def test_no_rank_is_pinged_while_it_runs_and_a_long_run_is_no_silence() -> None:
+    script = Script(step_timeout=1000).busy()
+    for handle in script.handles:
+        handle.pong = None
+    pass_seconds(script, 60)
+    assert script.group.state == "busy"
+    for rank, handle in enumerate(script.handles):
+        handle.pong = partial(script.say, rank, Pong(rank))
+        script.say(rank, Finished(1, rank, 3, 1.0, OUTPUT if rank == 0 else None))
+    pass_seconds(script, 20)
+    assert script.group.state == "ready"
+
+
 def kill_idle(script: Script, death: Death) -> None:
     script.ready()
     script.die(0, death=death)
@@ -852,12 +908,3 @@ def test_an_argument_that_is_refused_after_a_pause_is_refused() -> None:
     for rank in range(RANKS):
         script.say(rank, Settled(1, rank))
     assert [outcome.type for outcome in ended(script)] == ["invalid_input"]
-
-
-def test_ranks_killed_in_the_first_setup_are_no_failed_setup_until_it_happens_again_and_again() -> None:
-    script = Script()
-    for _ in range(KILLS_UNPAUSED):
-        kill_in_setup(script, KILLED)
-        assert (said(script), script.group.state) == ([], "starting")
-    kill_in_setup(script, KILLED)
-    assert said(script) == [(0, "setup failed on rank 1: rank 1 was killed by SIGKILL during setup")]

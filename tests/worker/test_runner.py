@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
-import torch.distributed as dist
 from diffusers import DiffusionPipeline
 from pydantic import AfterValidator
-from ranks import pretend_world
 
 from para_attn_server.core import output
 from para_attn_server.core.board import Phase, StepBoard
@@ -208,18 +205,3 @@ def test_each_block_of_an_output_that_is_read_is_a_sign_of_life(rank: Rank, monk
     assert isinstance(rank.run(1, "oil"), Finished)
     points, blocks = 1 + 3, len("oil")
     assert beats == [Phase.PREDICT] * (points + blocks) + [Phase.LEFT]
-
-
-@pytest.mark.parametrize("made_in_setup", [True, False])
-def test_a_run_that_leaves_no_process_group_says_so_where_setup_had_made_one(
-    made_in_setup: bool, tmp_path: Path
-) -> None:
-    with pretend_world(1) if made_in_setup else nullcontext():
-        rank = Rank(tmp_path)
-        assert rank.run(1, "oil").connected
-        if made_in_setup:
-            dist.destroy_process_group()
-        assert rank.run(2, "oil").connected is not made_in_setup
-        if made_in_setup:
-            dist.init_process_group("fake", rank=0, world_size=1)
-    rank.board.close()

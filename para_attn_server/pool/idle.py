@@ -1,0 +1,39 @@
+"""Whether the ranks of an idle group still live: each is pinged on its pipe, and its serving loop answers.
+
+Running ranks are the watchdog's matter. What to do about a silent rank is the group's.
+"""
+
+from __future__ import annotations
+
+from para_attn_server.core.messages import Ping
+from para_attn_server.pool.ranks import Ranks
+
+SILENT, PING_EVERY = 9.0, 2.5
+"""Seconds without an answer after which an idle rank counts as stopped, and between two pings: a rank that is stopped
+just after its answer is found within ten seconds."""
+
+
+class IdleWatch:
+    """The answers of one group's ranks. Times are by the group's clock."""
+
+    def __init__(self, num_ranks: int) -> None:
+        self._answered_at = [0.0] * num_ranks
+        self._pinged_at = 0.0
+        self._rest: object = None
+
+    def answered(self, rank: int, now: float) -> None:
+        """A rank has."""
+        self._answered_at[rank] = now
+
+    def silent_rank(self, ranks: Ranks, rest: object, now: float) -> int | None:
+        """Ping the ranks, if it is time; one that has not answered for too long, or None.
+
+        rest: names the time between two runs; each begins with all ranks alive.
+        """
+        if rest != self._rest:
+            self._rest, self._pinged_at = rest, now
+            self._answered_at = [now] * len(self._answered_at)
+        if now - self._pinged_at >= PING_EVERY:
+            self._pinged_at = now
+            ranks.send_all(Ping())
+        return next((rank for rank, at in enumerate(self._answered_at) if now - at > SILENT), None)

@@ -1,0 +1,82 @@
+"""A process that is stopped (SIGSTOP) is found by its missing signs of life; nobody's job pays for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import httpx
+import psutil
+import pytest
+from serving import RunningServer
+from waiting import wait_until
+
+pytestmark = pytest.mark.slow
+
+FOUND = 20.0
+"""Seconds in which a stopped process is found and another is in its place, on a busy machine."""
+
+
+@pytest.fixture
+def server(serve: Callable[..., RunningServer], counting_model: str) -> RunningServer:
+    server = serve(counting_model)
+    server.wait_ready()
+    wait_until(lambda: server.group()["state"] == "ready", 60)
+    return server
+
+
+def answers(server: RunningServer, path: str) -> bool:
+    try:
+        return httpx.get(server.url + path, timeout=2).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_stopped_parent_is_not_ready_within_five_seconds_and_loses_no_job(server: RunningServer) -> None:
+    os.kill(server.process.pid, signal.SIGSTOP)
+    wait_until(lambda: server.get("/readyz").status_code == 503, 5)
+    assert server.get("/server_status").json()["type"].endswith("pool-down")
+    job_id = server.submit(seed=1)
+    os.kill(server.process.pid, signal.SIGCONT)
+    wait_until(lambda: server.get("/readyz").status_code == 200, 5)
+    result = server.result(job_id).json()
+    assert (result["status"], result["attempts"]) == ("succeeded", 1)
+    assert not server.records("rank died") and not server.records("a web worker shows no sign of life and is killed")
+
+
+def test_a_stopped_gunicorn_master_is_replaced(server: RunningServer) -> None:
+    processes = server.processes()
+    os.kill(processes["gunicorn master"].pid, signal.SIGSTOP)
+    processes["web worker"].kill()
+    wait_until(lambda: server.records("the web server shows no sign of life and is killed"), FOUND)
+    wait_until(lambda: answers(server, "/readyz"), FOUND)
+    assert server.result(server.submit(seed=1)).status_code == 200
+
+
+def test_a_stopped_web_worker_is_replaced(server: RunningServer) -> None:
+    os.kill(server.processes()["web worker"].pid, signal.SIGSTOP)
+    wait_until(lambda: server.records("a web worker shows no sign of life and is killed"), FOUND)
+    wait_until(lambda: answers(server, "/readyz"), FOUND)
+
+
+@pytest.mark.parametrize("while_it_is_needed", [True, False])
+def test_a_stopped_forkserver_is_replaced_and_costs_no_attempt(server: RunningServer, while_it_is_needed: bool) -> None:
+    os.kill(server.processes()["forkserver"].pid, signal.SIGSTOP)
+    if while_it_is_needed:
+        os.kill(server.rank_pid(0), signal.SIGKILL)
+    job_id = server.submit(seed=1)
+    wait_until(lambda: server.records("the forkserver shows no sign of life and is killed"), FOUND)
+    result = server.result(job_id).json()
+    assert (result["status"], result["attempts"]) == ("succeeded", 1)
+    wait_until(lambda: server.group()["state"] == "ready", 60)
+
+
+def test_a_stopped_idle_rank_costs_its_group_and_no_attempt(server: RunningServer) -> None:
+    stopped = server.rank_pid(1)
+    os.kill(stopped, signal.SIGSTOP)
+    wait_until(lambda: server.group()["state"] != "ready", 12)
+    wait_until(lambda: server.group()["state"] == "ready", 60)
+    assert not psutil.pid_exists(stopped) and server.rank_pid(1) != stopped
+    result = server.result(server.submit(seed=1)).json()
+    assert (result["status"], result["attempts"]) == ("succeeded", 1)
