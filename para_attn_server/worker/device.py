@@ -17,7 +17,7 @@ def require_gpus(spec: RankSpec) -> None:
     named = ", ".join(spec.devices)
     if seen:
         raise SetupFailed(f"of the group's GPUs {named} torch sees {seen}; see what nvidia-smi lists")
-    reason = why_torch_sees_none(torch.__version__, torch.version.cuda or torch.version.hip, driver_version())
+    reason = why_torch_sees_none(torch.__version__, torch.version.cuda, driver_version())
     raise SetupFailed(
         f"the ranks are to run on GPU {named}, but torch sees no GPU: {reason}; --device cpu runs them on the CPU"
     )
