@@ -1,5 +1,6 @@
 """The command `para-attn-server`, also as `python -m para_attn_server`: what comes before other imports."""
 
+import os
 import sys
 from typing import NoReturn
 
@@ -7,11 +8,20 @@ if not sys.flags.safe_path and __name__ == "__main__":
     del sys.path[0]  # the working folder: a file queue.py that lies there is not the standard library's
 
 from para_attn_server.core.signals import StopSignals
+from para_attn_server.core.streams import open_closed, write_any_text
 
 
 def main() -> NoReturn:
     """Run the command and exit."""
     StopSignals()
+    open_closed()
+    write_any_text()
+    from para_attn_server.core.process import WITH_DOCSTRINGS, docstrings_are_lost, python_command
+
+    # python -OO: help pages are docstrings. The C locale without UTF-8 mode: an option may hold any character.
+    if docstrings_are_lost() or sys.getfilesystemencoding() == "ascii":
+        command = python_command("para_attn_server", *sys.argv[1:])
+        os.execve(command[0], command, {**os.environ, **(WITH_DOCSTRINGS if docstrings_are_lost() else {})})
     from para_attn_server.cli.main import main
 
     main()

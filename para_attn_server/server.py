@@ -7,6 +7,7 @@ The predictor travels to the ranks as cloudpickle's bytes: nothing of the callin
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import reprlib
 import signal
@@ -23,7 +24,7 @@ from para_attn_server.core import owner
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.lookup import check_model
-from para_attn_server.core.process import python_command, require_linux
+from para_attn_server.core.process import WITH_DOCSTRINGS, docstrings_are_lost, python_command, require_linux
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.packing import packed
 
@@ -133,10 +134,12 @@ class ParaAttentionServer:
     def _start(self) -> subprocess.Popen[bytes]:
         if self._process is not None:
             raise UsageError("this server runs already")
-        self._line, theirs = socket.socketpair()
+        self._line, theirs = map(_above_standard_streams, socket.socketpair())
         with theirs:
             fd = theirs.fileno()
             environment = self.settings.as_environment(os.environ) | {owner.FD_VARIABLE: str(fd)}
+            if docstrings_are_lost():
+                environment |= WITH_DOCSTRINGS
             self._process = subprocess.Popen(
                 python_command("para_attn_server.daemon"),
                 pass_fds=[fd],
@@ -182,6 +185,12 @@ class ParaAttentionServer:
             self._answers.close()
             self._line.close()
         self._line, self._process, self._url, self._told = None, None, "", {}
+
+
+def _above_standard_streams(made: socket.socket) -> socket.socket:
+    """The socket under a number that is none of a standard stream's, which it has where those are closed."""
+    with made:
+        return socket.socket(fileno=fcntl.fcntl(made.fileno(), fcntl.F_DUPFD_CLOEXEC, 3))
 
 
 @contextlib.contextmanager

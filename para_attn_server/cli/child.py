@@ -17,7 +17,12 @@ def ask(module: str, *arguments: str, timeout: float = 180.0) -> Any:
     """
     try:
         done = subprocess.run(
-            python_command(module, *arguments), capture_output=True, text=True, timeout=timeout, check=False
+            python_command(module, *arguments),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise ServerError(f"python -m {module} gave no answer within {timeout:g} s") from None

@@ -9,6 +9,7 @@ It knows the JSON shapes; `transport.py` knows what may be repeated, `errors.py`
 from __future__ import annotations
 
 import math
+import secrets
 import time
 import uuid
 from base64 import b64decode
@@ -139,7 +140,8 @@ class Client:
         Raises what `result` raises, and OSError where the file cannot be written.
         """
         final = Path(path)
-        partial = final.with_name(f".{final.name}.{request_id}.part")
+        # Not after the final name, which may have as many bytes as a name can have.
+        partial = final.with_name(f".{request_id}.{secrets.token_hex(4)}.part")
         try:
             self._ended(request_id, self._transport.download(_path("outputs", request_id), partial))
             partial.replace(final)

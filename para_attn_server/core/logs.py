@@ -11,9 +11,12 @@ from typing import Any
 
 import structlog
 
+from para_attn_server.core.streams import lose_what_cannot_be_written
+
 
 def configure_logging(level: str, log_format: str, process: str) -> None:
     """Log from `level` on. log_format: `console` or `json`; process: who speaks, such as `web` or `group 0 rank 1`."""
+    lose_what_cannot_be_written()
 
     def name_process(_logger: Any, _method: str, event: Any) -> Any:
         event["process"] = process

@@ -12,14 +12,23 @@ from para_attn_server.core.errors import UsageError
 _PR_SET_PDEATHSIG = 1
 
 
+WITH_DOCSTRINGS = {"PYTHONOPTIMIZE": "1"}
+"""Variables for a Python that keeps docstrings."""
+
+
+def docstrings_are_lost() -> bool:
+    """Whether this Python runs with -OO. Without docstrings transformers does not import, and help pages are empty."""
+    return sys.flags.optimize > 1
+
+
 def python_command(module: str, *arguments: str) -> list[str]:
     """The command that runs a module of this project.
 
     `-P` keeps the working folder off the search path: a file queue.py that lies there by chance must not take the place
     of the standard library's. The flag, and not PYTHONSAFEPATH, which a predictor's own helpers would inherit;
-    multiprocessing hands the flag on to the forkserver.
+    multiprocessing hands the flag on to the forkserver. `-X utf8`: whatever the locale, files and streams are UTF-8.
     """
-    return [sys.executable, "-P", "-m", module, *arguments]
+    return [sys.executable, "-P", "-X", "utf8", "-m", module, *arguments]
 
 
 def die_with_parent(parent: int) -> None:

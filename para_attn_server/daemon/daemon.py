@@ -27,6 +27,7 @@ from para_attn_server.core.owner import inherited_line, receive_model, tell
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.core.signals import StopSignals
 from para_attn_server.core.steady import steady
+from para_attn_server.core.streams import lose_what_cannot_be_written
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
 from para_attn_server.daemon.housekeeping import finish_outputs
@@ -223,6 +224,7 @@ class Daemon:
 
 def main(signals: StopSignals) -> int:
     """Run the daemon with the settings of the environment; returns the exit code. signals: of this process."""
+    lose_what_cannot_be_written()
     line = inherited_line()
     try:
         settings = load_settings()

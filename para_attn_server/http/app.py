@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Flask, Response
 from flask.json.provider import DefaultJSONProvider
 
@@ -21,6 +23,10 @@ class _JSON(DefaultJSONProvider):
     sort_keys = False
     ensure_ascii = False
     compact = True
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        """The text; what is none, such as a byte of a file's name, as the escape that JSON has for it."""
+        return super().dumps(obj, **kwargs).encode(errors="backslashreplace").decode()
 
 
 def create_app(service: JobService, settings: Settings) -> Flask:

@@ -31,7 +31,8 @@ def ensure_schema(path: Path) -> None:
             python_command(__spec__.name, str(path.absolute())),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="backslashreplace",
         )
         if child.returncode == ExitCode.STATE_DIR:
             raise StateDirError(child.stderr.strip())

@@ -46,7 +46,7 @@ def create_sqlite_engine(path: str, *, durable: bool, create: bool = False) -> E
     create: make the file where there is none; else that is an error, for a new file would hold none of the jobs.
     """
     timeout = BUSY_TIMEOUT * (1 if durable else PARENTS_SHARE)
-    name = f"file:{quote(path)}?mode={'rwc' if create else 'rw'}"
+    name = f"file:{quote(os.fsencode(path))}?mode={'rwc' if create else 'rw'}"
     engine = create_engine(
         URL.create("sqlite", database=path),
         poolclass=StaticPool,

@@ -6,9 +6,46 @@ differences of them. `jobs.seq` orders the queue; AUTOINCREMENT keeps a number f
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, Table, Text, text
+import os
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
 
 metadata = MetaData()
+
+
+class FileName(TypeDecorator[str]):
+    """Text; a file's name that is none keeps its bytes, which SQLite lets a column of text hold."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> Any:
+        """To the database."""
+        name = os.fsencode(value or "")
+        try:
+            name.decode()
+        except UnicodeDecodeError:
+            return name
+        return value
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        """From the database."""
+        return os.fsdecode(value) if isinstance(value, bytes) else value
+
 
 jobs = Table(
     "jobs",
@@ -16,7 +53,7 @@ jobs = Table(
     Column("seq", Integer, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("status", Text, nullable=False),
-    Column("output_path", Text, nullable=False),
+    Column("output_path", FileName, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),

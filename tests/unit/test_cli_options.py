@@ -108,7 +108,7 @@ def test_serving_becomes_the_daemon_with_the_settings_in_its_environment(monkeyp
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
     CliRunner().invoke(command_line, ["--model", "demo", "--keep", "1h", "--state-dir", "/x"], catch_exceptions=False)
     (_, command, environment) = calls[0]
-    assert command[1:] == ["-P", "-m", serve.DAEMON]
+    assert command[1:] == ["-P", "-X", "utf8", "-m", serve.DAEMON]
     for name, value in {"model": "demo", "keep": "3600.0", "state_dir": "/x", "port": "5000"}.items():
         assert environment[variable(name)] == value
     for name, text in environment.items():

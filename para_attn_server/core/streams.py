@@ -1,0 +1,57 @@
+"""Standard streams that are closed, full, or of an encoding that has not every character: none of it ends a process."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from typing import Any
+
+_STANDARD = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
+
+
+def open_closed() -> None:
+    """Have /dev/null in the place of standard streams that are closed, before anything else is opened.
+
+    A socket or a database would get their numbers otherwise, and with them what is printed.
+    """
+    for number, name, mode in _STANDARD:
+        try:
+            os.fstat(number)
+        except OSError:
+            null = os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, which is this one
+            os.set_inheritable(null, True)
+        if getattr(sys, name) is None:
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115 - a descriptor
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
+
+
+def write_any_text() -> None:
+    """Have characters that the encoding of stdout lacks, and bytes of file names that are no text, written escaped."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr always has it
+
+
+def lose_what_cannot_be_written() -> None:
+    """Have what stdout and stderr refuse thrown away: a full disk must end neither this process nor a job in it."""
+    for number, name, _ in _STANDARD[1:]:
+        stream = getattr(sys, name)
+        if stream is None or (stream is getattr(sys, f"__{name}__") and not isinstance(stream, _Lossy)):
+            setattr(sys, name, _Lossy(number, getattr(stream, "encoding", "utf-8")))
+
+
+class _Lossy(io.TextIOWrapper):
+    def __init__(self, number: int, encoding: str) -> None:
+        raw: Any = io.BufferedWriter(_Raw(number, "w", closefd=False))
+        super().__init__(raw, encoding=encoding, errors="backslashreplace", line_buffering=True)
+
+
+class _Raw(io.FileIO):
+    def write(self, data: Any) -> int:
+        """What was not taken counts as written: nothing stays behind that would be tried again at the end."""
+        written = None
+        with contextlib.suppress(OSError):
+            written = super().write(data)
+        return len(memoryview(data)) if written is None else written
