@@ -90,7 +90,8 @@ class GroupView:
 class PoolView:
     """The pool as users see it, sent on every change. started_steady: started_at by the steady clock; stopping: a drain
     has begun; mean_seconds: recent mean time of a
-    job on a group, None before the first; versions: of the packages in the ranks."""
+    job on a group, None before the first; versions: of the packages in the ranks; trouble: why a new job would fail,
+    None if nothing is in its way; held: no job is taken until then; notices: what an operator should know."""
 
     started_at: float
     stopping: bool = False
@@ -98,6 +99,9 @@ class PoolView:
     mean_seconds: float | None = None
     versions: dict[str, str] = field(default_factory=dict)
     started_steady: float = field(default_factory=steady, compare=False)
+    trouble: str | None = None
+    held: bool = False
+    notices: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from para_attn_server.core.channel import (
+    SOCKET_NAME,
     Alive,
     CancelOrder,
     CancelReply,
@@ -23,6 +25,7 @@ from para_attn_server.core.channel import (
     Submitted,
     ToWeb,
     encode,
+    listen,
 )
 from para_attn_server.core.errors import StateDirError
 
@@ -49,9 +52,26 @@ class ControlServer:
         self.on_submitted, self.on_cancel, self.view, self.clock = on_submitted, on_cancel, view, clock
         self._connections: set[WebConnection] = set()
         self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+        self._bound: tuple[int, int] | None = None
 
-    async def start(self, listener: socket.socket) -> None:
-        """Begin to serve on the bound socket."""
+    async def start(self, state_dir: Path) -> None:
+        """Begin to serve in that directory."""
+        self._path = state_dir / SOCKET_NAME
+        await self._listen()
+
+    async def look(self) -> None:
+        """Listen anew where the socket was removed; the connections stay. Raises OSError."""
+        if self._path is not None and _id(self._path) != self._bound:
+            await self._listen()
+            log.warning("the control socket was gone and has been made anew")
+
+    async def _listen(self) -> None:
+        assert self._path is not None
+        if self._server is not None:
+            self._server.close()
+        listener = listen(self._path.parent)
+        self._bound = _id(self._path)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(lambda: WebConnection(self), sock=listener)
 
@@ -83,6 +103,14 @@ class ControlServer:
     def closed(self, connection: WebConnection) -> None:
         """A web worker has gone."""
         self._connections.discard(connection)
+
+
+def _id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 class WebConnection(asyncio.Protocol):

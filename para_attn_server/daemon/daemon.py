@@ -17,7 +17,6 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core import channel
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StateDirError, UsageError
 from para_attn_server.core.launch import ModelSpec
@@ -32,9 +31,10 @@ from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
 from para_attn_server.daemon.housekeeping import finish_outputs
 from para_attn_server.daemon.launching import identity, spec_maker
+from para_attn_server.daemon.places import Places, StatePlaces, Trouble
 from para_attn_server.daemon.pulse import Pulse, Supervisor
 from para_attn_server.daemon.retention import ClockWatch, Retention, settle_clock
-from para_attn_server.daemon.temporary import keep_temporary_files_in
+from para_attn_server.daemon.temporary import RunFolder
 from para_attn_server.daemon.web import WebServer
 from para_attn_server.executors.local import LocalExecutor
 from para_attn_server.outputs.folder import OutputFolder
@@ -46,6 +46,7 @@ from para_attn_server.pool.setups import SetupFailure
 from para_attn_server.stores.lock import LOCK_NAME, StateDirLock
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
+from para_attn_server.stores.wal import damaged_logs, keep_damaged
 
 log = structlog.get_logger()
 
@@ -67,6 +68,8 @@ class Daemon:
         store: SqlStore,
         contract: ModelContract,
         line: socket.socket | None,
+        lock: StateDirLock,
+        run_folder: RunFolder,
     ) -> None:
         self._settings, self._store, self._line = settings, store, line
         self._loop = asyncio.get_running_loop()
@@ -91,12 +94,15 @@ class Daemon:
             self._on_setup_failed,
         )
         self._outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
+        state = StatePlaces(lock, run_folder, self._control, store)
+        self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
+        self._pool.notices = _notices(settings.database)
         self._retention = Retention(store, self._outputs, settings.keep, ClockWatch(settings.keep))
 
     async def run(self, signals: StopSignals) -> ExitCode:
         """Serve until told to stop; the command's exit code."""
         signals.follow(self._stop_soon)
-        await self._control.start(channel.listen(self._settings.state_dir))
+        await self._control.start(self._settings.state_dir)
         self._web.start()
         finish_outputs(self._store, self._outputs)
         self._pool.start(self._make_groups())
@@ -163,6 +169,7 @@ class Daemon:
                 self._web.tick(now)
                 self._executor.tick(now)
                 self._retention.tick(now)
+                await self._places.tick()
             except Exception:
                 log.exception("a tick failed")
             self._pulse.tick()
@@ -175,6 +182,9 @@ class Daemon:
 
     def _on_cancel(self, job_id: str | None) -> str | None:
         return self._pool.cancel(job_id)
+
+    def _on_trouble(self, trouble: Trouble | None) -> None:
+        self._pool.hold(None if trouble is None else trouble.reason, trouble is not None and trouble.holds)
 
     def _on_setup_failed(self, failure: SetupFailure) -> None:
         if self._pool.ever_ready:
@@ -242,17 +252,31 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
         check_model(model.name, model.model_path)
     group_devices(settings)  # too few devices is known before anything starts
     _make_output_dir(settings.output_dir)
-    with StateDirLock(settings.state_dir), _bind(settings) as listener:
-        keep_temporary_files_in(settings.state_dir)
+    with StateDirLock(settings.state_dir) as lock, _bind(settings) as listener:
+        run_folder = RunFolder(settings.state_dir)
         if not settings.database.exists():
             log.info("new state directory", state_dir=str(settings.state_dir))
+        _look_for_damage(settings.database)
         ensure_schema(settings.database)
         store = SqlStore.open(settings.database, durable=False, steady=steady)
         with contextlib.closing(store):
             settle_clock(store)
             contract = ModelContract(store, *identity(model))
             contract.claim()
-            return asyncio.run(_run(signals, settings, model, listener, store, contract, line))
+            return asyncio.run(_run(signals, settings, model, listener, store, contract, line, lock, run_folder))
+
+
+def _look_for_damage(database: Path) -> None:
+    """Before anybody opens the database: SQLite throws a damaged log away without a word."""
+    found = keep_damaged(database)
+    if found is not None and found.kept is not None:
+        lost = {"transactions": found.transactions, "frames": found.frames}
+        log.error("the queue's write-ahead log is damaged; what it held is lost", **lost, kept=found.kept.name)
+
+
+def _notices(database: Path) -> list[str]:
+    lost = "part of the queue was lost to a damaged write-ahead log, which was kept as"
+    return [f"{lost} {name}" for name in damaged_logs(database)]
 
 
 def _make_output_dir(folder: Path) -> None:

@@ -75,6 +75,19 @@ def _state(pid: int) -> tuple[str, int]:
     return fields["State"][0], int(fields["voluntary_ctxt_switches"])
 
 
+def end_unreachable(known: Forkserver | None) -> bool:
+    """Kill a forkserver whose socket was removed, so that the next start makes another; whether there was one.
+
+    Its ranks die with it: nobody can ask it for new ones any more.
+    """
+    state: Any = forkserver._forkserver
+    if known is None or state._forkserver_pid != known.pid or Path(known.address).exists() or not known.alive():
+        return False
+    os.kill(known.pid, signal.SIGKILL)
+    known.wait()
+    return True
+
+
 def latest(known: Forkserver | None) -> Forkserver | None:
     """The forkserver that has started the latest rank; `known` if it is still that one, alive.
 

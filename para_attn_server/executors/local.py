@@ -29,7 +29,7 @@ import structlog
 
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec, leave_launcher
 from para_attn_server.executors.base import RankEvents, RankHandle
-from para_attn_server.executors.forkserver import Forkserver, ForkserverWatch, latest
+from para_attn_server.executors.forkserver import Forkserver, ForkserverWatch, end_unreachable, latest
 from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
 from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.rank_process import RankProcess
@@ -155,6 +155,8 @@ class LocalExecutor:
                 args=(spec, mark, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks)),
                 name=f"group-{spec.group}-rank-{spec.rank}",
             )
+            if end_unreachable(self._forkserver):
+                log.warning("the forkserver's socket was gone; another one is started")
             process.start()
             keep_exit_status(process)
             undo.callback(end, process)

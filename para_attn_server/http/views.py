@@ -96,6 +96,8 @@ class ServerBody(TypedDict):
     mean_job_seconds: float | None
     loop_lag: Beat
     versions: dict[str, str]
+    trouble: str | None
+    notices: list[str]
 
 
 class WrongField(TypedDict):
@@ -177,4 +179,6 @@ def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str], l
         "mean_job_seconds": pool.mean_seconds,
         "loop_lag": lag,
         "versions": {**versions, **pool.versions},
+        "trouble": pool.trouble,
+        "notices": pool.notices,
     }

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from para_attn_server.core.arguments import OUTPUT_PATH
-from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.core.errors import FieldError, InvalidInput, NotAccepting
 from para_attn_server.core.media_types import MEDIA_TYPES
-from para_attn_server.core.output import temporary_path
+from para_attn_server.core.output import has_room, temporary_path
 
 _MOST_NAME_BYTES = 255
 _MOST_PATH_BYTES = 4095
@@ -34,15 +34,43 @@ class OutputFolder:
 
     def __init__(self, root: Path, allow_any: bool, state_dir: Path) -> None:
         self.root = root
+        self._mounted = _mount_point(root)
         self.allow_any = allow_any
         self.state_dir = state_dir
+
+    def look(self) -> str | None:
+        """Make the root anew where it is gone; why that cannot be, None if it is there.
+
+        A root whose file system is not mounted any more is not made anew: it would hide the outputs, and fill another
+        disk.
+        """
+        if not os.path.ismount(self._mounted):
+            return "the file system of the output root is not mounted any more; mount it again"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            return f"the output root is gone and cannot be made anew ({error.strerror})"
+        return None
+
+    def unwritable(self) -> str | None:
+        """Why no output can be written below the root now, None if one can."""
+        try:
+            if not has_room(self.root):
+                return "the disk of the output root is full; free some space"
+        except OSError as error:
+            return f"the output root cannot be used ({error.strerror})"
+        if not os.access(self.root, os.W_OK | os.X_OK):
+            return "the output root cannot be written to"
+        return None
 
     def resolve(self, requested: str | None, job_id: str, suffix: str) -> Path:
         """The absolute path of a job's output; the server names the file (id and suffix) when None is requested.
 
-        Raises InvalidInput that says what is right and tells nothing about the server's folders. A file that is
-        there already will be replaced.
+        A root that is gone is made anew; raises NotAccepting where that cannot be, and InvalidInput that says what is
+        right and tells nothing about the server's folders. A file that is there already will be replaced.
         """
+        if not self.root.is_dir() and (reason := self.look()) is not None:
+            raise NotAccepting(reason)
         real_root = Path(os.path.realpath(self.root))
         if requested is None:
             return real_root / f"{job_id}{suffix}"
@@ -111,6 +139,12 @@ class OutputFolder:
         for path in (final, temporary_path(final, job_id)):
             if len(os.fsencode(path.name)) > _MOST_NAME_BYTES or len(os.fsencode(path)) > _MOST_PATH_BYTES:
                 _refuse(_TOO_LONG)
+
+
+def _mount_point(path: Path) -> Path:
+    """Where the file system of a path is mounted."""
+    real = Path(os.path.realpath(path))
+    return next(each for each in (real, *real.parents) if os.path.ismount(each))
 
 
 def _kind(path: Path) -> int:

@@ -74,6 +74,9 @@ class Pool:
         self._written_at: dict[str, float] = {}
         self._view_is_due = False
         self._more_to_expire = False
+        self.trouble: str | None = None
+        self.held = False
+        self.notices: list[str] = []
         self.stopping = False
         self.ever_ready = False
 
@@ -95,7 +98,7 @@ class Pool:
     def dispatch(self) -> None:
         """Give queued jobs to free groups. Where the store refuses, a later tick tries again."""
         free = [group.index for group in self._groups if group.state is GroupState.READY]
-        if free and not self.stopping and not self._ledger.behind:
+        if free and not self.stopping and not self.held and not self._ledger.behind:
             try:
                 self._assign(free)
             except StateDirError as error:
@@ -154,6 +157,12 @@ class Pool:
             self._store_version = version
             self.dispatch()
 
+    def hold(self, trouble: str | None, held: bool) -> None:
+        """Say why new jobs would fail, None when they would not. held: start none of them until then."""
+        self.trouble, self.held = trouble, held
+        self._publish(self.view())
+        self.dispatch()
+
     def drain(self) -> None:
         """Start no further jobs; queued ones stay queued for the next start."""
         self.stopping = True
@@ -189,6 +198,9 @@ class Pool:
             groups=[group.view() for group in self._groups],
             mean_seconds=sum(self._seconds) / len(self._seconds) if self._seconds else None,
             versions=self._versions,
+            trouble=self.trouble,
+            held=self.held,
+            notices=self.notices,
         )
 
     # --- what the groups tell ---

@@ -98,10 +98,14 @@ class JobService:
         return contract
 
     def readiness(self) -> None:
-        """Returns when what is accepted now will be run, by a living parent and some group; raises NotAccepting."""
+        """Returns when what is accepted now will be run, by a living parent and some group; else raises NotAccepting or
+        StateDirError, saying why not."""
         if not self._control.alive:
             raise NotAccepting("the server's control process does not answer")
         self.accepting()
+        pool = self._control.pool()
+        if pool is not None and pool.trouble is not None:
+            raise NotAccepting(pool.trouble)
 
     def beat(self) -> None:
         """Show the parent that this process's loop goes round; call it once a second, from that loop."""
@@ -117,6 +121,9 @@ class JobService:
             raise NotAccepting("the server is stopping")
         if pool is not None and pool.groups and all(group.state == "broken" for group in pool.groups):
             raise NotAccepting(f"no worker group works: {pool.groups[0].cause or 'all are broken'}")
+        if pool is not None and pool.held:
+            raise NotAccepting(pool.trouble or "the server cannot work now")
+        self._store.usable()
         self.contract()
 
     def pool(self, patience: float = 1.0) -> PoolView | None:

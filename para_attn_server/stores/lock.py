@@ -22,6 +22,7 @@ class StateDirLock:
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
         self._fd: int | None = None
+        self._outlived: list[int] = []
 
     def acquire(self) -> None:
         """Create the directory if need be (for this user only) and lock it.
@@ -43,6 +44,27 @@ class StateDirLock:
             raise StateDirError(message) from error
         self._fd = fd
 
+    def look(self) -> None:
+        """Make the file anew where it was removed, and lock it too: else a second server could start here.
+
+        Raises StateDirError where that cannot be, or where one has started already.
+        """
+        held = self._fd
+        if held is None or self._is_there(held):
+            return
+        try:
+            self.acquire()
+        except StateDirError:
+            self._fd = held
+            raise
+        self._outlived.append(held)  # whoever waits for that one waits for this server
+
+    def _is_there(self, fd: int) -> bool:
+        try:
+            return os.path.samestat((self.state_dir / LOCK_NAME).stat(), os.fstat(fd))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+
     def _explain(self, error: OSError, fd: int) -> str:
         if isinstance(error, BlockingIOError):
             holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
@@ -57,9 +79,10 @@ class StateDirLock:
 
     def release(self) -> None:
         """Let go of the directory. The file stays: removing it would let two servers lock two files."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        for fd in (self._fd, *self._outlived):
+            if fd is not None:
+                os.close(fd)
+        self._fd, self._outlived = None, []
 
     def __enter__(self) -> StateDirLock:
         self.acquire()

@@ -78,7 +78,10 @@ def test_a_full_output_disk_fails_the_job_with_a_hint_and_keeps_the_group(
     assert error["type"] == "output_unwritable"
     assert "No space left" in error["message"]
     assert "free some space" in error["hint"]
+    wait_until(lambda: server.get("/readyz").status_code == 503, 10, "readyz to say so")
+    assert "full" in server.get("/readyz").json()["detail"]
     disk.free()
+    wait_until(lambda: server.get("/readyz").status_code == 200, 10)
     assert server.result(server.submit(seed=3)).status_code == 200
     assert pids(server) == before
     assert len(list(disk.folder.iterdir())) == 2, "nothing half-written is left"
@@ -95,6 +98,7 @@ def test_an_output_disk_that_turns_read_only_fails_the_job_and_keeps_the_group(
     error = server.result(server.submit(seed=1)).json()["error"]
     assert error["type"] == "output_unwritable"
     assert "read-only" in error["hint"]
+    wait_until(lambda: server.get("/readyz").status_code == 503, 10)
     disk.remount("rw")
     assert server.result(server.submit(seed=2)).status_code == 200
     assert pids(server) == before
@@ -118,7 +122,9 @@ def test_a_full_state_disk_refuses_new_jobs_and_loses_none(disk: Disk, serve_on:
     assert refused.json()["type"].endswith("store-unusable")
     assert "Retry-After" in refused.headers
     assert server.get("/healthz").status_code == 200
+    assert server.get("/readyz").status_code == 503
     disk.free()
+    assert server.get("/readyz").status_code == 200
     assert server.result(server.submit(seed=0)).status_code == 200
     for job_id in accepted:
         assert server.result(job_id).status_code == 200

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from para_attn_server.core.errors import InvalidInput
+from para_attn_server.core.errors import InvalidInput, NotAccepting
 from para_attn_server.core.output import prepare, publish, seal, sweep, temporary_path
 from para_attn_server.outputs.folder import OutputFolder
 
@@ -261,3 +262,35 @@ def test_a_relative_or_impossible_path_is_never_removed(folder: OutputFolder, mo
     monkeypatch.chdir(folder.root)
     for path in ("there.png", "", "/", "x" * 5000):
         assert folder.remove(path) is False
+
+
+# --- a root that goes away ---
+
+
+def test_a_root_that_is_gone_is_made_anew_as_soon_as_it_is_needed(folder: OutputFolder) -> None:
+    shutil.rmtree(folder.root)
+    assert folder.resolve(None, JOB, ".png") == folder.root / f"{JOB}.png"
+    assert folder.root.is_dir() and folder.look() is None and folder.unwritable() is None
+
+
+def test_where_it_cannot_be_made_the_request_is_not_accepted(folder: OutputFolder) -> None:
+    shutil.rmtree(folder.root)
+    folder.root.touch()
+    with pytest.raises(NotAccepting, match="output root is gone") as caught:
+        folder.resolve("a.png", JOB, ".png")
+    assert str(folder.root) not in str(caught.value)
+
+
+def test_a_root_that_is_not_mounted_any_more_is_not_made_anew(
+    folder: OutputFolder, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_mount = os.path.ismount
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == folder.root or is_mount(path))
+    mounted = OutputFolder(folder.root, allow_any=False, state_dir=place / "state")
+    assert mounted.look() is None
+    monkeypatch.undo()
+    assert "not mounted" in (mounted.look() or "")
+    shutil.rmtree(folder.root)
+    with pytest.raises(NotAccepting, match="mount it again"):
+        mounted.resolve(None, JOB, ".png")
+    assert not folder.root.exists()

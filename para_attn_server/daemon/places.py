@@ -1,0 +1,100 @@
+"""Looks after every path that the server needs later: what is gone is made again, what cannot be is said.
+
+A descriptor that is open says nothing of the path that it was opened by: whoever comes next opens the path. Looked at
+are the state directory with its lock, its database, its control socket and its folder for temporary files, and the
+output root. What becomes of new jobs meanwhile is the pool's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from para_attn_server.core.errors import ServerError
+from para_attn_server.daemon.control import ControlServer
+from para_attn_server.daemon.temporary import RunFolder
+from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.stores.base import JobStore
+from para_attn_server.stores.lock import StateDirLock
+
+log = structlog.get_logger()
+LOOK_EVERY = 0.5
+"""Seconds between two looks."""
+_STATE = "the state directory cannot be used: the server's log says more"
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a new job would fail, for clients. holds: no job is taken or started; else it fails before it begins."""
+
+    reason: str
+    holds: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StatePlaces:
+    """What the parent has in its state directory."""
+
+    lock: StateDirLock
+    run: RunFolder
+    control: ControlServer
+    store: JobStore
+
+
+class Places:
+    """on_change: called with the trouble there is now, None when it is over. clock: monotonic seconds."""
+
+    def __init__(
+        self,
+        state: StatePlaces,
+        outputs: OutputFolder,
+        on_change: Callable[[Trouble | None], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._state, self._outputs, self._on_change, self._clock = state, outputs, on_change, clock
+        self._trouble: Trouble | None = None
+        self._said = ""
+        self._due = 0.0
+
+    async def tick(self) -> None:
+        """Look, if it is time."""
+        if self._clock() < self._due:
+            return
+        self._due = self._clock() + LOOK_EVERY
+        trouble = await self._look_at_state() or self._look_at_outputs()
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble is None:
+            log.info("everything that the server needs is in its place again")
+        else:
+            log.error("new jobs would fail", reason=trouble.reason, held=trouble.holds)
+        self._on_change(trouble)
+
+    async def _look_at_state(self) -> Trouble | None:
+        state = self._state
+        try:
+            state.lock.look()
+            refusal = state.store.put_back()
+            await state.control.look()
+            if state.run.look():
+                log.warning("the folder for temporary files was gone and has been made anew")
+        except (OSError, ServerError) as error:
+            if str(error) != self._said:
+                log.error("a path in the state directory cannot be made again", error=str(error))
+            self._said = str(error)
+            return Trouble(_STATE)
+        self._said = ""
+        return None if refusal is None else Trouble(refusal)
+
+    def _look_at_outputs(self) -> Trouble | None:
+        existed = self._outputs.root.exists()
+        refusal = self._outputs.look()
+        if refusal is not None:
+            return Trouble(refusal)
+        if not existed:
+            log.warning("the output root was gone and has been made anew", root=str(self._outputs.root))
+        refusal = self._outputs.unwritable()
+        return None if refusal is None else Trouble(refusal, holds=False)
