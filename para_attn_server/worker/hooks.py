@@ -39,7 +39,8 @@ def check_steps(pipe: Any) -> None:
     if _CALLBACK not in _parameters(type(pipe).__call__) and not _schedulers(pipe):
         raise SetupFailed(
             f"{type(pipe).__name__} has neither a {_CALLBACK} argument nor a scheduler: its steps cannot be seen. "
-            "Set self.pipe to None and call self.step(i, total) in predict() at every step instead"
+            "Set self.pipe to None: diffusers pipelines that predict() calls are followed all the same. In a loop of "
+            "your own call self.step(i, total) at every step"
         )
 
 

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,7 +64,7 @@ class JobRunner:
             self._send(replace(left, connected=self.connected))
 
     def _new_hooks(self) -> StepHooks:
-        return StepHooks(self._control.pipeline_step, self._control.belongs)
+        return StepHooks(self._control.pipeline_step, partial(self._control.allows, "a pipeline's steps"))
 
     def _attempt(self, run: Run) -> Left:
         started = time.perf_counter()

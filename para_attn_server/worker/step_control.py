@@ -111,7 +111,7 @@ class StepControl:
         """
         step, total = operator.index(step), None if total is None else operator.index(total)
         with self._lock:
-            if self._allowed("step"):
+            if self.allows("self.step"):
                 self._counted_by_hand = True
                 self._pass_point(step, total)
 
@@ -119,20 +119,29 @@ class StepControl:
         """The same for a step of a pipeline that predict calls; where predict counts by hand, its numbers stay."""
         step, total = operator.index(step), None if total is None else operator.index(total)
         with self._lock:
-            if self._allowed("step"):
+            if self.allows("self.step"):
                 self._pass_point(*(self.steps, self._total) if self._counted_by_hand else (step, total))
 
     def log(self, text: object) -> None:
         """A line for the job's log, from rank zero; on any rank a sign of life of predict's own thread. Never waits."""
-        if self._allowed("log"):
+        if self.allows("self.log"):
             if threading.get_ident() == self._thread:
                 self._board.report_line(self._rank)
             if self._rank == 0:
                 self._log.add(text)
 
-    def belongs(self) -> bool:
-        """Whether the calling thread is the one that runs predict, or was started in this run."""
-        return self._threads.belongs()
+    def allows(self, call: str) -> bool:
+        """Whether the calling thread is the one that runs predict, or was started in this run; warns once if not."""
+        if self._threads.belongs():
+            return True
+        if call not in self._warned:
+            self._warned.add(call)
+            log.warning(
+                "call from outside the run ignored: only the thread of predict, and threads that it starts in this "
+                "run, can step or log",
+                extra={"call": call, "from_thread": threading.current_thread().name},
+            )
+        return False
 
     def returned(self) -> None:
         """Predict has returned on this rank, or raised: what its threads do from now on no longer counts."""
@@ -140,18 +149,6 @@ class StepControl:
         with self._lock:  # a thread that waits at a control point has left it
             pass
         self._log.end()
-
-    def _allowed(self, method: str) -> bool:
-        if self.belongs():
-            return True
-        if method not in self._warned:
-            self._warned.add(method)
-            log.warning(
-                "call from outside the run ignored: only the thread of predict, and threads that it starts in this "
-                "run, can step or log",
-                extra={"method": f"self.{method}", "from_thread": threading.current_thread().name},
-            )
-        return False
 
     def _pass_point(self, step: int, total: int | None) -> None:
         self.steps, self._total = step, total
@@ -213,7 +210,7 @@ class StepControl:
             os.sched_yield()
         patience_ends = time.monotonic() + _PATIENCE
         while (value := ready()) is None:
-            if not self.belongs():
+            if not self._threads.belongs():
                 raise _RunOver
             time.sleep(_SHORT_NAP if time.monotonic() < patience_ends else _LONG_NAP)
         return value

@@ -140,7 +140,7 @@ def test_threads_of_the_run_step_and_those_of_no_run_do_nothing(
             call()
             in_thread(call)
     assert (control.points, len(sent)) == (2, 2)
-    assert [record.__dict__["method"] for record in caplog.records] == ["self.step", "self.log"], "once for each"
+    assert [record.__dict__["call"] for record in caplog.records] == ["self.step", "self.log"], "once for each"
 
 
 @pytest.mark.parametrize("lives_on", ["in one thread", "in a thread that starts the next"])
