@@ -16,6 +16,7 @@ from para_attn_server.core.arguments.model import (
     values,
 )
 from para_attn_server.core.arguments.schema import request_schema
+from para_attn_server.core.arguments.signature import output_path_type
 
 __all__ = [
     "OUTPUT_PATH",
@@ -24,6 +25,7 @@ __all__ = [
     "compared_by_input",
     "digest",
     "dumped",
+    "output_path_type",
     "parsed",
     "request_schema",
     "validated",

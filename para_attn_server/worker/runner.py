@@ -44,6 +44,7 @@ class JobRunner:
         self._predictor, self.model, self._control = predictor, model, control
         self._rank, self._send = rank, send
         self._compared_by_input: set[str] = set()
+        self._path_type = schema.output_path_type(predictor.predict)
         self._hooks = self._new_hooks()
         self._made_process_group = dist.is_initialized()
 
@@ -86,7 +87,7 @@ class JobRunner:
         temporary = output.temporary_path(run.output_path, run.job_id)
         try:
             with self._hooks.installed(getattr(self._predictor, "pipe", None)):
-                returned = self._predictor.predict(**kwargs, output_path=str(temporary))
+                returned = self._predictor.predict(**kwargs, output_path=self._path_type(temporary))
         finally:
             self._control.returned()
         if self._control.canceled_late():

@@ -47,3 +47,7 @@ def test_an_exception_whose_text_cannot_be_had_is_told_by_its_type(odd: RunningS
 
 def test_an_exception_whose_text_is_no_unicode_can_be_read(odd: RunningServer) -> None:
     assert error_of(odd, error="surrogate")["message"] == "cannot read caf?.png"
+
+
+def test_ranks_whose_validators_make_different_arguments_do_not_begin(odd: RunningServer) -> None:
+    assert error_of(odd, own=True)["type"] == "kwargs_mismatch"

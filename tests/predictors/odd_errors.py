@@ -29,6 +29,11 @@ def known(style: str) -> str:
     return style if elsewhere else STYLES[style]
 
 
+def of_this_rank(own: bool) -> int:
+    """The rank's own number where it is asked for: what no argument may be."""
+    return int(os.environ["RANK"]) if own else 0
+
+
 class OddErrorsPredictor(Predictor):
     """Steps without a model. error: what to raise after the first of them, on all ranks."""
 
@@ -43,6 +48,7 @@ class OddErrorsPredictor(Predictor):
         style: Annotated[str, AfterValidator(known)] = "oil",
         error: Literal["none", "wordless", "surrogate"] = "none",
         steps: Annotated[int, Field(ge=1, le=1000)] = 3,
+        own: Annotated[bool, AfterValidator(of_this_rank)] = False,
         *,
         output_path: str,
     ) -> None:

@@ -205,3 +205,31 @@ def test_each_block_of_an_output_that_is_read_is_a_sign_of_life(rank: Rank, monk
     assert isinstance(rank.run(1, "oil"), Finished)
     points, blocks = 1 + 3, len("oil")
     assert beats == [Phase.PREDICT] * (points + blocks) + [Phase.LEFT]
+
+
+class Returning(Predictor):
+    """Returns what it should have written."""
+
+    def predict(self, style: str, output_path: str) -> object:  # type: ignore[override]
+        return Path(style)
+
+
+def test_a_value_that_is_returned_instead_of_written_is_named(tmp_path: Path) -> None:
+    rank = Rank(tmp_path, Returning)
+    error = rank.run(1, "picture.png").error
+    assert error.type == "output_missing"
+    assert "returned a value of type pathlib.PosixPath, which is not used, but wrote no file" in error.message
+    rank.board.close()
+
+
+class ByPath(Predictor):
+    """Takes output_path as a Path."""
+
+    def predict(self, style: str, output_path: Path) -> None:  # type: ignore[override]
+        output_path.write_text(style)
+
+
+def test_an_output_path_that_is_annotated_as_a_path_is_one(tmp_path: Path) -> None:
+    rank = Rank(tmp_path, ByPath)
+    assert isinstance(rank.run(1, "oil"), Finished)
+    rank.board.close()

@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Optional
 
 from annotated_types import Ge, Le, MultipleOf
@@ -40,8 +41,7 @@ def read_arguments(
     predict: Callable[..., Any], limits: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Argument]:
     """The arguments of predict without output_path, with the bounds that limits() gives."""
-    owner = getattr(predict, "__self__", None)
-    owner = owner if owner is None or isinstance(owner, type) else type(owner)
+    owner = _owner(predict)
     bounds = _checked_limits(limits or {})
     arguments = []
     for name, parameter in _parameters(predict).items():
@@ -64,12 +64,27 @@ def read_arguments(
     return arguments
 
 
+def output_path_type(predict: Callable[..., Any]) -> type[str] | type[Path]:
+    """How predict wants its output_path: as a Path where it is annotated so, else as text."""
+    parameter = inspect.signature(predict).parameters[OUTPUT_PATH]
+    try:
+        kinds = set(types_in(resolved(OUTPUT_PATH, parameter.annotation, predict, _owner(predict))))
+    except Exception:  # its annotation is not needed
+        return str
+    return Path if str not in kinds and any(issubclass(kind, PurePath) for kind in kinds) else str
+
+
 def types_in(annotation: Any) -> Iterator[type]:
     """Every class that an annotation names, at any depth."""
     if isinstance(annotation, type) and typing.get_origin(annotation) is None:
         yield annotation
     for inner in typing.get_args(annotation):
         yield from types_in(inner)
+
+
+def _owner(predict: Callable[..., Any]) -> type | None:
+    owner = getattr(predict, "__self__", None)
+    return owner if owner is None or isinstance(owner, type) else type(owner)
 
 
 def _parameters(predict: Callable[..., Any]) -> dict[str, inspect.Parameter]:
