@@ -8,7 +8,7 @@ if not sys.flags.safe_path and __name__ == "__main__":
     del sys.path[0]  # the working folder: a file queue.py that lies there is not the standard library's
 
 from para_attn_server.core.signals import StopSignals
-from para_attn_server.core.streams import open_closed, write_any_text
+from para_attn_server.core.streams import lose_what_cannot_be_written, open_closed, write_any_text
 
 
 def main() -> NoReturn:
@@ -16,6 +16,7 @@ def main() -> NoReturn:
     StopSignals()
     open_closed()
     write_any_text()
+    lose_what_cannot_be_written(("stderr",))
     from para_attn_server.core.process import WITH_DOCSTRINGS, docstrings_are_lost, python_command
 
     # python -OO: help pages are docstrings. The C locale without UTF-8 mode: an option may hold any character.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import NoReturn
 
@@ -77,6 +78,17 @@ def command_line() -> None:
 
 def main() -> NoReturn:
     """Run the command and exit; every expected error becomes one plain line on stderr and an exit code."""
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python tries again at its end, and says so
+        _fail(f"cannot write to standard output: {error.strerror}", 1)
+
+
+def _run() -> NoReturn:
     try:
         sys.exit(command_line(prog_name="para-attn-server", standalone_mode=False))
     except click.UsageError as error:

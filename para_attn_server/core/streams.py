@@ -34,9 +34,11 @@ def write_any_text() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr always has it
 
 
-def lose_what_cannot_be_written() -> None:
-    """Have what stdout and stderr refuse thrown away: a full disk must end neither this process nor a job in it."""
-    for number, name, _ in _STANDARD[1:]:
+def lose_what_cannot_be_written(names: tuple[str, ...] = ("stdout", "stderr")) -> None:
+    """Have what these streams refuse thrown away: a full disk must end neither this process nor a job in it."""
+    for number, name, _ in _STANDARD:
+        if name not in names:
+            continue
         stream = getattr(sys, name)
         if stream is None or (stream is getattr(sys, f"__{name}__") and not isinstance(stream, _Lossy)):
             setattr(sys, name, _Lossy(number, getattr(stream, "encoding", "utf-8")))

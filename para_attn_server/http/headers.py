@@ -14,6 +14,7 @@ from para_attn_server.core.settings import parse_duration
 
 _KEY = re.compile(r"[!-~]{1,255}")
 _LONGEST = 36500 * 86400.0
+_LEAP_SECOND = re.compile(r"(.{10}[Tt ]\d\d:\d\d:)60((?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))", re.ASCII)
 
 PARAMETERS: tuple[dict[str, Any], ...] = (
     {
@@ -67,15 +68,17 @@ def _duration(text: str) -> float:
 
 
 def _moment(text: str) -> float:
+    leap = _LEAP_SECOND.fullmatch(text)  # has no place in datetime: it is the one after the 59th
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat((f"{leap[1]}59{leap[2]}" if leap else text).upper())
     except ValueError:
         moment = None
     if moment is None or moment.tzinfo is None:
         raise _wrong("Job-Deadline", "must be a time with its zone as in RFC 3339, such as 2030-01-31T12:00:00Z")
-    if moment.timestamp() <= time.time():
+    seconds = moment.timestamp() + (leap is not None)
+    if seconds <= time.time():
         raise _wrong("Job-Deadline", "must lie in the future")
-    return moment.timestamp()
+    return seconds
 
 
 def _wrong(header: str, detail: str) -> InvalidInput:

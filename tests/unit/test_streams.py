@@ -49,3 +49,33 @@ def test_any_text_can_be_written(encoding: str) -> None:
     done = run("", code, PYTHONIOENCODING=encoding)
     line = "\u4e2d \udcff\n".encode(encoding, "backslashreplace")
     assert (done.returncode, done.stdout, done.stderr) == (0, 2 * line, line)
+
+
+@pytest.mark.parametrize(
+    ("streams", "code", "said"),
+    [
+        (">/dev/full", 1, b"para-attn-server: cannot write to standard output: No space left on device\n"),
+        ("> >(:)", 1, None),  # nobody is interested any more
+        (">&-", 0, b""),
+        ("<&- >&- 2>&-", 0, b""),
+        ("2>/dev/full", 0, b""),
+    ],
+)
+def test_a_command_whose_words_find_no_place_says_so(streams: str, code: int, said: bytes | None) -> None:
+    shell = f"exec {sys.executable} -P -m para_attn_server status --help {streams}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=60, check=False)
+    assert said is None or (done.returncode, done.stderr) == (code, said)
+    assert b"Traceback" not in done.stderr
+    assert b"Exception ignored" not in done.stderr
+
+
+def test_a_refusal_that_finds_no_place_keeps_its_exit_code() -> None:
+    shell = f"exec {sys.executable} -P -m para_attn_server --port many 2>/dev/full"
+    assert subprocess.run(["bash", "-c", shell], timeout=60, check=False).returncode == 2
+
+
+@pytest.mark.parametrize("optimize", ["-O", "-OO"])
+def test_help_pages_are_there_without_docstrings(optimize: str) -> None:
+    command = [sys.executable, optimize, "-P", "-m", "para_attn_server", "status", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "Show the server, or one job." in done.stdout
