@@ -7,6 +7,7 @@ output root. What becomes of new jobs meanwhile is the pool's business.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,10 @@ from para_attn_server.stores.lock import StateDirLock
 log = structlog.get_logger()
 LOOK_EVERY = 0.5
 """Seconds between two looks."""
+ANSWERS_WITHIN = 5.0
+"""Seconds after which a file system that has not answered counts as gone."""
+_AT_ONCE = 0.05
+"""Of them, those for which the daemon's loop waits for the answer."""
 _STATE = "the state directory cannot be used: the server's log says more"
 
 
@@ -56,14 +61,16 @@ class Places:
         self._state, self._outputs, self._on_change, self._clock = state, outputs, on_change, clock
         self._trouble: Trouble | None = None
         self._said = ""
-        self._due = 0.0
+        self._due = self._asked = 0.0
+        self._looking: asyncio.Future[Trouble | None] | None = None
+        self._of_outputs: Trouble | None = None
 
     async def tick(self) -> None:
         """Look, if it is time."""
         if self._clock() < self._due:
             return
         self._due = self._clock() + LOOK_EVERY
-        trouble = await self._look_at_state() or self._look_at_outputs()
+        trouble = await self._look_at_state() or await self._look_at_outputs()
         if trouble == self._trouble:
             return
         self._trouble = trouble
@@ -89,7 +96,19 @@ class Places:
         self._said = ""
         return None if refusal is None else Trouble(refusal)
 
-    def _look_at_outputs(self) -> Trouble | None:
+    async def _look_at_outputs(self) -> Trouble | None:
+        """In a thread: outputs may be on a network file system, whose server may not answer for hours."""
+        if self._looking is None:
+            self._looking = asyncio.ensure_future(asyncio.to_thread(self._outputs_now))
+            self._asked = self._clock()
+        done, _ = await asyncio.wait({self._looking}, timeout=_AT_ONCE)
+        if done:
+            self._of_outputs, self._looking = self._looking.result(), None
+        elif self._clock() - self._asked > ANSWERS_WITHIN:
+            return Trouble("the file system of the output root does not answer")
+        return self._of_outputs
+
+    def _outputs_now(self) -> Trouble | None:
         existed = self._outputs.root.exists()
         refusal = self._outputs.look()
         if refusal is not None:

@@ -1,0 +1,97 @@
+"""What the daemon makes of the places that it looks after, one look after the other, on a chosen clock."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from para_attn_server.core.errors import StateDirError
+from para_attn_server.daemon.places import ANSWERS_WITHIN, LOOK_EVERY, Places, Trouble
+
+
+class Stage:
+    """Places whose parts do as they are told. outputs: what the root is found to be like."""
+
+    def __init__(self) -> None:
+        self.now, self.changes = 0.0, list[Trouble | None]()
+        self.refusal: str | None = None
+        self.error: Exception | None = None
+        self.answers = threading.Event()
+        self.answers.set()
+        self.unwritable: str | None = None
+        quiet: Any = SimpleNamespace(look=lambda: False)
+        control: Any = SimpleNamespace(look=self._control)
+        state: Any = SimpleNamespace(
+            lock=quiet, run=quiet, control=control, store=SimpleNamespace(put_back=self._put_back)
+        )
+        outputs: Any = SimpleNamespace(root=Path("/"), look=self._outputs, unwritable=lambda: self.unwritable)
+        self.places = Places(state, outputs, self.changes.append, lambda: self.now)
+
+    async def _control(self) -> None:
+        pass
+
+    def _put_back(self) -> str | None:
+        if self.error is not None:
+            raise self.error
+        return self.refusal
+
+    def _outputs(self) -> None:
+        self.answers.wait(30)
+
+    async def look(self, times: int = 1) -> Trouble | None:
+        """So many looks; the trouble that was told last."""
+        for _ in range(times):
+            self.now += LOOK_EVERY
+            await self.places.tick()
+        return self.changes[-1] if self.changes else None
+
+
+def test_trouble_is_told_once_and_so_is_its_end() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        assert await stage.look(3) is None and not stage.changes
+        stage.error = StateDirError("/secret/jobs.sqlite3 is gone")
+        with capture_logs() as logs:
+            trouble = await stage.look(3)
+        assert trouble is not None and trouble.holds and "/secret" not in trouble.reason
+        assert len([entry for entry in logs if "/secret" in str(entry)]) == 1, "the log has it, once"
+        stage.error = None
+        assert await stage.look(2) is None
+        stage.refusal = "replaced"
+        assert await stage.look() == Trouble("replaced")
+        stage.refusal, stage.unwritable = None, "full"
+        assert await stage.look() == Trouble("full", holds=False)
+        assert len(stage.changes) == 4
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_looked_at_before_its_time() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        await stage.look()
+        stage.refusal = "replaced"
+        await stage.places.tick()
+        assert not stage.changes
+
+    asyncio.run(scenario())
+
+
+def test_outputs_that_do_not_answer_hold_nothing_up_but_new_jobs() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        stage.answers.clear()
+        before = threading.active_count()
+        assert await stage.look() is None
+        trouble = await stage.look(int(ANSWERS_WITHIN / LOOK_EVERY) + 1)
+        assert trouble is not None and trouble.holds and "does not answer" in trouble.reason
+        assert threading.active_count() == before + 1, "it is asked once"
+        stage.answers.set()
+        assert await stage.look(2) is None
+
+    asyncio.run(scenario())
