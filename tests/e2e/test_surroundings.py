@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ranks import free_port
 from serving import RunningServer, shared_server
 
 from para_attn_server import Client
@@ -101,3 +102,45 @@ def test_commands_write_what_the_locale_has_no_characters_for(
     done = subprocess.run(command, cwd=folder, capture_output=True, env=env, check=False)
     assert done.returncode == 0, done.stderr
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("streams", ["<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
+def test_a_server_whose_words_find_no_place_serves(tmp_path: Path, streams: str) -> None:
+    port = str(free_port())
+    options = ["--model", f"{PREDICTOR}:SurroundingsPredictor", "--num-devices", "2", "--port", port]
+    options += ["--preload", "torch.distributed"]
+    options += ["--state-dir", str(tmp_path / "s"), "--output-dir", str(tmp_path / "o")]
+    command = ["bash", "-c", f'exec "$0" -P -m para_attn_server "$@" {streams}', sys.executable, *options]
+    server = subprocess.Popen(command)
+    try:
+        with Client(f"http://127.0.0.1:{port}") as client:
+            client.wait_ready(90)
+            client.generate(tmp_path / "saved.json", prompt=TEXT)
+        assert json.loads((tmp_path / "saved.json").read_text())["prompt"] == TEXT
+    finally:
+        server.terminate()
+        code = server.wait(60)
+    assert code == 0
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from para_attn_server import ParaAttentionServer
+from surroundings import SurroundingsPredictor
+folder = Path(sys.argv[1])
+places = {"state_dir": folder / "s", "output_dir": folder / "o"}
+with ParaAttentionServer(SurroundingsPredictor, port=0, num_devices=1, preload="torch.distributed", **places) as server:
+    server.client.generate(folder / "saved.json", prompt=sys.argv[2])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimize", ["-O", "-OO"])
+def test_a_program_without_streams_serves(tmp_path: Path, optimize: str) -> None:
+    shell = 'exec "$0" "$@" <&- >&- 2>&-'
+    command = ["bash", "-c", shell, sys.executable, optimize, "-c", SCRIPT, str(tmp_path), TEXT]
+    env = {**os.environ, "PYTHONPATH": str(PREDICTOR.parent)}
+    assert subprocess.run(command, env=env, timeout=120, check=False).returncode == 0
+    assert json.loads((tmp_path / "saved.json").read_text())["prompt"] == TEXT
