@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import fractions
+import json
 import math
 import re
 from base64 import b64encode
@@ -13,7 +14,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from ipaddress import IPv4Network
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, List, Literal, Optional, Union  # noqa: UP035
+from typing import TYPE_CHECKING, Annotated, Any, List, Literal, NamedTuple, Optional, Union  # noqa: UP035
 
 import numpy as np
 import pytest
@@ -48,6 +49,12 @@ Steps = Annotated[int, Field(ge=1, le=50)]
 
 class Colour(enum.StrEnum):
     RED = "red"
+
+
+class Pair(NamedTuple):
+    """Which JSON could say as an array or as an object."""
+
+    first: int
 
 
 class Named(BaseModel, populate_by_name=True):
@@ -134,6 +141,8 @@ REFUSED: list[tuple[Any, str]] = [
     (PastDate, "now_op of a date cannot be said"),
     (Annotated[date, Field(ge=date(2020, 1, 1))], "ge of a date cannot be said"),
     (Annotated[bytes, Field(max_length=9)], "max_length of a bytes cannot be said"),
+    (Annotated[int, Field(multiple_of=0.5)], "must be coercible to an integer"),
+    (Pair, "no form in JSON; write str, int, float"),
     (Annotated[int | str, Field(ge=1)], "in a union, write the bound at the option"),
     (Annotated[list[int], Field(le=1)], "a bound cannot be applied to its type"),
     (Annotated[str, StringConstraints(strip_whitespace=True, pattern="^a$")], "a pattern and strip_whitespace"),
@@ -300,6 +309,19 @@ def _fits(model: type[BaseModel], value: int) -> bool:
     except InvalidInput:
         return False
     return True
+
+
+@pytest.mark.parametrize(
+    ("annotation", "default", "seen"),
+    [
+        (Annotated[int, Field(ge=np.int64(3))], np.int64(4), {"minimum": 3, "default": 4}),
+        (float, np.float32(0.5), {"default": 0.5}),
+        (bool, np.bool_(True), {"default": True}),
+    ],
+)
+def test_numbers_of_other_libraries_are_plain_in_the_schema(annotation: Any, default: Any, seen: Any) -> None:
+    schema = json.loads(json.dumps(schema_of(of(annotation, default))))["properties"]["x"]
+    assert {key: schema[key] for key in seen} == seen
 
 
 def test_multiples_of_both_hold() -> None:

@@ -18,6 +18,7 @@ from pydantic_core import SchemaError
 
 Schema = Mapping[str, Any]
 
+ANY_TYPE = "write str, int, float, bool, bytes, list, dict, a Literal, an Enum or a pydantic model of such fields"
 ARGUMENTS = "Arguments"
 """Name of the model of all arguments, whose fields the messages of Unfit do not name."""
 STATIC_FACTORIES: frozenset[Any] = frozenset({list, dict, set, frozenset, tuple})
@@ -81,7 +82,7 @@ class _Judge:
             return
         walk: Callable[[Schema, Schema], None] | None = getattr(self, "_" + kind.replace("-", "_"), None)
         if walk is None:
-            raise Unfit("its type has no form in JSON")
+            raise Unfit(f"its type has no form in JSON; {ANY_TYPE}")
         walk(schema, config)
 
     def _inner(self, schema: Schema, config: Schema) -> None:

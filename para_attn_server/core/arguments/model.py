@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import SchemaError
 
 from para_attn_server.core.arguments import SEED
-from para_attn_server.core.arguments.judged import ARGUMENTS, PATHS, Unfit, check_judged_alike
+from para_attn_server.core.arguments.judged import ANY_TYPE, ARGUMENTS, PATHS, Unfit, check_judged_alike
 from para_attn_server.core.arguments.request import RequestValidator
 from para_attn_server.core.arguments.schema import plain_schema
 from para_attn_server.core.arguments.seeds import Seeds
@@ -40,7 +41,6 @@ _INSTEAD = {
     "builtins.complex": "write tuple[float, float]",
     "builtins.bytearray": "write bytes",
 }
-_ANY_TYPE = "write str, int, float, bool, bytes, list, dict, a Literal, an Enum or a pydantic model of such fields"
 
 
 def arguments_model(
@@ -176,4 +176,7 @@ def _advice(argument: Argument, error: Exception) -> str:
                 return f"{kind.__module__}.{kind.__qualname__} has no form in JSON: {instead}"
     if isinstance(error, Unfit):
         return str(error)
-    return f"{str(error).splitlines()[0]}; {_ANY_TYPE}"
+    lines = str(error).strip().splitlines()
+    if isinstance(error, SchemaError):  # "Error building ...", and then the cause
+        return lines[-1].strip()
+    return f"{lines[0]}; {ANY_TYPE}" if lines else type(error).__name__

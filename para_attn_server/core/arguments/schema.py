@@ -6,6 +6,7 @@ before (judged.py).
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
 from para_attn_server.core.arguments.judged import STATIC_FACTORIES, read_by_python
@@ -37,7 +38,8 @@ class _RequestSchema(GenerateJsonSchema):
         return factory() if factory in STATIC_FACTORIES else super().get_default_value(schema)
 
     def encode_default(self, dft: Any) -> Any:
-        return to_jsonable_python(dft, inf_nan_mode="constants", bytes_mode="base64")  # infinity is not null
+        # "constants": infinity is not null
+        return to_jsonable_python(dft, inf_nan_mode="constants", bytes_mode="base64", fallback=_plain)
 
     def str_schema(self, schema: Any) -> Schema:
         made = super().str_schema(schema)
@@ -82,9 +84,18 @@ def plain_schema(model: type[BaseModel]) -> Schema:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a default that cannot be said is found by its absence
-            return model.model_json_schema(schema_generator=_RequestSchema)
+            made = model.model_json_schema(schema_generator=_RequestSchema)
     except PydanticInvalidForJsonSchema as error:
         raise SetupFailed(f"predict's signature cannot be turned into a schema: {error.message}") from error
+    plain: Schema = json.loads(json.dumps(made, default=_plain))
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """A number of another library, as Python's own."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise PydanticSerializationError(f"{type(value).__name__} has no form in JSON")
 
 
 def request_schema(model: type[BaseModel]) -> Schema:
