@@ -40,7 +40,7 @@ class CancelOrder:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The web worker's event loop goes round: said once a second."""
+    """The web worker's event loop goes round: said every few seconds."""
 
 
 # --- parent to web ----------------------------------------------------------------------------------------------

@@ -16,8 +16,9 @@ AT_ONCE = 25
 """Jobs per pass: the daemon's loop must not stand still for all of a week's at once."""
 LOOK_EVERY = 60.0
 """Seconds between two looks for old jobs."""
+COMPARE_EVERY = 1.0
 JUMP = 60.0
-"""Seconds by which wall clock and steady clock may come apart between two ticks."""
+"""Seconds between two looks at the clocks, and by which they may come apart from one to the next."""
 _CLOCK = "clock"
 
 
@@ -73,11 +74,13 @@ class Retention:
 
     def __init__(self, store: JobStore, outputs: OutputFolder, keep: float, clocks: ClockWatch) -> None:
         self._store, self._outputs, self._keep, self._clocks = store, outputs, keep, clocks
-        self._due = 0.0
+        self._due = self._compare_at = 0.0
 
     def tick(self, now: float) -> None:
         """Remove one slice, if it is time. now: monotonic seconds."""
-        self._clocks.tick()
+        if now >= self._compare_at:
+            self._compare_at = now + COMPARE_EVERY
+            self._clocks.tick()
         if now < self._due or self._clocks.doubtful:
             return
         self._due = now + LOOK_EVERY

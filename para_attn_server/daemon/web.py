@@ -18,6 +18,8 @@ log = structlog.get_logger()
 RESTART_AFTER = 0.2
 """Seconds before a gunicorn that has died is started again; doubled while it keeps dying young, up to 5."""
 YOUNG = 5.0
+LOOK_EVERY = 1.0
+"""Seconds between two looks for a sign of life."""
 SILENT, SILENT_AT_START = 10.0, 60.0
 """Seconds without a sign of life after which gunicorn is killed, and before its first one."""
 
@@ -36,6 +38,7 @@ class WebServer:
         self._beats = -1
         self._heard_at: float | None = None
         self._limit = SILENT_AT_START
+        self._look_at = 0.0
 
     def start(self) -> None:
         """Start gunicorn in a process group of its own, so that a terminal's Ctrl-C does not reach it."""
@@ -80,6 +83,9 @@ class WebServer:
         """Kill a gunicorn whose master shows no sign of life any more. now: seconds that the daemon has run."""
         if self._stopping or self._process is None or self._process.returncode is not None:
             return
+        if now < self._look_at:
+            return
+        self._look_at = now + LOOK_EVERY
         with contextlib.suppress(BlockingIOError):
             if os.read(self._beats, 4096):
                 self._heard_at, self._limit = now, SILENT

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
 SILENT = 4.0
 """Seconds without a sign of life after which the parent counts as stopped; it gives one a second."""
+_BEAT_EVERY = 2.5
 _SEND_TIMEOUT, _RECEIVE_TIMEOUT = 1.0, 60.0
 
 
@@ -59,7 +60,7 @@ class ControlLink:
         self._closing = threading.Event()
         self._socket: socket.socket | None = None
         self._connected = False
-        self._heard_at = 0.0
+        self._heard_at = self._beat_at = 0.0
         self._pool: PoolView | None = None
         self._lag = Beat()
         self._news = News()
@@ -131,9 +132,11 @@ class ControlLink:
 
     def beat(self) -> None:
         """Show the parent that this process's loop goes round; call it once a second, from that loop."""
-        self._clock()  # so that it sees where this process was paused
-        with self._lock:
-            self._send_locked(Alive())
+        now = self._clock()  # read each time: so it sees where this process was paused
+        if now - self._beat_at >= _BEAT_EVERY:
+            self._beat_at = now
+            with self._lock:
+                self._send_locked(Alive())
 
     def cancel(self, job_id: str | None, timeout: float) -> str | None:
         """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the parent's word.

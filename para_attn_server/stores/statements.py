@@ -92,6 +92,7 @@ EXPIRE = (
     .values({"status": JobStatus.FAILED.value, **_ENDS_NOW, "error": bindparam("cause")})
     .returning(jobs.c.id)
 )
+ANY_EXPIRED = select(jobs.c.id).where(_IS_QUEUED, jobs.c.deadline <= bindparam("passed")).limit(1)
 _STEPS = {"step": _DONE, "total_steps": _TOTAL}
 FAIL = _transition(JobStatus.FAILED, {**_ENDS_NOW, "error": bindparam("cause"), **_STEPS})
 CANCEL = _transition(JobStatus.CANCELED, {**_ENDS_NOW, **_STEPS})

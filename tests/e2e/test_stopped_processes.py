@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import psutil
@@ -80,3 +84,32 @@ def test_a_stopped_idle_rank_costs_its_group_and_no_attempt(server: RunningServe
     assert not psutil.pid_exists(stopped) and server.rank_pid(1) != stopped
     result = server.result(server.submit(seed=1)).json()
     assert (result["status"], result["attempts"]) == ("succeeded", 1)
+
+
+def test_a_busy_machine_makes_no_process_look_stopped(server: RunningServer) -> None:
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(8)]
+    try:
+        jobs = [server.submit(seed=seed, steps=3) for seed in range(100)]
+        results = [server.result(job_id).json() for job_id in jobs]
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert [(result["status"], result["attempts"]) for result in results] == [("succeeded", 1)] * len(jobs)
+    assert "no sign of life" not in server.log() and not server.records("worker group is rebuilt")
+
+
+def test_the_service_manager_is_told_of_start_life_and_end(
+    serve: Callable[..., RunningServer], counting_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "10000000")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        server = serve(counting_model)
+        server.wait_ready()
+        assert [manager.recv(100) for _ in range(3)] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
+        assert server.terminate() == 0
+        told = iter(lambda: manager.recv(100), b"STOPPING=1")
+        assert set(told) <= {b"WATCHDOG=1"}

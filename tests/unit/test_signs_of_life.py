@@ -122,7 +122,7 @@ def test_a_web_worker_that_says_nothing_any_more_is_killed(tmp_path: Path, start
     async def play() -> None:
         now = 100.0
         server = ControlServer(lambda: None, lambda _: None, lambda: channel.PoolView(1.0), lambda: now)
-        await server.start(channel.listen(tmp_path))
+        await server.start(tmp_path)
         worker = start(program, str(tmp_path))
         quiet = channel.connect(tmp_path)  # this process: it has never said that it is alive
         while not any(connection._heard_at for connection in server._connections):
@@ -141,7 +141,7 @@ def test_a_living_worker_is_left_alone(tmp_path: Path) -> None:
     async def play() -> None:
         now = 100.0
         server = ControlServer(lambda: None, lambda _: None, lambda: channel.PoolView(1.0), lambda: now)
-        await server.start(channel.listen(tmp_path))
+        await server.start(tmp_path)
         reader, writer = await asyncio.open_unix_connection(sock=channel.connect(tmp_path))
         await reader.readline()
         for _ in range(20):
