@@ -335,7 +335,7 @@ class Group:
         backoff, broken = self._failures.add(failure)
         self.cause = str(failure)
         self._launch_after(backoff, broken)
-        if failure.own_fault or broken:
+        if (failure.own_fault and backoff) or broken:
             self._listener.setup_failed(self.index, failure)
 
     def _launch_after(self, pause: float, broken: bool) -> None:

@@ -165,7 +165,8 @@ kept, or after how many seconds from the job's acceptance the job was answered a
 has a budget of 1.5 s there. A fault in setup lasts until its cause is seen in `/server_status`; a job that comes
 meanwhile waits or is done by the other group, and the seconds are from the end of the fault, the pause before the next
 try included. After each cell the next jobs succeed, and no process, no shared memory and no half-written output is
-left, or the test fails.
+left, or the test fails. A group is kept as long as not three jobs of different arguments in a row fail: then it is
+rebuilt once ([operations.md](operations.md)).
 """
 
 

@@ -908,3 +908,12 @@ def test_an_argument_that_is_refused_after_a_pause_is_refused() -> None:
     for rank in range(RANKS):
         script.say(rank, Settled(1, rank))
     assert [outcome.type for outcome in ended(script)] == ["invalid_input"]
+
+
+def test_ranks_killed_in_the_first_setup_are_no_failed_setup_until_it_happens_again_and_again() -> None:
+    script = Script()
+    for _ in range(KILLS_UNPAUSED):
+        kill_in_setup(script, KILLED)
+        assert (said(script), script.group.state) == ([], "starting")
+    kill_in_setup(script, KILLED)
+    assert said(script) == [(0, "setup failed on rank 1: rank 1 was killed by SIGKILL during setup")]

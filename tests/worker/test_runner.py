@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
 import pytest
+import torch.distributed as dist
 from diffusers import DiffusionPipeline
 from pydantic import AfterValidator
+from ranks import pretend_world
 
 from para_attn_server.core import output
 from para_attn_server.core.board import Phase, StepBoard
@@ -232,4 +235,19 @@ class ByPath(Predictor):
 def test_an_output_path_that_is_annotated_as_a_path_is_one(tmp_path: Path) -> None:
     rank = Rank(tmp_path, ByPath)
     assert isinstance(rank.run(1, "oil"), Finished)
+    rank.board.close()
+
+
+@pytest.mark.parametrize("made_in_setup", [True, False])
+def test_a_run_that_leaves_no_process_group_says_so_where_setup_had_made_one(
+    made_in_setup: bool, tmp_path: Path
+) -> None:
+    with pretend_world(1) if made_in_setup else nullcontext():
+        rank = Rank(tmp_path)
+        assert rank.run(1, "oil").connected
+        if made_in_setup:
+            dist.destroy_process_group()
+        assert rank.run(2, "oil").connected is not made_in_setup
+        if made_in_setup:
+            dist.init_process_group("fake", rank=0, world_size=1)
     rank.board.close()
