@@ -33,8 +33,8 @@ class GroupListener(Protocol):
         """All ranks of that group are set up; `ready` is rank zero's."""
 
     def setup_failed(self, group: int, failure: SetupFailure) -> None:
-        """A setup of that group has failed; it will try again. Not told of ranks that were killed from outside, unless
-        that happens again and again."""
+        """A setup of that group has failed; it will try again. Not called for ranks that were killed from outside,
+        unless that happens again and again."""
 
     def run_started(self, job_id: str) -> None:
         """Rank zero enters predict."""

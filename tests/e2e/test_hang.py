@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
+import psutil
 import pytest
-from serving import RunningServer
+from serving import CHAOS_STEP_TIMEOUT, RunningServer
+from waiting import wait_until
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -46,6 +49,26 @@ def test_a_rank_stopped_while_idle_is_found_by_the_next_job(chaos: RunningServer
     job_id = chaos.submit()
     assert chaos.result(job_id).status_code == 200
     assert chaos.status(job_id)["attempts"] == 2
+
+
+def test_a_pause_of_the_whole_server_costs_a_job_nothing(chaos: RunningServer) -> None:
+    before = len(chaos.records("run is stuck"))
+    job_id = chaos.submit(delay=0.4)
+    chaos.wait_step(job_id, 2)
+    parent = psutil.Process(chaos.process.pid)
+    paused = [parent, *parent.children(recursive=True)]
+    try:
+        for process in paused:
+            process.suspend()
+        ends = time.monotonic() + 1.5 * CHAOS_STEP_TIMEOUT
+        wait_until(lambda: time.monotonic() > ends)
+    finally:
+        for process in reversed(paused):
+            process.resume()
+    assert chaos.result(job_id).status_code == 200
+    assert chaos.status(job_id)["attempts"] == 1
+    assert chaos.records("run is stuck")[before:] == []
+    assert chaos.records("process was paused")
 
 
 def rebuilt(server: RunningServer) -> list[str]:

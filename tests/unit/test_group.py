@@ -665,7 +665,7 @@ def test_an_output_that_is_still_being_written_is_a_sign_of_life(tmp_path: Path)
     assert script.handles[0].sent[-1] == "stacks?"
 
 
-def test_a_part_that_nobody_writes_to_any_more_is_none(tmp_path: Path) -> None:
+def test_a_part_that_is_not_written_to_any_more_is_not_a_sign_of_life(tmp_path: Path) -> None:
     script = Script(step_timeout=4).ready()
     script.group.assign(replace(JOB, output_path=str(tmp_path / "a.mp4")), {})
     script.say(0, Started(script.group.run.serial))
@@ -910,7 +910,7 @@ def test_an_argument_that_is_refused_after_a_pause_is_refused() -> None:
     assert [outcome.type for outcome in ended(script)] == ["invalid_input"]
 
 
-def test_ranks_killed_in_the_first_setup_are_no_failed_setup_until_it_happens_again_and_again() -> None:
+def test_ranks_killed_in_the_first_setup_are_relaunched_and_reported_at_the_fourth_time() -> None:
     script = Script()
     for _ in range(KILLS_UNPAUSED):
         kill_in_setup(script, KILLED)
