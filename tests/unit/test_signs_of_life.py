@@ -172,12 +172,14 @@ def test_a_gunicorn_whose_master_is_stopped_is_killed_and_started_again(
             server.tick(now)
             while server._limit == SILENT_AT_START:  # its first beat
                 await asyncio.sleep(0.01)
+                now += web.LOOK_EVERY
                 server.tick(now)
             stop(first)
+            now += web.LOOK_EVERY
             server.tick(now)
             server.tick(now + web.SILENT)
             assert server._process.poll() is None  # type: ignore[union-attr]
-            server.tick(now + web.SILENT + 0.1)
+            server.tick(now + web.SILENT + web.LOOK_EVERY)
             while pid(server) == first:
                 await asyncio.sleep(0.01)
             stop(pid(server))
