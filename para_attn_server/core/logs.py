@@ -11,15 +11,19 @@ from typing import Any
 
 import structlog
 
+from para_attn_server.core.stray_output import LineStream, lead_to_log
 from para_attn_server.core.streams import lose_what_cannot_be_written
 
 
-def configure_logging(level: str, log_format: str, process: str) -> None:
-    """Log from `level` on. log_format: `console` or `json`; process: who speaks, such as `web` or `group 0 rank 1`."""
+def configure_logging(level: str, log_format: str, process: str, fd: int | None = None) -> None:
+    """Log from `level` on. log_format: `console` or `json`; process: who speaks, such as `web` or `group 0 rank 1`.
+
+    With `json` all that this process prints becomes a part of the log. fd: a descriptor to log to instead of stderr.
+    """
     lose_what_cannot_be_written()
 
     def name_process(_logger: Any, _method: str, event: Any) -> Any:
-        event["process"] = process
+        event.setdefault("process", process)
         return event
 
     shared: list[Any] = [
@@ -42,9 +46,14 @@ def configure_logging(level: str, log_format: str, process: str) -> None:
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
-    handler = logging.StreamHandler(sys.stderr)
+    # With a descriptor of its own and not by sys.stderr, since that leads here.
+    printed: Any = sys.stderr.original if isinstance(sys.stderr, LineStream) else sys.stderr
+    stream = printed if fd is None else open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if log_format == "json":
+        lead_to_log()
 
 
 def _unfold_stacks(_logger: Any, _method: str, event: Any) -> Any:

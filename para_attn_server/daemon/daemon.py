@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.lookup import check_model
 from para_attn_server.core.owner import inherited_line, receive_model, tell
-from para_attn_server.core.settings import Settings, load_settings
+from para_attn_server.core.settings import ENV_PREFIX, Settings, load_settings
 from para_attn_server.core.signals import StopSignals
 from para_attn_server.core.steady import steady
+from para_attn_server.core.stray_output import DescriptorReader
 from para_attn_server.core.streams import lose_what_cannot_be_written
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.devices import group_devices
@@ -220,7 +221,7 @@ class Daemon:
         self._executor.close()
         if self._setup_failure is not None:
             traceback = "" if self._setup_failure.error.usage else self._setup_failure.error.traceback
-            print(f"{traceback}\npara-attn-server: {self._setup_failure}".lstrip(), file=sys.stderr)
+            _say_why(self._settings.log_format, str(self._setup_failure), traceback)
             tell(self._line, reason=str(self._setup_failure))
         with contextlib.suppress(StateDirError):
             log.info("stopped", queued=self._store.counts().queued)
@@ -236,14 +237,36 @@ def main(signals: StopSignals) -> int:
     """Run the daemon with the settings of the environment; returns the exit code. signals: of this process."""
     lose_what_cannot_be_written()
     line = inherited_line()
+    log_format = os.environ.get(f"{ENV_PREFIX}LOG_FORMAT", "").strip().lower()
+    with _json_alone() if log_format == "json" else contextlib.nullcontext() as log_fd:
+        try:
+            settings = load_settings()
+            configure_logging(settings.log_level, settings.log_format, "server", log_fd)
+            return _serve(settings, line, signals)
+        except ServerError as error:
+            _say_why(log_format, str(error))
+            tell(line, reason=str(error))
+            return int(error.exit_code)
+
+
+@contextlib.contextmanager
+def _json_alone() -> Iterator[int]:
+    """Make records of all that this process and its children print; the descriptor that takes the log."""
+    reader = DescriptorReader()
+    configure_logging("info", "json", "server", reader.log_fd)  # for settings that are wrong
+    reader.start()
     try:
-        settings = load_settings()
-        configure_logging(settings.log_level, settings.log_format, "server")
-        return _serve(settings, line, signals)
-    except ServerError as error:
-        print(f"para-attn-server: {error}", file=sys.stderr)
-        tell(line, reason=str(error))
-        return int(error.exit_code)
+        yield reader.log_fd
+    finally:
+        reader.close()
+
+
+def _say_why(log_format: str, reason: str, traceback: str = "") -> None:
+    """Why the server ends by itself."""
+    if log_format == "json":
+        log.critical("the server ends", reason=reason, **({"exception": traceback} if traceback else {}))
+    else:
+        print(f"{traceback}\npara-attn-server: {reason}".lstrip(), file=sys.stderr)
 
 
 def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals) -> int:

@@ -13,6 +13,7 @@ import structlog
 
 from para_attn_server.core.process import python_command
 from para_attn_server.core.settings import Settings
+from para_attn_server.core.stray_output import log_fds
 
 log = structlog.get_logger()
 RESTART_AFTER = 0.2
@@ -56,7 +57,7 @@ class WebServer:
     def _launch(self, fd: int, out: int) -> None:
         self._process = subprocess.Popen(
             python_command("para_attn_server.http", str(fd), str(os.getpid()), str(out)),
-            pass_fds=[fd, out],
+            pass_fds=[fd, out, *log_fds()],
             process_group=0,
             stdin=subprocess.DEVNULL,
             env=self._settings.as_environment(os.environ),

@@ -17,7 +17,9 @@ import queue
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
@@ -28,9 +30,11 @@ from typing import Any
 import structlog
 
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec, leave_launcher
+from para_attn_server.core.stray_output import log_fds
 from para_attn_server.executors.base import RankEvents, RankHandle
 from para_attn_server.executors.forkserver import Forkserver, ForkserverWatch, end_unreachable, latest
 from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
+from para_attn_server.executors.loading import Loading, LoadingReports
 from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.rank_process import RankProcess
 from para_attn_server.executors.started import StartedRank, end, keep_exit_status, open_pidfd
@@ -66,6 +70,9 @@ class LocalExecutor:
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()
         self._looking = loop.call_soon(self._look)
+        self._starting: dict[int, Loading] = {}  # by group: launches that wait for the launcher's thread
+        self._ranks: list[RankProcess] = []  # that may still be loading
+        self._reports = LoadingReports(loop, self._find_loading)
 
     def _look(self) -> None:
         self._oom_kills.look()
@@ -88,6 +95,9 @@ class LocalExecutor:
     def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: RankEvents) -> None:
         """Start one rank per spec, in the launcher's thread."""
         board = os.dup(board_fd)
+        group = specs[0].group
+        self._starting[group] = Loading("ranks are being started", {"group": group}, None, time.monotonic())
+        self._reports.begin()
         self._orders.put(lambda: self._launch(generation, specs, board, events))
 
     def abort_launch(self) -> None:
@@ -100,6 +110,7 @@ class LocalExecutor:
     def close(self) -> None:
         """End the launcher's thread, after what it has begun, and all that is left of the ranks, the forkserver too."""
         self._looking.cancel()
+        self._reports.close()
         self._orders.put(self._end)
         self._orders.put(None)
         self._thread.join(timeout=10)
@@ -110,6 +121,12 @@ class LocalExecutor:
         if self._forkserver is not None:
             self._forkserver.wait()
         _kill_helpers(self._mark)
+
+    def _find_loading(self) -> list[Loading]:
+        self._ranks = [rank for rank in self._ranks if rank.loading is not None]
+        pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]  # what their start waits for
+        starting = [replace(one, pid=pid) for one in list(self._starting.values())]
+        return starting + [loading for rank in self._ranks if (loading := rank.loading) is not None]
 
     def _work(self) -> None:
         # A terminal's Ctrl-C must not reach a forkserver that has not left the terminal's group yet (preload.py).
@@ -129,6 +146,7 @@ class LocalExecutor:
         else:
             self._loop.call_soon_threadsafe(self._adopt, generation, started, events)
         finally:
+            self._starting.pop(specs[0].group, None)
             os.close(board)
 
     def _give_up(self, generation: int, started: list[StartedRank], events: RankEvents, error: Exception) -> None:
@@ -152,7 +170,7 @@ class LocalExecutor:
             fcntl.fcntl(stacks, fcntl.F_SETFL, os.O_APPEND)  # both processes share one position in it
             process = self._context.Process(
                 target=_rank_main,
-                args=(spec, mark, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks)),
+                args=(spec, mark, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks), _shared_log()),
                 name=f"group-{spec.group}-rank-{spec.rank}",
             )
             if end_unreachable(self._forkserver):
@@ -162,7 +180,7 @@ class LocalExecutor:
             undo.callback(end, process)
             self._forkserver = latest(self._forkserver)
             assert self._forkserver is not None
-            started = StartedRank(process, ours, stacks, open_pidfd(process), self._forkserver, mark)
+            started = StartedRank(process, ours, stacks, open_pidfd(process), self._forkserver, mark, spec.group)
             undo.pop_all()
         return started
 
@@ -182,6 +200,8 @@ class LocalExecutor:
             return
         for rank in ranks:
             rank.connect()
+        self._ranks += ranks
+        self._reports.begin()
         events.launched(generation, list[RankHandle](ranks))
 
 
@@ -204,9 +224,15 @@ def _kill_helpers(mark: str) -> None:
         log.warning("processes that dead ranks have left were killed", count=count)
 
 
-def _rank_main(spec: RankSpec, mark: str, connection: Connection, board: SharedFd, stacks: SharedFd) -> None:
+def _shared_log() -> SharedFd | None:
+    return next(map(SharedFd, log_fds()), None)
+
+
+def _rank_main(
+    spec: RankSpec, mark: str, connection: Connection, board: SharedFd, stacks: SharedFd, log_to: SharedFd | None
+) -> None:
     """Runs in the rank: what it imports, the parent must not."""
     os.environ[VARIABLE] = mark
     from para_attn_server.worker.rank import main
 
-    main(spec, connection, board.fd, stacks.fd)
+    main(spec, connection, board.fd, stacks.fd, None if log_to is None else log_to.fd)

@@ -14,6 +14,7 @@ import pickle
 import signal
 import socket
 import struct
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,7 @@ import structlog
 from para_attn_server.core.messages import FromRank, ToRank
 from para_attn_server.executors.base import Death, RankEvents
 from para_attn_server.executors.helpers import ended
+from para_attn_server.executors.loading import Loading
 from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.started import StartedRank
 
@@ -53,6 +55,8 @@ class RankProcess(asyncio.Protocol):
         self._generation, self._rank = generation, rank
         self._buffer = bytearray()
         self._ended = False
+        self._loaded = False  # it has said how its setup went
+        self._group, self._started_at = started.group, time.monotonic()
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[Any] | None = None
 
@@ -71,6 +75,13 @@ class RankProcess(asyncio.Protocol):
         self._connecting = self._loop.create_task(self._loop.connect_accepted_socket(lambda: self, self._socket))
         if self._pidfd < 0:
             self._loop.call_soon(self._on_exit)
+
+    @property
+    def loading(self) -> Loading | None:
+        """What it is while it is being set up."""
+        if self._loaded or self._ended:
+            return None
+        return Loading("rank is loading", {"group": self._group, "rank": self._rank}, self.pid, self._started_at)
 
     # --- the handle ---
 
@@ -141,6 +152,7 @@ class RankProcess(asyncio.Protocol):
                 log.exception("a rank's message cannot be read: the rank is killed", rank=self._rank)
                 self.kill()
                 return
+            self._loaded = True
             try:
                 self._events.message(self._generation, self._rank, message)
             except Exception:  # it would cost this rank its pipe, and with it the whole group

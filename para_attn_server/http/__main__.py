@@ -23,8 +23,10 @@ if __name__ == "__main__":
 
     from para_attn_server.core.logs import configure_logging
     from para_attn_server.core.settings import load_settings
+    from para_attn_server.core.stray_output import LOG_FD_VARIABLE
     from para_attn_server.http.gunicorn_app import serve
 
     settings = load_settings()
-    configure_logging(settings.log_level, settings.log_format, "web")
+    log_fd = os.environ.get(LOG_FD_VARIABLE)
+    configure_logging(settings.log_level, settings.log_format, "web", int(log_fd) if log_fd else None)
     serve(settings, int(sys.argv[1]), int(sys.argv[3]) if len(sys.argv) > 3 else None)

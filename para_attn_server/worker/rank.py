@@ -34,12 +34,14 @@ from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.messages import Cancel, FromRank, Ping, Pong, Ready, Run, Settle, Settled, SetupError, Stop
 from para_attn_server.core.predictor import Predictor
 from para_attn_server.core.process import die_with_parent
+from para_attn_server.core.stray_output import LOG_FD_VARIABLE, adopt_loggers
 from para_attn_server.worker import hub, para_attn_compat, preload
 from para_attn_server.worker.contract import check_after_setup, check_before_setup
 from para_attn_server.worker.device import require_gpus, taken_device
 from para_attn_server.worker.failures import full_text, plain_message
 from para_attn_server.worker.hooks import check_steps
 from para_attn_server.worker.loader import load_predictor
+from para_attn_server.worker.quiet_bars import quiet_bars
 from para_attn_server.worker.runner import JobRunner
 from para_attn_server.worker.step_control import StepControl
 
@@ -122,9 +124,12 @@ class Pipe:
             os._exit(0)
 
 
-def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int) -> None:
-    """Entry point of the process. stacks_fd: file to which SIGUSR1 makes this rank write its threads' stacks."""
-    _guard(spec)
+def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int, log_fd: int | None) -> None:
+    """Entry point of the process. stacks_fd: file to which SIGUSR1 makes this rank write its threads' stacks.
+
+    log_fd: where its log goes, if not to stderr.
+    """
+    _guard(spec, log_fd)
     faulthandler.register(signal.SIGUSR1, file=stacks_fd, all_threads=True, chain=False)
     pipe = Pipe(connection)
     board = StepBoard(board_fd, spec.num_ranks)
@@ -145,7 +150,7 @@ def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int) 
     _leave()
 
 
-def _guard(spec: RankSpec) -> None:
+def _guard(spec: RankSpec, log_fd: int | None) -> None:
     if preload.forkserver_pid is None:
         raise SystemExit("a rank must be forked from the forkserver with the preload module: it guards against orphans")
     die_with_parent(preload.forkserver_pid)
@@ -154,9 +159,10 @@ def _guard(spec: RankSpec) -> None:
     # How this rank was started is no matter of the predictor's: with another method than the platform's own, locks that
     # libraries make at import (tqdm) have names in /dev/shm, which a killed process leaves behind.
     multiprocessing.set_start_method(None, force=True)
-    os.environ.pop(PARENT_VARIABLE, None)  # a helper that imports this package is no forkserver
+    for variable in (PARENT_VARIABLE, LOG_FD_VARIABLE):
+        os.environ.pop(variable, None)  # a helper that imports this package is no forkserver
     os.environ.update(spec.environment())
-    configure_logging(spec.log_level, spec.log_format, f"group {spec.group} rank {spec.rank}")
+    configure_logging(spec.log_level, spec.log_format, f"group {spec.group} rank {spec.rank}", log_fd)
     if spec.threads:
         torch.set_num_threads(spec.threads)
 
@@ -167,7 +173,11 @@ def _set_up(spec: RankSpec, pipe: Pipe, board: StepBoard) -> tuple[Any, JobRunne
     check_before_setup(predictor)
     if spec.rank == 0:
         hub.check(getattr(predictor, "model_path", None))
+    quiet_bars()
     predictor.setup()
+    quiet_bars()
+    if spec.log_format == "json":
+        adopt_loggers()  # of what setup() has imported
     model = check_after_setup(predictor, spec.num_ranks)
     if spec.rank == 0 and (as_they_come := schema.compared_by_input(model)):
         log.info("arguments without a form in JSON; ranks compare them as they come: %s", ", ".join(as_they_come))

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from ranks import free_port
 from serving import COUNTING
+from structlog.testing import capture_logs
 
 from para_attn_server.core.board import StepBoard
 from para_attn_server.core.launch import ModelSpec, RankSpec
@@ -210,3 +211,24 @@ def test_a_forkserver_with_its_predecessors_pid_is_another_one(monkeypatch: pyte
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert not first.alive()
         assert latest(first) is not first
+
+
+def test_ranks_that_load_are_reported_until_they_have_said_how_it_went(run: Callable[..., None]) -> None:
+    async def scenario(executor: LocalExecutor, told: Told) -> None:
+        executor._reports._every = 0.05
+        with capture_logs() as said:
+            launch(executor, told, 1)
+            await told.until("launched")
+            ends = time.monotonic() + 60
+            while not [record for record in said if record["event"] == "rank is loading"]:
+                assert time.monotonic() < ends, said
+                await asyncio.sleep(0.01)
+        (rank,) = executor._ranks
+        (record, *_) = [record for record in said if record["event"] == "rank is loading"]
+        assert (record["group"], record["rank"], record["pid"]) == (0, 0, rank.pid)
+        assert [record["group"] for record in said if record["event"] == "ranks are being started"]
+        rank.kill()
+        await told.until("died")
+        assert rank.loading is None and not executor._find_loading()
+
+    run(scenario)
