@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from para_attn_server.core.stray_output import LineStream, lead_to_log
-from para_attn_server.core.streams import lose_what_cannot_be_written
+from para_attn_server.core.streams import lose_what_cannot_be_written, lossy
 
 
 def configure_logging(level: str, log_format: str, process: str, fd: int | None = None) -> None:
@@ -48,8 +48,7 @@ def configure_logging(level: str, log_format: str, process: str, fd: int | None 
     )
     # With a descriptor of its own and not by sys.stderr, since that leads here.
     printed: Any = sys.stderr.original if isinstance(sys.stderr, LineStream) else sys.stderr
-    stream = printed if fd is None else open(fd, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(printed if fd is None else lossy(fd))
     handler.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if log_format == "json":

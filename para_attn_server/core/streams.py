@@ -44,6 +44,11 @@ def lose_what_cannot_be_written(names: tuple[str, ...] = ("stdout", "stderr")) -
             setattr(sys, name, _Lossy(number, getattr(stream, "encoding", "utf-8")))
 
 
+def lossy(number: int) -> io.TextIOWrapper:
+    """A stream in UTF-8 to that descriptor, which loses what it does not take."""
+    return _Lossy(number, "utf-8")
+
+
 class _Lossy(io.TextIOWrapper):
     def __init__(self, number: int, encoding: str) -> None:
         raw: Any = io.BufferedWriter(_Raw(number, "w", closefd=False))
