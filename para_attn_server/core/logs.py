@@ -39,6 +39,13 @@ def configure_logging(level: str, log_format: str, process: str, fd: int | None 
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+    handler = _handler(log_format, shared, fd)
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    if log_format == "json":
+        lead_to_log()
+
+
+def _handler(log_format: str, shared: list[Any], fd: int | None) -> logging.Handler:
     last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     if log_format == "console":
         plain = structlog.dev.plain_traceback
@@ -50,9 +57,7 @@ def configure_logging(level: str, log_format: str, process: str, fd: int | None 
     printed: Any = sys.stderr.original if isinstance(sys.stderr, LineStream) else sys.stderr
     handler = logging.StreamHandler(printed if fd is None else lossy(fd))
     handler.setFormatter(formatter)
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    if log_format == "json":
-        lead_to_log()
+    return handler
 
 
 def _unfold_stacks(_logger: Any, _method: str, event: Any) -> Any:
