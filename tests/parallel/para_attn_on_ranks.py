@@ -6,6 +6,7 @@ Usage: para_attn_on_ranks.py FLUX_FOLDER. Prints one line of JSON: the relative 
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -28,6 +29,10 @@ PLANS: dict[str, dict[str, int]] = {
 def main() -> None:
     """Compare, and print what rank zero found; all ranks find the same or this fails."""
     para_attn_compat.install()
+    assert "para_attn" not in sys.modules, "nothing is imported for it"
+    from para_attn import para_attn_interface
+
+    assert "def ulysses_attn_func" in inspect.getsource(para_attn_interface), "its loader still gives its source"
     dist.init_process_group("gloo")
     folder = Path(sys.argv[1])
     found = {**flux(folder), **vae(folder), **transformers()}

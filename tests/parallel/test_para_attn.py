@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -37,23 +35,3 @@ def test_as_one_process_up_to_rounding(found: dict[str, float], name: str) -> No
 @pytest.mark.parametrize("name", EXACT)
 def test_as_one_process_bit_for_bit(found: dict[str, float], name: str) -> None:
     assert found[name] == 0.0
-
-
-IMPORT_LATER = """
-import sys
-import para_attn_server.worker.parallel
-from para_attn_server.worker import para_attn_compat
-para_attn_compat.install()
-assert not [name for name in sys.modules if name.startswith("para_attn.")], "nothing is imported for it"
-from para_attn.context_parallel.diffusers_adapters import parallelize_pipe
-import para_attn.para_attn_interface as interface
-assert hasattr(interface.UnifiedAttnMode._call_unified_attn_func, "__wrapped__")
-assert hasattr(interface.ulysses_attn_func, "__wrapped__")
-import inspect
-assert "def ulysses_attn_func" in inspect.getsource(interface), "the loader is as it was for whoever asks it"
-"""
-
-
-def test_whoever_imports_it_gets_it_mended() -> None:
-    child = subprocess.run([sys.executable, "-c", IMPORT_LATER], capture_output=True, text=True, timeout=90)
-    assert child.returncode == 0, child.stderr
