@@ -140,6 +140,11 @@ class ServerProcess:
         _, body = self.connection.json("GET", "/server_status")
         return dict(next(iter(body.get("groups", [])), {}))
 
+    def loop_lag(self) -> dict[str, float]:
+        """How many seconds the parent's loop came late, as /server_status shows it."""
+        _, body = self.connection.json("GET", "/server_status")
+        return dict(body["loop_lag"])
+
     def wait_ready(self) -> None:
         """Return when the group waits for a job."""
         wait_until(lambda: self.group().get("state") == "ready", "the group to be idle")

@@ -33,6 +33,8 @@ WARM_UP, LEAST = 1000, 300
 """Jobs: a process's first ones fill its caches and are left out of its slope; with fewer after that it has none."""
 DESCRIPTORS, THREADS = 0, 0
 """Bounds: how many more a process may hold at the end than its like held after the first jobs."""
+LAG, LOAD = 50.0, 2.0
+"""Bound: milliseconds; and the machine's load for each core up to which it holds."""
 MARK = "BENCHMARK_SOAK"
 """Environment variable that every process of the soak carries."""
 SETTLED = 20.0
@@ -50,7 +52,7 @@ def soak(folder: Path, jobs: int, seed: int) -> tuple[list[Row], Audit, Enduranc
         server.phase(first, faults=False)
         start = holdings(server.server.roles())
         server.phase(jobs - jobs // 4 - first, faults=False)
-        rows = told(memory(server)) + told(held(server, start, "after the calm part"))
+        rows = told(memory(server)) + told(held(server, start, "after the calm part")) + told(lag(server))
         server.phase(jobs // 4, faults=True)
         while len(server.faults) < len(FAULTS):  # few jobs end sooner than each kind of fault has had its turn
             server.phase(jobs // 4, faults=True)
@@ -97,6 +99,14 @@ def held(server: Endurance, start: dict[str, Holdings], when: str) -> list[Row]:
             figure = f"{what} more than at the start, {when}, {role}"
             rows.append(Row(figure, "", value, getattr(before, what), target=bound))
     return rows
+
+
+def lag(server: Endurance) -> list[Row]:
+    """How late the parent's loop was over the calm part; judged where the machine was not busy with other things."""
+    load, cores = os.getloadavg()[1], os.cpu_count() or 1
+    figure = f"lag of the parent's loop, 999 of 1,000 rounds (load {load:.1f} on {cores} cores)"
+    target = LAG if load <= LOAD * cores else None
+    return [Row(figure, "ms", 1000 * server.server.loop_lag()["p999"], len(server.ledger.entries), target=target)]
 
 
 def leftovers(server: Endurance, shared: set[Path]) -> list[Row]:
@@ -168,6 +178,8 @@ are SIGKILL.
 - Memory: what holds no file, over the jobs of the calm part: least squares, without a process's first {warm_up} jobs;
   only of processes with at least {least} jobs after that. The count is of such processes; the worst one is shown.
 - Descriptors and threads: of the idle server, beside what was held after the first jobs, which is the count.
+- Lag: how long what was due in the parent's loop had to wait, a cancel for example; the count is of jobs. It has no
+  bound where the machine's load, over five minutes, was above 2 for each core.
 - Left: when the server has ended, of all that was started. The count is of the server's starts.
 - Lost and doubled: the clients' ledger against the server's database and the files in its output folder. A job must
   succeed, unless its client has asked for its cancel. The same arguments must give the same picture, bit for bit; there
