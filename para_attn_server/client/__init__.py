@@ -46,6 +46,7 @@ Progress = Callable[[dict[str, Any]], None]
 _LONG_POLL = 20.0
 _LATE = 1.0  # seconds that the last answer may come after the end of a wait
 _FOLLOW_LOG = 0.5  # seconds between two looks at a log that is followed
+_ASK_AGAIN = 1.0  # seconds between two long polls, as the answers' Retry-After says
 _FOLLOW = 0.1  # seconds between two looks at a job whose progress is followed
 _CANCEL_TIMEOUT = 120.0  # a cancel is answered when all ranks have left the job
 
@@ -123,8 +124,9 @@ class Client:
                 return _succeeded(status)
             if time.monotonic() >= end:
                 raise WaitTimedOut(f"job {request_id} is still {status['status']} after {timeout:g} s")
-            # A server that is stopping answers at once, whatever the wait.
-            self._transport.sleep(max(0.0, _FOLLOW - (time.monotonic() - began)))
+            # A server that is stopping, or where as many wait as may, answers at once, whatever the wait.
+            pause = min(_FOLLOW if on_progress else _ASK_AGAIN, end - time.monotonic()) - (time.monotonic() - began)
+            self._transport.sleep(max(0.0, pause))
 
     def result(self, request_id: str) -> dict[str, Any]:
         """A succeeded job: its `output` as bytes, `file_type`, `size`, `sha256`, `seed`, `timings` and more.

@@ -121,7 +121,7 @@ class Settings(BaseSettings):
         None, gt=0, description="How long a job may run; it is canceled then, and fails. Default: no limit."
     )
     web_workers: int = Field(1, ge=1, description="Web worker processes.")
-    web_connections: int = Field(1000, ge=1, description="Open connections per web worker.")
+    web_connections: int = Field(1000, ge=1, description="Open connections per web worker; four fifths may wait.")
     request_timeout: Duration = Field(
         30.0,
         gt=0,

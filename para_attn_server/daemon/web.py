@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import struct
 import subprocess
 
 import structlog
@@ -21,8 +23,15 @@ RESTART_AFTER = 0.2
 YOUNG = 5.0
 LOOK_EVERY = 1.0
 """Seconds between two looks for a sign of life."""
+SO_ATTACH_FILTER = 26  # of Linux; Python's socket module does not have it
 SILENT, SILENT_AT_START = 10.0, 60.0
 """Seconds without a sign of life after which gunicorn is killed, and before its first one."""
+
+
+def refuse_connections(listener: socket.socket) -> None:
+    """Have the kernel drop what would open a further connection. Those that are open can still be accepted."""
+    drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # a filter of one instruction: return 0
+    listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop_all)))
 
 
 class WebServer:
@@ -68,16 +77,24 @@ class WebServer:
         self._loop.add_reader(self._pidfd, self._on_exit)
 
     async def stop(self, patience: float) -> None:
-        """SIGTERM, then SIGKILL after `patience` seconds; returns when gunicorn's master is gone."""
+        """SIGTERM, then SIGKILL after `patience` seconds; returns when gunicorn's master is gone.
+
+        The listening socket is given up: it ends with the last web worker that accepts what has reached it. So a client
+        is answered, or its connection refused.
+        """
         self._stopping = True
-        if self._process is None or self._process.returncode is not None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            refuse_connections(self._listener)  # or they come in as fast as the workers accept them
+            process.terminate()
+        self._listener.close()
+        if process is None or process.returncode is not None:
             return
-        self._process.terminate()
         try:
             await asyncio.wait_for(self._gone.wait(), patience)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
             await self._gone.wait()
 
     def tick(self, now: float) -> None:

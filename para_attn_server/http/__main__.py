@@ -12,11 +12,11 @@ monkey.patch_all()
 import os
 import sys
 
-# structlog imports rich where it is installed, for tracebacks that this process never draws: 4 MB.
 os.environ.pop("SCRIPT_NAME", None)  # of a CGI program that has started this server: gunicorn takes it for its own
+# structlog imports rich where it is installed, for tracebacks that this process never draws: 4 MB.
 sys.modules["rich"] = None  # type: ignore[assignment]
 
-from para_attn_server.core.process import die_with_parent
+from para_attn_server.core.process import die_with_parent, raise_descriptor_limit
 
 if __name__ == "__main__":
     die_with_parent(int(sys.argv[2]) if len(sys.argv) > 2 else os.getppid())
@@ -29,4 +29,5 @@ if __name__ == "__main__":
     settings = load_settings()
     log_fd = os.environ.get(LOG_FD_VARIABLE)
     configure_logging(settings.log_level, settings.log_format, "web", int(log_fd) if log_fd else None)
+    raise_descriptor_limit(2 * settings.web_connections + 256)  # each connection may have a file open
     serve(settings, int(sys.argv[1]), int(sys.argv[3]) if len(sys.argv) > 3 else None)

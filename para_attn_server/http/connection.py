@@ -31,10 +31,17 @@ class Connection(socket.socket):
         self._receive_until = time.monotonic() + patience
         self._receiving = self._answering = False
         self._deadline = math.inf
+        self.rests_since = time.monotonic()
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a request is being received or answered."""
+        return self._receiving
 
     def rest(self) -> None:
         """A request is done with; another may come."""
-        self._receive_until = time.monotonic() + KEEPALIVE_SECONDS
+        self.rests_since = time.monotonic()
+        self._receive_until = self.rests_since + KEEPALIVE_SECONDS
         self._receiving = self._answering = False
         self._left = self._most
 

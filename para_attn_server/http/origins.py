@@ -26,7 +26,10 @@ _MAY_ASK = {
     "Range, X-Request-Id",
     "Access-Control-Max-Age": "600",
 }
-_MAY_READ = "Accept-Ranges, Content-Disposition, Content-Range, ETag, Location, Retry-After, X-Request-Id"
+_MAY_READ = (
+    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Location, Retry-After, X-Job-Status, "
+    "X-Log-Next, X-Request-Id"
+)
 
 
 class Origins:

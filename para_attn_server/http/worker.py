@@ -1,6 +1,7 @@
 """gunicorn's gevent worker, with a stop that is quick and clients that are held to their time.
 
-At a stop, idle connections are dropped and waiting requests answered.
+At a stop whoever waits is answered, and so is every request on a connection that a client has got; then the connection
+is closed. Where connections get scarce, they are closed after each answer instead of being kept for the next request.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import json
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import gevent
+import gevent.select
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
@@ -24,8 +27,13 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from para_attn_server.http.connection import Connection
 from para_attn_server.http.request_log import REQUEST_ID, new_request_id
+from para_attn_server.service.budget import spare
 
 HEARTBEAT = 1.0
+_LINGER = 0.2
+"""Seconds that a stopping worker still expects requests: those that were sent before the client could know."""
+_ACCEPTS = 1.0
+"""Seconds that it accepts connections, at the most: the next worker has the socket too, unless the server stops."""
 _BLOCK = 2**16
 _HEADERS = 2**20  # bytes of a request beside its body, more than gunicorn takes
 _LATE = "The request was not received in time."
@@ -69,6 +77,7 @@ class WebWorker(GeventWorker):
         self._stop = Event()
         self._busy = 0
         self._open: set[Connection] = set()
+        self._kept = self.worker_connections - spare(self.worker_connections)
         gevent.signal_handler(signal.SIGTERM, self._begin_stop)
 
     def _begin_stop(self) -> None:
@@ -95,6 +104,7 @@ class WebWorker(GeventWorker):
     def handle_request(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> Any:
         """Called by gunicorn for each request; counts those under way."""
         self._busy += 1
+        req.should_close = cache(partial(self._closes, req.should_close))  # asked again after what the answer has said
         try:
             return super().handle_request(listener_name, req, sock, addr)
         finally:
@@ -110,12 +120,25 @@ class WebWorker(GeventWorker):
             self.wsgi.extensions["service"].beat()
             self._stop.wait(HEARTBEAT)
             self._expire()
+        service = self.wsgi.extensions["service"]
+        service.stop_waiting()
+        with gevent.Timeout(self.cfg.graceful_timeout, False):
+            self._finish(servers, time.monotonic())
+        service.close()
+
+    def _finish(self, servers: list[StreamServer], began: float) -> None:
+        """Answer what has come, also on connections that nobody has accepted yet. Ends when nothing more is to be
+        expected."""
+        while time.monotonic() < began + _ACCEPTS and gevent.select.select(self.sockets, [], [], 0)[0]:
+            gevent.sleep(0.01)
         for server in servers:
             server.close()
-        self.wsgi.extensions["service"].close()
-        with gevent.Timeout(self.cfg.graceful_timeout, False):
-            while self._busy:
-                gevent.sleep(0.01)
+        while self._busy or any(c.in_use or time.monotonic() < max(began, c.rests_since) + _LINGER for c in self._open):
+            gevent.sleep(0.01)
+
+    def _closes(self, asked: Callable[[], bool]) -> bool:
+        """Whether an answer is the last on its connection. asked: whether the client has asked for that."""
+        return not self.alive or len(self._open) > self._kept or asked()
 
     def _expire(self) -> None:
         now = time.monotonic()

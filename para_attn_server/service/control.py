@@ -123,6 +123,10 @@ class ControlLink:
         with self._news.watch(job_id) as event:
             yield event
 
+    def wake_all(self) -> None:
+        """Set the events of all who watch a job."""
+        self._news.wake_all()
+
     # --- orders ---
 
     def submitted(self, job_id: str, request_id: str | None = None) -> None:

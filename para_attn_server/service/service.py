@@ -24,6 +24,7 @@ from para_attn_server.core.errors import FieldError, InvalidInput, JobNotFound, 
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
+from para_attn_server.service import budget
 from para_attn_server.service.contract import Contract, ContractReader
 from para_attn_server.service.control import ControlLink
 from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
@@ -84,6 +85,9 @@ class JobService:
         self._outputs = outputs
         self._settings = settings
         self._contracts = ContractReader(store)
+        self._waiters = budget.waiters(settings.web_connections)
+        self._cancelers = budget.cancelers(settings.web_connections)
+        self._stopping = False
         self._rows: OrderedDict[str, tuple[int, Job]] = OrderedDict()
         self._mean: float | None = None
         self._mean_read_at = -_MEAN_FRESH
@@ -195,7 +199,11 @@ class JobService:
 
     def wait(self, job_id: str, seconds: float) -> JobView:
         """The job once it has ended, or as it is after `seconds`, or when nothing will move it here any more (the
-        server is stopping and the job is still queued). Raises JobNotFound."""
+        server is stopping and the job is still queued), or at once when as many wait as may. Raises JobNotFound."""
+        with self._waiters.place() as free:
+            return self._waited(job_id, seconds if free else 0.0)
+
+    def _waited(self, job_id: str, seconds: float) -> JobView:
         deadline = time.monotonic() + seconds
         with self._control.watch(job_id) as woken:
             # Registered first, then looked: a change in between is seen by one of the two.
@@ -210,7 +218,7 @@ class JobService:
     def cancel(self, job_id: str | None = None) -> JobView:
         """Cancel a job (None: the oldest running one) and wait until it has ended: all ranks have left it.
 
-        Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed.
+        Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed, or when as many wait as may.
         Raises JobNotFound, NothingToCancel or DaemonUnreachable.
         """
         if job_id is not None and self._row(job_id).status.terminal:
@@ -219,10 +227,17 @@ class JobService:
         ordered = self._control.cancel(job_id, timeout=_CANCEL_SLACK)
         if ordered is None:
             raise NothingToCancel("no job is running" if job_id is None else f"job {job_id} has ended already")
-        return self.wait(ordered, deadline - time.monotonic())
+        with self._cancelers.place() as free:
+            return self._waited(ordered, deadline - time.monotonic() if free else 0.0)
+
+    def stop_waiting(self) -> None:
+        """Answer everybody who waits, now and from now on; all else goes on."""
+        self._stopping = True
+        self._control.wake_all()
 
     def close(self) -> None:
-        """Wake everybody who waits and give up the control channel and the store."""
+        """Give up the control channel and the store."""
+        self.stop_waiting()
         self._control.close()
         self._store.close()
 
@@ -248,7 +263,7 @@ class JobService:
     def _idle_for(self, job: Job) -> bool:
         pool = self._control.pool()
         stopping = pool is not None and pool.stopping
-        return self._control.closing or (stopping and job.status is JobStatus.QUEUED)
+        return self._stopping or (stopping and job.status is JobStatus.QUEUED)
 
     def _look_again(self, job_id: str) -> float:
         if not self._control.connected:

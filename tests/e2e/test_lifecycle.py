@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -237,3 +239,38 @@ def test_gpus_that_torch_does_not_see_are_exit_code_3_with_the_next_step(
     assert server.process.wait(60) == 3
     assert "but torch sees no GPU: no NVIDIA driver is loaded, and torch " in server.log()
     assert "--device cpu runs them on the CPU" in server.log()
+
+
+@pytest.mark.slow
+def test_no_request_is_lost_across_a_stop(serve: Callable[..., RunningServer], counting_model: str) -> None:
+    """Clients that ask without a pause, over kept connections, until the connection is refused."""
+    server = serve(counting_model)
+    server.wait_ready()
+    port, ended = int(server.url.rpartition(":")[2]), []
+    clients = [threading.Thread(target=lambda: ended.append(ask_until_refused(port))) for _ in range(20)]
+    for client in clients:
+        client.start()
+    wait_until(lambda: server.get("/healthz").status_code == 200, 10)
+    assert server.terminate() == 0
+    for client in clients:
+        client.join(30)
+    assert ended == ["refused"] * 20
+
+
+def ask_until_refused(port: int) -> str:
+    """Why it has ended."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    while True:
+        try:
+            connection.connect()
+        except ConnectionRefusedError:
+            return "refused"
+        try:
+            while connection.sock is not None:
+                connection.request("GET", "/healthz")
+                with connection.getresponse() as answer:
+                    assert answer.status == 200 and answer.read()
+                    if answer.will_close:
+                        connection.close()
+        except Exception as error:
+            return repr(error)

@@ -19,7 +19,11 @@ import pytest
 from waiting import wait_until
 from web import PROBLEM_JSON, Web
 
+from para_attn_server.core.process import raise_descriptor_limit
+
 WAITERS = 200
+LATER, GONE = b"HTTP/1.1 202", b"HTTP/1.1 410"
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 def raw_get(port: int, path: str) -> socket.socket:
@@ -32,10 +36,7 @@ def raw_get(port: int, path: str) -> socket.socket:
 
 def read_all(connection: socket.socket) -> tuple[int, dict[str, object]]:
     """Status and JSON body of an answer."""
-    with connection:
-        data = b""
-        while block := connection.recv(1 << 16):
-            data += block
+    data = read_whole(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     return int(head.split()[1]), json.loads(body)
 
@@ -62,6 +63,30 @@ def test_two_hundred_waiters_keep_nobody_from_asking(web: Web) -> None:
     answers = [read_all(waiter) for waiter in waiters]
     assert {status for status, _ in answers} == {200}
     assert {body["request_id"] for _, body in answers} == {job_id}
+
+
+@pytest.mark.parametrize("connections", [50, pytest.param(1000, marks=pytest.mark.slow)])
+def test_as_many_waiters_as_connections_leave_room_for_a_cancel(tmp_path: Path, connections: int) -> None:
+    raise_descriptor_limit(2 * connections + 256)
+    web = Web(tmp_path, web_connections=connections)
+    clients: list[socket.socket] = []
+    try:
+        job_id = web.started()
+        web.client.close()  # its idle connection is one of them
+        for _ in range(connections):
+            clients.append(socket.create_connection(("127.0.0.1", web.port), timeout=30))
+            clients[-1].sendall(f"GET /request_status/{job_id}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        for path, seconds in (("/healthz", 1), ("/server_status", 1), (f"/cancel/{job_id}", 2)):
+            began = time.monotonic()
+            answer = httpx.request("POST" if "cancel" in path else "GET", f"http://127.0.0.1:{web.port}{path}")
+            assert answer.status_code == 200 and time.monotonic() - began < seconds
+        answers = [client.recv(1 << 16) for client in clients]
+        statuses = {status: sum(answer.startswith(status) for answer in answers) for status in (LATER, GONE)}
+        assert statuses == {LATER: 2 * (connections // 10), GONE: connections - 2 * (connections // 10)}
+    finally:
+        for client in clients:
+            client.close()
+        web.close()
 
 
 def test_what_is_no_http_is_told_so_in_the_same_form(web: Web) -> None:
@@ -115,6 +140,46 @@ def test_sigterm_answers_whoever_waits_and_ends(own: Web) -> None:
     answers = [read_all(waiter) for waiter in waiters]
     assert {(status, body["status"]) for status, body in answers} == {(202, "running")}
     assert "Traceback" not in own.log()
+
+
+def test_every_request_across_a_stop_is_answered(own: Web) -> None:
+    """50 of each kind: on connections that nobody has accepted, on kept ones, half sent before the stop, waiting."""
+    job_id = own.started()
+    groups = [[socket.create_connection(("127.0.0.1", own.port), timeout=30) for _ in range(50)] for _ in range(3)]
+    kept, halves, waiting = groups
+    for client in kept:
+        client.sendall(HEALTH)
+        data = b""
+        while not data.endswith(b"}\n"):
+            data += client.recv(1 << 16)
+    for client in halves:
+        client.sendall(HEALTH[:20])
+    for client in waiting:
+        client.sendall(f"GET /request_status/{job_id}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    (worker,) = own.workers()
+    wait_until(lambda: len(worker.net_connections()) > 150, 10, "all to be accepted")
+    worker.suspend()
+    new = [socket.create_connection(("127.0.0.1", own.port), timeout=30) for _ in range(50)]
+    for client in (*new, *kept):
+        client.sendall(HEALTH)
+    own.process.terminate()
+    worker.resume()
+    for client in halves:
+        client.sendall(HEALTH[20:])
+    answers = [read_whole(client) for client in (*new, *kept, *halves)]
+    assert [answer[:12] for answer in answers] == [b"HTTP/1.1 200"] * 150
+    waited = [read_whole(client) for client in waiting]
+    assert all(answer.startswith(LATER) and b"\r\nConnection: close\r\n" in answer for answer in waited)
+    assert all(answer.endswith(b"}\n") for answer in (*answers, *waited)) and own.process.wait(10) == 0
+
+
+def read_whole(connection: socket.socket) -> bytes:
+    """All that comes until the server closes the connection."""
+    with connection:
+        data = b""
+        while block := connection.recv(1 << 16):
+            data += block
+    return data
 
 
 def test_the_log_has_no_line_per_request_and_none_of_gunicorns_chatter(own: Web) -> None:
