@@ -119,10 +119,10 @@ def seconds(check: Callable[[str], Any], text: str) -> float:
     """The least of a few: whatever else runs here only adds to it."""
     best = float("inf")
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.thread_time()  # not the time that others take on a busy machine
         with suppress(ServerError, ValueError, Exception):
             check(text)
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.thread_time() - began)
     return best
 
 
