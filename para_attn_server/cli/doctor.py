@@ -11,13 +11,13 @@ from typing import Any
 import click
 
 from para_attn_server.cli.checks.check import Check, State
-from para_attn_server.cli.options import given, setting_options
+from para_attn_server.cli.options import SettingsCommand, given, setting_options
 from para_attn_server.core.settings import Settings, load_settings
 
 _STYLES = {State.OK: "green", State.WARNING: "yellow", State.PROBLEM: "bold red"}
 
 
-@click.command("doctor")
+@click.command("doctor", cls=SettingsCommand)
 @setting_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: ok, and each check's name, state, found, advice.")
 def command(as_json: bool, **options: Any) -> None:

@@ -7,13 +7,13 @@ docs/settings.md.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from para_attn_server.core.settings import ENV_PREFIX, Settings, parse_duration
+from para_attn_server.core.settings import ENV_PREFIX, SECTIONS, Settings, parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PAGE = """# Settings
@@ -47,6 +47,28 @@ def declared() -> dict[str, dict[str, Any]]:
     return properties
 
 
+def sections() -> Iterator[tuple[str, list[str]]]:
+    """Each section's title with its settings, in order."""
+    found: list[tuple[str, list[str]]] = []
+    for name in Settings.model_fields:
+        if name in SECTIONS:
+            found.append((SECTIONS[name], []))
+        found[-1][1].append(name)
+    return iter(found)
+
+
+class SettingsCommand(click.Command):
+    """A command with every setting as an option; its help shows them by section, its own options first."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections."""
+        rows = {param.name: row for param in self.get_params(ctx) if (row := param.get_help_record(ctx)) is not None}
+        own = [row for name, row in rows.items() if name not in Settings.model_fields]
+        for title, records in [("Options", own), *((title, [rows[n] for n in names]) for title, names in sections())]:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
 def setting_options(command: F) -> F:
     """Decorator: give a command every setting as an option. What the user left out arrives as None."""
     for name, schema in reversed(declared().items()):
@@ -70,12 +92,18 @@ def default_text(schema: dict[str, Any]) -> str:
 
 
 def settings_page() -> str:
-    """The page docs/settings.md: every setting as a row of a table."""
-    lines = [_PAGE, "| option | environment variable | default | meaning |", "| --- | --- | --- | --- |"]
-    for name, schema in declared().items():
-        default = default_text(schema)
-        shown = f"`{default}`" if default else ""
-        lines.append(f"| `{flag(name)}` | `{variable(name)}` | {shown} | {schema['description']} |")
+    """The page docs/settings.md: every setting as a row of its section's table."""
+    lines, schemas = [_PAGE.rstrip("\n")], declared()
+    for title, names in sections():
+        lines += [
+            f"\n## {title}\n",
+            "| option | environment variable | default | meaning |",
+            "| --- | --- | --- | --- |",
+        ]
+        for name in names:
+            default = default_text(schemas[name])
+            shown = f"`{default}`" if default else ""
+            lines.append(f"| `{flag(name)}` | `{variable(name)}` | {shown} | {schemas[name]['description']} |")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from para_attn_server.cli.options import given, setting_options
+from para_attn_server.cli.options import SettingsCommand, given, setting_options
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import check_model, installed
 from para_attn_server.core.process import python_command, require_linux
@@ -18,7 +18,7 @@ from para_attn_server.core.signals import hold
 DAEMON = "para_attn_server.daemon"
 
 
-@click.command("serve")
+@click.command("serve", cls=SettingsCommand)
 @setting_options
 def command(**options: Any) -> None:
     """Serve a predictor; this is what runs when no command is named.

@@ -51,6 +51,16 @@ AnyCase = BeforeValidator(_lower)
 """For a choice of words: `INFO` means `info`, as logging's own names are written."""
 
 
+SECTIONS = {
+    "model": "Model and ranks",
+    "max_queue": "Jobs",
+    "state_dir": "Files",
+    "host": "HTTP",
+    "log_level": "Logs",
+}
+"""How settings are grouped for people: the first setting of each section, in their order, and its title."""
+
+
 class Settings(BaseSettings):
     """The settings of one server. Frozen: a running server's settings never change.
 
@@ -68,43 +78,32 @@ class Settings(BaseSettings):
         None,
         description="Weights for the predictor: a local path or a hub repo id. Default: the predictor's own.",
     )
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
-    num_devices: int | None = Field(
-        None, ge=1, description="Ranks per worker group. Default: all visible GPUs over --num-groups, else 2 on CPU."
-    )
-    num_groups: int = Field(1, ge=1, description="Worker groups in the pool.")
     device: Annotated[Literal["auto", "cuda", "cpu"], AnyCase] = Field(
         "auto",
         description="Where ranks run: cuda on GPUs, cpu on none, auto on GPUs if the machine shows any. Setup fails "
         "where a rank is meant to have a GPU and its torch sees none.",
     )
-    output_dir: Path = Field(Path("outputs"), description="Allowed output root; outputs are written below it.")
-    allow_any_output_path: bool = Field(
-        False, description="Let requests write outside --output-dir. Only for callers you trust with your files."
+    num_devices: int | None = Field(
+        None, ge=1, description="Ranks per worker group. Default: all visible GPUs over --num-groups, else 2 on CPU."
     )
-    state_dir: Path = Field(
-        Path(".para-attn-server"), description="Folder of the queue's database and the control socket."
-    )
-    max_queue: int = Field(1000, ge=1, description="Queued jobs beyond which POST /generate answers 429.")
-    max_body: int = Field(16 * 2**20, ge=1, description="Largest request body in bytes; more answers 413.")
-    max_attempts: int = Field(2, ge=1, description="Attempts of a job whose worker group was lost.")
-    keep: Duration = Field(7 * 86400.0, description="How long finished jobs and their outputs are kept.")
-    grace: Duration = Field(120.0, description="How long running jobs may finish after the first SIGTERM or Ctrl-C.")
-    cancel_timeout: Duration = Field(
-        30.0, description="How long a canceled job may take to leave before its worker group is rebuilt."
-    )
-    setup_timeout: Duration = Field(1800.0, description="How long a predictor's setup() may take.")
-    bind_cores: bool = Field(
-        True,
-        description="Bind the main thread of each rank without a GPU to CPU cores of its own, so that no rank pushes "
-        "another around. Off (--no-bind-cores) is right where several servers share a machine's cores.",
-    )
+    num_groups: int = Field(1, ge=1, description="Worker groups in the pool.")
     preload: str = Field(
         "diffusers.pipelines.flux.pipeline_flux,transformers.models.clip.modeling_clip,"
         "transformers.models.t5.modeling_t5,torch.distributed.device_mesh",
         description="Modules, separated by commas, imported once and shared by all ranks, so that a rank starts "
         "quickly. They must neither start threads nor touch a GPU when imported.",
+    )
+    bind_cores: bool = Field(
+        True,
+        description="Bind the main thread of each rank without a GPU to CPU cores of its own, so that no rank pushes "
+        "another around. Off (--no-bind-cores) is right where several servers share a machine's cores.",
+    )
+    setup_timeout: Duration = Field(1800.0, description="How long a predictor's setup() may take.")
+
+    max_queue: int = Field(1000, ge=1, description="Queued jobs beyond which POST /generate answers 429.")
+    max_attempts: int = Field(2, ge=1, description="Attempts of a job whose worker group was lost.")
+    job_timeout: Duration | None = Field(
+        None, gt=0, description="How long a job may run; it is canceled then, and fails. Default: no limit."
     )
     step_timeout: Duration = Field(
         1800.0,
@@ -117,17 +116,22 @@ class Settings(BaseSettings):
         description="How long a step may take at the least, however quick the job's other steps were, before its "
         "worker group counts as hung.",
     )
-    job_timeout: Duration | None = Field(
-        None, gt=0, description="How long a job may run; it is canceled then, and fails. Default: no limit."
+    cancel_timeout: Duration = Field(
+        30.0, description="How long a canceled job may take to leave before its worker group is rebuilt."
     )
-    web_workers: int = Field(1, ge=1, description="Web worker processes.")
-    web_connections: int = Field(1000, ge=1, description="Open connections per web worker; four fifths may wait.")
-    request_timeout: Duration = Field(
-        30.0,
-        gt=0,
-        description="How long a client may take to send a whole request (408), or to take anything of its answer. "
-        "Slower connections are closed. Waiting with ?wait= is not concerned.",
+    grace: Duration = Field(120.0, description="How long running jobs may finish after the first SIGTERM or Ctrl-C.")
+    keep: Duration = Field(7 * 86400.0, description="How long finished jobs and their outputs are kept.")
+
+    state_dir: Path = Field(
+        Path(".para-attn-server"), description="Folder of the queue's database and the control socket."
     )
+    output_dir: Path = Field(Path("outputs"), description="Allowed output root; outputs are written below it.")
+    allow_any_output_path: bool = Field(
+        False, description="Let requests write outside --output-dir. Only for callers you trust with your files."
+    )
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     root_path: str = Field(
         "",
         description="Path below which a proxy publishes this API, such as /pictures: URLs in answers begin with it. "
@@ -148,13 +152,22 @@ class Settings(BaseSettings):
         description="Origins of web pages, separated by commas, that may call this API from another place, such as "
         "https://app.example.com. Default: none.",
     )
+    max_body: int = Field(16 * 2**20, ge=1, description="Largest request body in bytes; more answers 413.")
+    request_timeout: Duration = Field(
+        30.0,
+        gt=0,
+        description="How long a client may take to send a whole request (408), or to take anything of its answer. "
+        "Slower connections are closed. Waiting with ?wait= is not concerned.",
+    )
+    web_workers: int = Field(1, ge=1, description="Web worker processes.")
+    web_connections: int = Field(1000, ge=1, description="Open connections per web worker; four fifths may wait.")
+
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
         "info", description="Least level logged."
     )
     log_format: Annotated[Literal["console", "json"], AnyCase] = Field(
         "console", description="Lines for people, or one JSON each."
     )
-
     access_log: bool = Field(False, description="Log one line per HTTP request.")
 
     @field_validator("output_dir", "state_dir")

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from para_attn_server.cli.main import COMMANDS, command_line
 from para_attn_server.core.errors import ExitCode
+from para_attn_server.core.settings import SECTIONS, Settings
 
 HEAVY = ("torch", "diffusers", "sqlalchemy", "flask", "gunicorn", "numpy", "rich", "httpx")
 
@@ -54,3 +55,11 @@ def test_python_dash_m_is_the_command() -> None:
     done = subprocess.run([sys.executable, "-m", "para_attn_server", "--version"], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.startswith("para-attn-server")
+
+
+def test_every_setting_is_in_one_section_of_the_help_page() -> None:
+    page = CliRunner().invoke(command_line, ["serve", "--help"]).output
+    for title in SECTIONS.values():
+        assert f"\n{title}:\n" in page
+    for name in Settings.model_fields:
+        assert len(re.findall(rf"^  --{name.replace('_', '-')} ", page, re.MULTILINE)) == 1, name
