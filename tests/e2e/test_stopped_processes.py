@@ -69,6 +69,7 @@ def test_a_stopped_forkserver_is_replaced_and_costs_no_attempt(server: RunningSe
     os.kill(server.processes()["forkserver"].pid, signal.SIGSTOP)
     if while_it_is_needed:
         os.kill(server.rank_pid(0), signal.SIGKILL)
+        wait_until(lambda: server.group()["state"] != "ready", 10)  # or the job is given to the dead rank's group
     job_id = server.submit(seed=1)
     wait_until(lambda: server.records("the forkserver shows no sign of life and is killed"), FOUND)
     result = server.result(job_id).json()
