@@ -54,12 +54,12 @@ def test_messages_of_several_threads_arrive_whole(ends: tuple[Pipe, Connection])
 
     def send(text: str) -> None:
         for _ in range(20):
-            pipe.send(Log(1, text))
+            pipe.send(Log(1, [text]))
 
-    threads = [threading.Thread(target=send, args=(text,)) for text in texts]
+    threads = [threading.Thread(target=send, args=(text,), daemon=True) for text in texts]
     for thread in threads:
         thread.start()
-    arrived = [parent.recv().text for _ in range(80)]
+    arrived = [parent.recv().lines[0] for _ in range(80)]
     for thread in threads:
         thread.join(30)
     assert sorted(arrived) == sorted(texts * 20)
@@ -69,7 +69,7 @@ def test_a_process_that_a_predictor_forked_sends_nothing(ends: tuple[Pipe, Conne
     pipe, parent = ends
     child = os.fork()
     if child == 0:
-        pipe.send(Log(1, "from a child"))
+        pipe.send(Log(1, ["from a child"]))
         os._exit(1)
     assert os.waitpid(child, 0)[1] == 0
     assert not parent.poll()
