@@ -104,7 +104,6 @@ _SUFFIXES = {
     "application/gzip": "gz tgz",
     "application/vnd.apache.arrow.file": "arrow feather",
     "application/vnd.apache.parquet": "parquet",
-    "application/vnd.sqlite3": "sqlite sqlite3",
     "application/x-7z-compressed": "7z",
     "application/x-bzip2": "bz2",
     "application/x-hdf5": "h5 hdf5",
