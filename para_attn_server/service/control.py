@@ -31,6 +31,7 @@ from para_attn_server.core.channel import (
     Submitted,
 )
 from para_attn_server.core.errors import DaemonUnreachable
+from para_attn_server.core.job import JobStatus
 from para_attn_server.service.news import JobNews, News
 
 _log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ _FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
 SILENT = 4.0
 """Seconds without a sign of life after which the parent counts as stopped; it gives one a second."""
 _BEAT_EVERY = 2.5
+_VIEW_FOLLOWS = 0.2
 _SEND_TIMEOUT, _RECEIVE_TIMEOUT = 1.0, 60.0
 
 
@@ -106,12 +108,24 @@ class ControlLink:
         return self._closing.is_set()
 
     def pool(self, patience: float = 0.0) -> PoolView | None:
-        """The latest view of the pool, also of a parent that is gone; waits up to `patience` seconds for a first."""
-        if self._pool is None and patience > 0:
+        """The latest view of the pool, also of a parent that is gone.
+
+        Waits up to `patience` seconds for a first, and for an instant where the latest is older than what clients know:
+        it shows a job at work whose end was reported.
+        """
+        if patience > 0 and (self._pool is None or self._outdated()):
             self.start()
+            patience = patience if self._pool is None else min(patience, _VIEW_FOLLOWS)
             with self._changed:
-                self._changed.wait_for(lambda: self._pool is not None or self.closing, patience)
+                self._changed.wait_for(
+                    lambda: self.closing or (self._pool is not None and not self._outdated()), patience
+                )
         return self._pool
+
+    def _outdated(self) -> bool:
+        jobs = [group.job_id for group in self._pool.groups if group.job_id] if self._pool is not None else []
+        news = [self._news.get(job_id) for job_id in jobs]
+        return any(one is not None and JobStatus(one.update.status).terminal for one in news)
 
     def live(self, job_id: str) -> JobNews | None:
         """The latest news of a job on this connection, None if there was none."""

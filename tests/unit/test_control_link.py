@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -309,3 +310,18 @@ def test_closing_ends_the_thread_and_wakes_whoever_waits(parent: Parent, linked:
     assert linked.closing
     assert not linked.connected
     linked.close()
+
+
+def test_a_view_that_is_older_than_a_reported_end_is_waited_for(parent: Parent, linked: ControlLink) -> None:
+    busy = replace(VIEW, groups=[replace(VIEW.groups[0], state="busy", job_id="j")])
+    parent.send(busy)
+    parent.send(JobUpdate("j", "running", 1, 2))
+    wait_until(lambda: linked.live("j"), 5)
+    assert linked.pool(1.0) == busy
+    parent.send(JobUpdate("j", "canceled", 1, 2))
+    wait_until(lambda: linked.live("j").update.status == "canceled", 5)  # type: ignore[union-attr]
+    assert linked.pool() == busy, "who does not wait gets what is known"
+    with ThreadPoolExecutor(1) as threads:
+        asked = threads.submit(linked.pool, 1.0)
+        parent.send(VIEW)
+        assert asked.result(5) == VIEW
