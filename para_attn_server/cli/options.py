@@ -69,6 +69,19 @@ class SettingsCommand(click.Command):
                 formatter.write_dl(records)
 
 
+class WholeNumber(click.IntRange):
+    """A whole number within bounds; another value gets one message, whatever is wrong with it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            low = "" if self.min is None else f" from {self.min:g}"
+            high = "" if self.max is None else f" to {self.max:g}"
+            self.fail(f"must be a whole number{low}{high}, not {value!r}", param, ctx)
+
+
 def setting_options(command: F) -> F:
     """Decorator: give a command every setting as an option. What the user left out arrives as None."""
     for name, schema in reversed(declared().items()):
@@ -124,7 +137,7 @@ def _click_type(schema: dict[str, Any]) -> Any:
     if "enum" in schema:
         return click.Choice(schema["enum"], case_sensitive=False)
     if schema["type"] == "integer":
-        return click.IntRange(min=schema.get("minimum"), max=schema.get("maximum"))
+        return WholeNumber(min=schema.get("minimum"), max=schema.get("maximum"))
     if schema["type"] == "number":
         return _duration(schema.get("exclusiveMinimum"))
     return click.Path(path_type=Path) if schema.get("format") == "path" else click.STRING

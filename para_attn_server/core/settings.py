@@ -24,6 +24,10 @@ _DURATION = re.compile(r"(\d{1,100}(?:\.\d{1,100})?)\s{0,10}(ms|s|m|h|d|)", re.A
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
+PATH_PREFIX = re.compile(r"(/(?!\.\.?(?:/|\Z))[A-Za-z0-9._~-]+)*")
+"""A path below which a proxy may publish the API. Clients resolve `.` and `..`, which would lead elsewhere."""
+
+
 def parse_duration(value: Any) -> Any:
     """Seconds from a number or from text such as `500ms`, `10s`, `5m`, `12h`, `7d`; anything else is passed on."""
     if isinstance(value, str):
@@ -184,9 +188,11 @@ class Settings(BaseSettings):
     @field_validator("root_path")
     @classmethod
     def _is_path(cls, value: str) -> str:
-        if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", value):
-            raise ValueError("must be a path such as /pictures, of letters, digits and -._~ between the slashes")
-        return value.rstrip("/")
+        if not PATH_PREFIX.fullmatch(value.removesuffix("/")):
+            raise ValueError(
+                "must be a path such as /pictures, of letters, digits and -._~ between the slashes, none . or .."
+            )
+        return value.removesuffix("/")
 
     @field_validator("trusted_proxy")
     @classmethod
@@ -231,7 +237,7 @@ def load_settings(**given: Any) -> Settings:
 
 def _explained(error: Any) -> str:
     name = ".".join(map(str, error["loc"]))
-    reason = _unknown(name) if error["type"] == "extra_forbidden" else error["msg"]
+    reason = _unknown(name) if error["type"] == "extra_forbidden" else error["msg"].removeprefix("Value error, ")
     return f"{name}: {reason} (got {error['input']!r})"
 
 

@@ -8,11 +8,13 @@ import json
 import os
 import re
 import stat
+import unicodedata
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response, current_app, request, send_file
 from gunicorn.http.errors import ParseException
@@ -127,6 +129,8 @@ def output_file(output: Output, job_id: str) -> Response:
         if request.if_match.star_tag:  # true by now, of whatever is there; werkzeug says that it never is
             del request.environ["HTTP_IF_MATCH"]
         response = send_file(path, mimetype=output.media_type, download_name=name, conditional=True, etag=output.sha256)
+    if not name.isascii():
+        response.headers.set("Content-Disposition", "inline", **_names(name))
     if response.status_code == 412:
         response.close()
         raise PreconditionFailed
@@ -134,6 +138,16 @@ def output_file(output: Output, job_id: str) -> Response:
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     return response
+
+
+def _names(name: str) -> dict[str, str]:
+    """A name that is not ASCII as the parameters of Content-Disposition: for old clients, and in full."""
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    suffix = Path(name).suffix.encode("ascii", "ignore").decode()
+    stem = plain.removesuffix(suffix)
+    if not any(map(str.isalnum, stem)):  # `.txt` alone would be a hidden file
+        stem = "output"
+    return {"filename": f"{stem}{suffix}", "filename*": f"UTF-8''{quote(name, safe='')}"}
 
 
 def output_in_json(output: Output, job_id: str, body: Mapping[str, Any]) -> Response:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from para_attn_server.core.settings import Settings, listed
+from para_attn_server.core.settings import PATH_PREFIX, Settings, listed
 from para_attn_server.http.origins import HOST
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 _FORMS = {
-    "HTTP_X_FORWARDED_PREFIX": re.compile(r"(/[A-Za-z0-9._~-]+)*"),
+    "HTTP_X_FORWARDED_PREFIX": PATH_PREFIX,
     "HTTP_X_FORWARDED_PROTO": re.compile(r"https?"),
     "HTTP_X_FORWARDED_HOST": HOST,
 }

@@ -15,7 +15,7 @@ import cloudpickle
 
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.launch import ModelSpec
-from para_attn_server.core.lookup import entry_point, source_file
+from para_attn_server.core.lookup import check_model, entry_point, source_file
 from para_attn_server.worker.search_path import add_folders, module_name
 
 
@@ -34,6 +34,7 @@ def load_predictor(spec: ModelSpec) -> Any:
 
 def load_class(name: str) -> Any:
     """The class that `module.path:Class`, `path/to/file.py:Class` or a short name stands for."""
+    check_model(name)
     if ":" not in name:
         return entry_point(name).load()
     where, _, attribute = name.rpartition(":")

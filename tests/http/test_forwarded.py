@@ -95,6 +95,9 @@ def test_a_trusted_prefix_comes_before_the_root_path() -> None:
     [
         ("X-Forwarded-Prefix", "//evil.example"),
         ("X-Forwarded-Prefix", "pictures"),
+        ("X-Forwarded-Prefix", "/../.."),
+        ("X-Forwarded-Prefix", "/a/./b"),
+        ("X-Forwarded-Prefix", "/a/../"),
         ("X-Forwarded-Prefix", "/a\\b"),
         ("X-Forwarded-Prefix", "/a?b"),
         ("X-Forwarded-Proto", "javascript"),

@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from waiting import wait_until
 from web import SCHEMA, Web
+from werkzeug.datastructures import Headers
+from werkzeug.http import parse_options_header
 
 from para_attn_server.core.output import temporary_path
+from para_attn_server.http.bodies import _names
 
 UNKNOWN = "0123456789abcdef" * 2
 
@@ -43,6 +46,18 @@ def test_the_output_as_a_file(web: Web) -> None:
     assert web.get(f"/outputs/{job_id}", headers=known).status_code == 304
     head = web.ask("HEAD", f"/outputs/{job_id}")
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("日本.png", "output.png"), ("日本 -.png", "output.png"), ("Käse 日.png", "Kase .png"), ("é", "e")],
+)
+def test_old_clients_get_a_name_that_is_not_hidden(name: str, plain: str) -> None:
+    value = Headers()
+    value.set("Content-Disposition", "inline", **_names(name))
+    assert parse_options_header(value["Content-Disposition"])[1]["filename"] == name
+    found = parse_options_header(value["Content-Disposition"].partition("; filename*")[0])
+    assert found == ("inline", {"filename": plain})
 
 
 def test_an_output_on_its_way_is_202(web: Web) -> None:

@@ -76,7 +76,8 @@ def test_help_names_each_option_its_variable_and_its_meaning(name: str) -> None:
     ("arguments", "words"),
     [
         (["--port", "99999"], ["--port", "65535"]),
-        (["--num-devices", "0"], ["--num-devices", "x>=1"]),
+        (["--num-devices", "0"], ["--num-devices", "must be a whole number from 1, not '0'"]),
+        (["--port", "abc"], ["--port", "must be a whole number from 0 to 65535, not 'abc'"]),
         (["--keep", "3 weeks"], ["--keep", "7d"]),
         (["--step-timeout", "0s"], ["--step-timeout", "more than 0s"]),
         (["--log-level", "loud"], ["--log-level", "debug"]),

@@ -19,6 +19,14 @@ WRONG = [
     ("FLUX1", None, "--model: no predictor is named 'FLUX1'; did you mean flux? known names: demo, flux"),
     ("./no.py:Foo", None, "--model: there is no file "),
     ("~nobody-by-this-name/no.py:Foo", None, "--model: there is no file "),
+    ("./preds:P", None, "--model: ./preds is a path, but not of a .py file; did you mean ./preds.py:P?"),
+    ("a/preds", None, "did you mean a/preds.py:Class?"),
+    (__file__, None, f"--model: {__file__} has no :Class at its end; write {__file__}:Class"),
+    (f"{__file__}:", None, f"has no :Class at its end; write {__file__}:Class"),
+    ("no.py", None, "--model: there is no file "),
+    ("a.module:", None, "--model: a.module: has no class after the colon; write a.module:Class"),
+    (".preds:P", None, "--model: '.preds' is not a module's name; write module.path:Class or"),
+    (":P", None, "--model: '' is not a module's name"),
     ("flux", "~nobody-by-this-name/x", "--model-path: there is no "),
     ("flux", "/nonexistent", "--model-path: there is no /nonexistent"),
     ("flux", "./nonexistent", "--model-path: there is no "),
@@ -34,7 +42,7 @@ def test_a_name_that_leads_nowhere_is_refused_by_the_python_api(model: str, mode
 
 
 @pytest.mark.parametrize("module", ["para_attn_server", "para_attn_server.daemon"])
-@pytest.mark.parametrize(("model", "model_path", "words"), WRONG[1:5:3])
+@pytest.mark.parametrize(("model", "model_path", "words"), [WRONG[1], WRONG[4], WRONG[-1]])
 def test_command_and_daemon_refuse_it_in_one_line_before_they_serve(
     module: str, model: str, model_path: str | None, words: str, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ def test_a_file_a_module_and_a_short_name_lead_to_their_classes() -> None:
         ("no.such.module:Class", "no module"),
         ("/no/such/file.py:Class", "no file"),
         (f"{COUNTING}:Missing", "CountingPredictor"),
+        (str(COUNTING).removesuffix(".py") + ":P", r"did you mean .*counting\.py:P"),
     ],
 )
 def test_a_name_that_leads_nowhere_says_what_is_there(name: str, words: str) -> None:
