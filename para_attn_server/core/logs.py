@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from para_attn_server.core.printable import printable
 from para_attn_server.core.stray_output import LineStream, lead_to_log
 from para_attn_server.core.streams import lose_what_cannot_be_written, lossy
 
@@ -49,7 +50,8 @@ def _handler(log_format: str, shared: list[Any], fd: int | None) -> logging.Hand
     last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     if log_format == "console":
         plain = structlog.dev.plain_traceback
-        last = [_unfold_stacks, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        to_lines = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
+        last = [_unfold_stacks, structlog.processors.format_exc_info, _without_control_characters, to_lines]
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
@@ -58,6 +60,11 @@ def _handler(log_format: str, shared: list[Any], fd: int | None) -> logging.Hand
     handler = logging.StreamHandler(printed if fd is None else lossy(fd))
     handler.setFormatter(formatter)
     return handler
+
+
+def _without_control_characters(_logger: Any, _method: str, event: Any) -> Any:
+    """Lines for people: a predictor's texts, exceptions among them, do not move the terminal's cursor."""
+    return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _unfold_stacks(_logger: Any, _method: str, event: Any) -> Any:

@@ -2,6 +2,7 @@
 
     <folder>/.<job id>.part/<name>      while predict writes it, until its job's end is on record
     <folder>/<name>                     afterwards
+    <folder>/.<job id>.part/.rank-1/    what rank 1 writes to its own output_path, which is not used
 
 Whoever sees a job that has succeeded finds its file at one of the two places. What else a predictor writes into the
 folder of the job goes with it. Nothing is flushed to disk: what must outlast a loss of power is the accepted job, and
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -28,6 +30,7 @@ LEFTOVER = re.compile(r"\.([0-9a-f]{32})\.part.*")
 LEAST_FREE = 64 * 2**10
 """Bytes without which no job is begun: no picture fits."""
 _BLOCK = 2**20
+_OF_RANK = ".rank-"
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFLNK: "a symbolic link",
@@ -47,9 +50,14 @@ def part_folder(output_path: str | Path, job_id: str) -> Path:
     return Path(output_path).with_name(f".{job_id}.part")
 
 
-def temporary_path(output_path: str | Path, job_id: str) -> Path:
-    """Where predict writes: a file of the final name, in the job's own folder on the same disk."""
-    return part_folder(output_path, job_id) / Path(output_path).name
+def temporary_path(output_path: str | Path, job_id: str, rank: int = 0) -> Path:
+    """Where predict writes on this rank: a file of the final name, in the job's own folder on the same disk.
+
+    Only rank zero's is the output. Each other rank has a folder of its own below, so that a predictor which saves on
+    every rank does not write one file several times at once.
+    """
+    folder = part_folder(output_path, job_id)
+    return (folder / f"{_OF_RANK}{rank}" if rank else folder) / Path(output_path).name
 
 
 def prepare(output_path: str | Path, job_id: str) -> None:
@@ -62,6 +70,15 @@ def prepare(output_path: str | Path, job_id: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
+def prepare_rank(output_path: str | Path, job_id: str, rank: int) -> None:
+    """Make the folder of a rank other than zero, within the job's, which must be there.
+
+    Where the disk refuses it, predict's own write says so, if it writes at all on this rank.
+    """
+    with contextlib.suppress(OSError):
+        temporary_path(output_path, job_id, rank).parent.mkdir()
+
+
 def has_room(folder: Path) -> bool:
     """False when its disk is full. Raises OSError when it cannot be asked."""
     disk = os.statvfs(folder)
@@ -71,11 +88,12 @@ def has_room(folder: Path) -> bool:
 def seal(output_path: str | Path, job_id: str, on_block: Callable[[], None]) -> Output:
     """The finished output, still at its temporary path. on_block: called while a large file is read.
 
-    Raises FileNotFoundError when predict wrote no such file, OutputUnfit when something else is there (a symbolic link
-    would publish any file of the machine), other OSErrors when the disk refuses.
+    Raises FileNotFoundError when predict wrote no such file, OutputUnfit when an empty file or something else is there
+    (a symbolic link would publish any file of the machine), other OSErrors when the disk refuses.
     """
     temporary = temporary_path(output_path, job_id)
-    _regular(temporary)
+    if not _regular(temporary).st_size:
+        raise OutputUnfit("an empty file")
     digest = hashlib.sha256()
     with os.fdopen(os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
         while block := file.read(_BLOCK):
@@ -130,11 +148,16 @@ def remove_leftover(path: Path) -> None:
 
 
 def beside(output_path: str | Path, job_id: str) -> list[str]:
-    """Names of what else predict has written into the job's folder, in order."""
+    """Names of what else predict has written into the job's folder on rank zero, in order."""
     own = Path(output_path).name
     with contextlib.suppress(OSError), os.scandir(part_folder(output_path, job_id)) as found:
-        return sorted(entry.name for entry in found if entry.name != own)
+        return sorted(entry.name for entry in found if entry.name != own and not entry.name.startswith(_OF_RANK))
     return []
+
+
+def written_by_others(output_path: str | Path, job_id: str) -> bool:
+    """Whether a rank other than zero has written its output_path."""
+    return any(part_folder(output_path, job_id).glob(f"{_OF_RANK}*/{glob.escape(Path(output_path).name)}"))
 
 
 def is_sealed(output: Output, found: os.stat_result) -> bool:
@@ -145,5 +168,5 @@ def is_sealed(output: Output, found: os.stat_result) -> bool:
 def _regular(path: Path) -> os.stat_result:
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
-        raise OutputUnfit(_KINDS.get(stat.S_IFMT(found.st_mode), "no file"))
+        raise OutputUnfit(f"{_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file")
     return found

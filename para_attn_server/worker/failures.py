@@ -13,7 +13,7 @@ import torch
 
 from para_attn_server.core.errors import InvalidInput, JobError
 from para_attn_server.core.output import LEFTOVER, OutputUnfit
-from para_attn_server.worker.job_log import printable
+from para_attn_server.core.printable import printable
 
 _LONGEST = 500
 _SEARCHED = 4096
@@ -39,12 +39,14 @@ _WRITE_IT = "write exactly the file that output_path names"
 class OutputMissing(Exception):
     """predict returned on rank zero and no file is at output_path.
 
-    others: names of files that it wrote beside it. returned: what it returned, which is not used.
+    others: names of files that it wrote beside it. returned: what it returned, which is not used. by_others: whether
+    another rank wrote its own, which is not used either.
     """
 
-    def __init__(self, others: Sequence[str] = (), returned: object = None) -> None:
+    def __init__(self, others: Sequence[str] = (), returned: object = None, by_others: bool = False) -> None:
         what = "" if returned is None else f" a value of type {_kind(returned)}, which is not used"
         wrote = f"; it wrote {named(others)} beside it" if others else ""
+        wrote += "; another rank wrote one, but only that of rank zero counts" if by_others else ""
         super().__init__(f"predict() returned{what}, but wrote no file at output_path{wrote}")
 
 
@@ -71,7 +73,7 @@ def describe(error: BaseException, rank: int, step: int | None, output_path: str
     if isinstance(error, OutputMissing):
         return JobError("output_missing", plain_message(error), rank, step, _WRITE_IT)
     if isinstance(error, OutputUnfit):
-        message = f"predict() returned, but at output_path there is {error}, not a file"
+        message = f"predict() returned, but at output_path there is {error}"
         return JobError("output_missing", message, rank, step, _WRITE_IT)
     if isinstance(error, KwargsDiffer):
         return JobError("kwargs_mismatch", "the ranks hold different arguments for this job", rank)
@@ -85,8 +87,8 @@ def describe(error: BaseException, rank: int, step: int | None, output_path: str
 
 
 def type_name(error: BaseException) -> str:
-    """The name of the exception's class: whoever made the class chose it, so it is cut, and surrogates are replaced."""
-    return type(error).__name__[:_LONGEST_TYPE].encode(errors="replace").decode()
+    """The name of the exception's class: its author chose it, so it is cut, and what cannot be shown is replaced."""
+    return printable(type(error).__name__[:_LONGEST_TYPE]).encode(errors="replace").decode()
 
 
 def _out_of_memory(error: BaseException) -> bool:
@@ -103,7 +105,7 @@ def _of_the_output(error: BaseException, output_path: str) -> bool:
     if not isinstance(error.filename, str | bytes):
         return error.errno != errno.ENOENT
     path, folder = Path(os.fsdecode(error.filename)), Path(output_path).parent
-    own = path if LEFTOVER.fullmatch(path.name) else path.parent
+    own = next((place for place in (path, *path.parents) if LEFTOVER.fullmatch(place.name)), path.parent)
     of_job = own.parent == folder and LEFTOVER.fullmatch(own.name) is not None
     if error.errno == errno.ENOENT:  # of other files in there it is the predictor's own fault
         return of_job and not own.exists()
@@ -113,10 +115,11 @@ def _of_the_output(error: BaseException, output_path: str) -> bool:
 def plain_message(error: BaseException) -> str:
     """The exception's text: cut short, no traceback, of paths of the server the last part only.
 
-    A lone surrogate (in the name of a file, say) becomes a question mark: no answer in UTF-8 could hold it.
+    A lone surrogate (in the name of a file, say) becomes a question mark, since no answer in UTF-8 could hold it; and
+    so does a control character, which could move the cursor of the terminal that shows the text.
     """
     text = shortened(_said(error), _SEARCHED).split("Traceback (most recent call last)")[0].strip()
-    return _PATH.sub(_last_part, text)[:_LONGEST].encode(errors="replace").decode()
+    return printable(_PATH.sub(_last_part, text)[:_LONGEST]).encode(errors="replace").decode()
 
 
 def shortened(text: str, most: int) -> str:

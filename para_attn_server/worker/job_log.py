@@ -7,13 +7,13 @@ business (pool/job_logs.py), since that bound holds over all attempts.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from para_attn_server.core.messages import FromRank, Log
+from para_attn_server.core.printable import printable
 
 LONGEST = 4096
 """Bytes of a line in UTF-8."""
@@ -22,7 +22,6 @@ AT_ONCE, HELD = 25, 25
 PERIOD = 1.0
 _PER_MESSAGE = 4
 """Lines per message: what fits into the room that a pipe has left when it reports that it has some."""
-_CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 
 
 class JobLog:
@@ -105,11 +104,6 @@ class JobLog:
                 self._left_out = 0
             else:
                 self._left_out += len(some)
-
-
-def printable(text: str) -> str:
-    """The text without what would move a terminal's cursor, or worse; a predictor may log what its clients write."""
-    return _CONTROL.sub("?", "\n".join(text.splitlines()))
 
 
 def as_line(text: object) -> str:

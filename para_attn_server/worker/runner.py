@@ -84,7 +84,9 @@ class JobRunner:
         kwargs = self._enter(run)
         if self._rank == 0:
             self._send(Started(run.serial))
-        temporary = output.temporary_path(run.output_path, run.job_id)
+        temporary = output.temporary_path(run.output_path, run.job_id, self._rank)
+        if self._rank:  # rank zero has made the job's folder before its entry, which every rank has waited for
+            output.prepare_rank(run.output_path, run.job_id, self._rank)
         try:
             with self._hooks.installed(getattr(self._predictor, "pipe", None)):
                 returned = self._predictor.predict(**kwargs, output_path=self._path_type(temporary))
@@ -100,7 +102,7 @@ class JobRunner:
         try:
             sealed = output.seal(run.output_path, run.job_id, self._control.alive)
         except FileNotFoundError:
-            raise OutputMissing(others, returned) from None
+            raise OutputMissing(others, returned, output.written_by_others(run.output_path, run.job_id)) from None
         if others:
             log.warning("job %s: files beside the output are removed: %s", run.job_id, named(others))
         return sealed

@@ -49,5 +49,16 @@ def test_an_exception_whose_text_is_no_unicode_can_be_read(odd: RunningServer) -
     assert error_of(odd, error="surrogate")["message"] == "cannot read caf?.png"
 
 
+def test_a_predictor_that_saves_on_every_rank_makes_the_file_of_rank_zero(odd: RunningServer) -> None:
+    job_id = odd.submit(late=True)
+    assert odd.result(job_id).status_code == 200
+    job = odd.status(job_id)
+    assert job["status"] == "succeeded", job
+    written = Path(job["output_path"])
+    assert written.read_text() == "oil of rank 0"
+    assert not list(written.parent.glob(".*")), "nothing of the other ranks stays"
+    assert "beside the output" not in odd.log()
+
+
 def test_ranks_whose_validators_make_different_arguments_do_not_begin(odd: RunningServer) -> None:
     assert error_of(odd, own=True)["type"] == "kwargs_mismatch"

@@ -35,7 +35,10 @@ def of_this_rank(own: bool) -> int:
 
 
 class OddErrorsPredictor(Predictor):
-    """Steps without a model. error: what to raise after the first of them, on all ranks."""
+    """Steps without a model. error: what to raise after the first of them, on all ranks.
+
+    late: write on every rank, on all but rank zero later.
+    """
 
     pipe = None
     output_suffix = ".txt"
@@ -49,6 +52,7 @@ class OddErrorsPredictor(Predictor):
         error: Literal["none", "wordless", "surrogate"] = "none",
         steps: Annotated[int, Field(ge=1, le=1000)] = 3,
         own: Annotated[bool, AfterValidator(of_this_rank)] = False,
+        late: bool = False,
         *,
         output_path: str,
     ) -> None:
@@ -59,5 +63,7 @@ class OddErrorsPredictor(Predictor):
                 raise Wordless
             if error == "surrogate":
                 raise ValueError(SURROGATE)
-        if dist.get_rank() == 0:
-            Path(output_path).write_text(style)
+        if late and dist.get_rank():
+            time.sleep(0.3)
+        if late or dist.get_rank() == 0:
+            Path(output_path).write_text(f"{style} of rank {dist.get_rank()}")

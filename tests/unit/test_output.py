@@ -60,7 +60,8 @@ def put_socket(path: Path) -> None:
 @pytest.mark.parametrize(
     ("put", "kind"),
     [
-        (put_directory, "a directory"),
+        (put_directory, "a directory, not a file"),
+        (Path.touch, "an empty file"),
         (lambda path: path.symlink_to("/etc/passwd"), "a symbolic link"),
         (lambda path: path.symlink_to("nowhere"), "a symbolic link"),
         (os.mkfifo, "a FIFO"),
@@ -106,6 +107,19 @@ def test_what_else_was_written_is_named_and_swept(final: Path) -> None:
         output.seal(final, JOB, lambda: None)
     output.sweep(final, JOB)
     assert not names_in(final.parent)
+
+
+def test_what_other_ranks_write_is_no_output_and_is_swept(final: Path) -> None:
+    written(final)
+    for rank in (1, 2):
+        output.prepare_rank(final, JOB, rank)
+    assert not output.written_by_others(final, JOB)
+    output.temporary_path(final, JOB, 2).write_bytes(b"the same picture, later")
+    assert output.written_by_others(final, JOB) and not output.beside(final, JOB)
+    assert output.publish(output.seal(final, JOB, lambda: None), JOB) is False
+    assert final.read_bytes() == b"picture" and names_in(final.parent) == ["a.png"]
+    output.prepare_rank(final, JOB, 1)  # of a job whose folder is gone: its own write will say so
+    assert names_in(final.parent) == ["a.png"]
 
 
 def test_a_job_begins_with_an_empty_folder_whatever_was_left_in_its_place(final: Path) -> None:

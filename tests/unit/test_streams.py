@@ -39,6 +39,17 @@ def test_what_cannot_be_written_ends_no_process_of_the_server(streams: str) -> N
     assert run(streams, code).returncode == 7
 
 
+def test_a_line_for_people_moves_no_cursor() -> None:
+    code = (
+        "import logging; from para_attn_server.core import logs; logs.configure_logging('info', 'console', 'x')\n"
+        "try: raise ValueError('\\x1b[2J\\x00bad')\n"
+        "except ValueError: logging.getLogger().exception('a\\tb\\x9b', extra={'job': '\\x1b[1mc'})"
+    )
+    said = run("", code).stderr.decode()
+    assert "a\tb?" in said and "job=?[1mc" in said and said.endswith("ValueError: ?[2J?bad\n")
+    assert not [each for each in said if each not in "\n\t" and not each.isprintable()]
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_any_text_can_be_written(encoding: str) -> None:
     code = (
