@@ -14,6 +14,7 @@ from para_attn_server.core.streams import lose_what_cannot_be_written, open_clos
 def main() -> NoReturn:
     """Run the command and exit."""
     StopSignals()
+    os.environ.pop("PYTHONINSPECT", None)  # or each Python process that is started stays at a prompt in the end
     open_closed()
     write_any_text()
     lose_what_cannot_be_written(("stderr",))

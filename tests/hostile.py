@@ -209,6 +209,8 @@ def check_refused(port: int, request: Hostile) -> dict[str, Any]:
     assert status == request.status, body
     assert headers["content-type"] == "application/problem+json"
     assert headers["x-content-type-options"] == "nosniff"
+    assert headers["content-security-policy"] == "frame-ancestors 'none'"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
     problem: dict[str, Any] = json.loads(body)
     assert problem["status"] == status and problem["title"] and problem["detail"]
     assert not [inside for inside in INSIDE if inside in body.decode()], body

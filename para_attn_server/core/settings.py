@@ -221,8 +221,11 @@ class Settings(BaseSettings):
         return self.state_dir / "jobs.sqlite3"
 
     def as_environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """`base` with exactly these settings in it: how the command hands them to the daemon and to the web."""
-        others = {name: value for name, value in base.items() if not name.startswith(ENV_PREFIX)}
+        """`base` with exactly these settings in it: how the command hands them to the daemon and to the web.
+
+        Without PYTHONINSPECT, which keeps a Python process at a prompt when its work is done.
+        """
+        others = {name: value for name, value in base.items() if not name.startswith((ENV_PREFIX, "PYTHONINSPECT"))}
         values = self.model_dump(mode="json", exclude_none=True)
         return others | {ENV_PREFIX + name.upper(): str(value) for name, value in values.items()}
 

@@ -9,6 +9,7 @@ from flask.json.provider import DefaultJSONProvider
 
 from para_attn_server.core.settings import Settings
 from para_attn_server.http import errors, request_log
+from para_attn_server.http.bodies import NO_FRAMES
 from para_attn_server.http.forwarded import ForwardedHeaders
 from para_attn_server.http.native import native_routes
 from para_attn_server.http.openapi import add_document
@@ -44,6 +45,7 @@ def create_app(service: JobService, settings: Settings) -> Flask:
     app.after_request(_on_every_answer)
     app.after_request(origins.allow)
     errors.register(app, lambda: endpoints(routes))
+    app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign]
     if settings.root_path or settings.trusted_proxy:
         app.wsgi_app = ForwardedHeaders(app.wsgi_app, settings)  # type: ignore[method-assign]
     return app
@@ -52,4 +54,15 @@ def create_app(service: JobService, settings: Settings) -> Flask:
 def _on_every_answer(response: Response) -> Response:
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers.setdefault("Content-Security-Policy", NO_FRAMES)
     return response
+
+
+def _without_upgrade(app: Any) -> Any:
+    """`Upgrade` may be ignored (RFC 9110, 7.8), and is: werkzeug would look for a route for WebSockets."""
+
+    def ignore(environ: dict[str, Any], start_response: Any) -> Any:
+        environ.pop("HTTP_UPGRADE", None)
+        return app(environ, start_response)
+
+    return ignore

@@ -25,6 +25,8 @@ from para_attn_server.core.job import Output
 from para_attn_server.core.output import is_sealed, temporary_path
 from para_attn_server.service.validation import MAX_VALUES, TOO_MUCH
 
+NO_FRAMES = "frame-ancestors 'none'"
+"""Content-Security-Policy of every answer: no page shows it in a frame."""
 MAX_WAIT = 60.0
 WAIT_PARAMETER: dict[str, Any] = {
     "name": "wait",
@@ -33,19 +35,17 @@ WAIT_PARAMETER: dict[str, Any] = {
     "schema": {"type": "number", "minimum": 0, "maximum": MAX_WAIT},
 }
 """As GET /openapi.json describes it."""
+_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,40})?(?:[Ee][+-]?[0-9]{1,4})?")  # as JSON writes them
 _PLAIN = "identity"
 _BLOCK = 3 << 16  # bytes of a file per piece; a multiple of 3, so that base64 pieces join
 
 
 def wait_seconds() -> float:
     """The query's `wait`, 0 when left out; raises InvalidInput unless it is a number from 0 to 60."""
-    text = request.args.get("wait")
-    if text is None:
+    given = request.args.getlist("wait")
+    if not given:
         return 0.0
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
+    seconds = float(given[0]) if len(given) == 1 and _NUMBER.fullmatch(given[0]) else -1.0
     if not 0 <= seconds <= MAX_WAIT:
         raise InvalidInput([FieldError("wait", f"must be a number of seconds from 0 to {MAX_WAIT:.0f}")])
     return seconds
@@ -128,6 +128,8 @@ def output_file(output: Output, job_id: str) -> Response:
         name = Path(output.path).name
         if request.if_match.star_tag:  # true by now, of whatever is there; werkzeug says that it never is
             del request.environ["HTTP_IF_MATCH"]
+        if not request.headers.get("Range", "bytes=").lower().startswith("bytes="):
+            del request.environ["HTTP_RANGE"]  # in a unit that is not known here: RFC 9110, 14.2, has it ignored
         response = send_file(path, mimetype=output.media_type, download_name=name, conditional=True, etag=output.sha256)
     if not name.isascii():
         response.headers.set("Content-Disposition", "inline", **_names(name))
@@ -135,8 +137,7 @@ def output_file(output: Output, job_id: str) -> Response:
         response.close()
         raise PreconditionFailed
     # An output is data, whatever its media type: no browser may run a script in it.
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    response.headers["Content-Security-Policy"] = f"default-src 'none'; sandbox; {NO_FRAMES}"
     return response
 
 

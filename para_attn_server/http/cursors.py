@@ -24,7 +24,7 @@ AFTER_PARAMETER: dict[str, Any] = {
 
 def after() -> int:
     """The query's `after`, 0 when left out; raises InvalidInput unless it is a cursor."""
-    text = request.args.get("after", "0")
-    if not _CURSOR.fullmatch(text):
+    text, *further = request.args.getlist("after") or ["0"]
+    if further or not _CURSOR.fullmatch(text):
         raise InvalidInput([FieldError("after", f"must be a cursor: the {LOG_NEXT} of an answer before")])
     return int(text)

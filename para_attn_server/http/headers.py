@@ -14,6 +14,9 @@ from para_attn_server.core.settings import parse_duration
 
 _KEY = re.compile(r"[!-~]{1,255}")
 _LONGEST = 36500 * 86400.0
+_MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
+)  # fromisoformat() reads all of ISO 8601, such as weeks and times without colons
 _LEAP_SECOND = re.compile(r"(.{10}[Tt ]\d\d:\d\d:)60((?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))", re.ASCII)
 
 PARAMETERS: tuple[dict[str, Any], ...] = (
@@ -73,7 +76,7 @@ def _moment(text: str) -> float:
         moment = datetime.fromisoformat((f"{leap[1]}59{leap[2]}" if leap else text).upper())
     except ValueError:
         moment = None
-    if moment is None or moment.tzinfo is None:
+    if moment is None or not _MOMENT.fullmatch(text):
         raise _wrong("Job-Deadline", "must be a time with its zone as in RFC 3339, such as 2030-01-31T12:00:00Z")
     seconds = moment.timestamp() + (leap is not None)
     if seconds <= time.time():

@@ -38,6 +38,7 @@ class Origins:
     def __init__(self, settings: Settings) -> None:
         self._hosts = frozenset(listed(settings.allowed_host))
         self._origins = frozenset(listed(settings.cors_origin))
+        self._shown_to = "cross-origin" if self._origins else "same-origin"
         self._every_host = not self._hosts and not is_loopback(settings.host)
         self._known = lru_cache(256)(self._is_served)
 
@@ -59,7 +60,12 @@ class Origins:
         return None if origin in self._origins else self._foreign(host, origin)
 
     def allow(self, response: Response) -> Response:
-        """Let the browser show an answer to a page of an origin that is allowed."""
+        """Let the browser show an answer to a page of an origin that is allowed.
+
+        A page that embeds an output, as `<img>` does, is not named in the request: Cross-Origin-Resource-Policy is one
+        for all.
+        """
+        response.headers["Cross-Origin-Resource-Policy"] = self._shown_to
         if self._origins:
             response.headers.add("Vary", "Origin")
             if (origin := request.headers.get("Origin")) in self._origins:
@@ -82,7 +88,9 @@ class Origins:
 
     def _is_served(self, host: str) -> bool:
         found = HOST.fullmatch(host)
-        name = (found["address"] or found["name"]).lower() if found else ""
+        name = (
+            (found["address"] or found["name"].removesuffix(".")).lower() if found else ""
+        )  # `localhost.` is absolute
         return self._every_host or name in self._hosts or name == "localhost" or _is_loopback_address(name)
 
 

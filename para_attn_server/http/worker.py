@@ -25,6 +25,7 @@ from gunicorn import util
 from gunicorn.http.errors import ParseException
 from gunicorn.workers.ggevent import GeventWorker
 
+from para_attn_server.http.bodies import NO_FRAMES
 from para_attn_server.http.connection import Connection
 from para_attn_server.http.request_log import REQUEST_ID, new_request_id
 from para_attn_server.service.budget import spare
@@ -47,6 +48,7 @@ def _write_problem(client: socket.socket, status: int, _reason: str, message: st
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\n"
+        f"Content-Security-Policy: {NO_FRAMES}\r\nCross-Origin-Resource-Policy: same-origin\r\n"
         f"{REQUEST_ID}: {new_request_id()}\r\n"
         f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
     )

@@ -43,7 +43,24 @@ def test_a_leap_second_is_the_one_after_the_59th() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["2030-01-31T12:00:00", "2030-01-31", "2030-01-31T12:00:61Z", "2030-02-30T12:00:60Z", "\u0662030", "", "z"]
+    "text",
+    [
+        "2030-01-31T12:00:00",
+        "2030-01-31",
+        "2030-01-31T12:00:61Z",
+        "2030-02-30T12:00:60Z",
+        "\u0662030",
+        "",
+        "z",
+        "20300131T120000Z",
+        "2030-01-31T12Z",
+        "2030-01-31T12:00Z",
+        "2030-W05-4T12:00:00Z",
+        "2030-01-31x12:00:00Z",
+        "2030-01-31T12:00:00+00",
+        "2030-01-31T12:00:00,5Z",
+        "2030-01-31T24:00:00Z",
+    ],
 )
 def test_what_is_no_moment_is_refused_by_name(text: str) -> None:
     with pytest.raises(InvalidInput, match=r"Job-Deadline.*RFC 3339"):

@@ -272,8 +272,8 @@ def test_without_news_the_store_is_asked(web: Web) -> None:
 # --- ?wait ---
 
 
-@pytest.mark.parametrize("wait", ["-1", "61", "x", "nan", "inf", "", "1e9"])
-def test_a_wait_out_of_range_is_refused(web: Web, wait: str) -> None:
+@pytest.mark.parametrize("wait", ["-1", "61", "x", "nan", "inf", "", "1e9", "1_0", "+1", "\uff11", " 1", ["1", "2"]])
+def test_a_wait_out_of_range_is_refused(web: Web, wait: str | list[str]) -> None:
     answer = web.get(f"/get_output/{web.submit()}", params={"wait": wait})
     assert answer.status_code == 400
     assert answer.json()["errors"] == [{"detail": "must be a number of seconds from 0 to 60", "parameter": "wait"}]

@@ -246,6 +246,13 @@ def test_any_file_is_the_one_that_was_meant_as_long_as_there_is_one(web: Web) ->
     assert web.get(path, headers=anything).status_code == 410
 
 
+@pytest.mark.parametrize("ranges", ["items=0-1", "x", "Bytes=0-99"])
+def test_a_range_in_an_unknown_unit_is_ignored(web: Web, ranges: str) -> None:
+    answer = web.get(f"/outputs/{web.done(b'0123456789')}", headers={"Range": ranges})
+    assert answer.status_code == (206 if ranges.startswith("Bytes") else 200)
+    assert answer.content == b"0123456789"
+
+
 @pytest.mark.parametrize(
     "ranges", ["bytes=100-200", "bytes=a", "bytes=5-1", "bytes=-0", "bytes=0-1,3-4", "bytes=" + "0-1," * 900]
 )

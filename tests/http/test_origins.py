@@ -34,7 +34,9 @@ def cancel(client: Any, **headers: str) -> Any:
 # --- hosts ---
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:5000", "[::1]:1", "localhost", "LocalHost:80", "127.1.2.3"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "127.0.0.1:5000", "[::1]:1", "localhost", "LocalHost:80", "localhost.", "127.1.2.3"]
+)
 @pytest.mark.parametrize("bound", ["127.0.0.1", "::1", "localhost"])
 def test_names_of_this_machine_are_served_on_loopback(bound: str, host: str) -> None:
     assert app(host=bound).get("/healthz", headers={"Host": host}).status_code == 200
@@ -168,8 +170,14 @@ def test_no_other_origin_may(origin: str) -> None:
         assert not [name for name, _ in answer.headers if name.lower().startswith("access-control")]
 
 
-def test_every_answer_forbids_sniffing() -> None:
-    client = app()
+@pytest.mark.parametrize("upgrade", ["websocket", "WebSocket", "h2c"])
+def test_an_upgrade_is_ignored(upgrade: str) -> None:
+    assert app().get("/healthz", headers={"Connection": "Upgrade", "Upgrade": upgrade}).status_code == 200
+
+
+@pytest.mark.parametrize(("allowed", "shown_to"), [("", "same-origin"), (ALLOWED, "cross-origin")])
+def test_every_answer_forbids_sniffing_and_frames_and_says_who_may_embed_it(allowed: str, shown_to: str) -> None:
+    client = app(cors_origin=allowed)
     answers = [client.get(path) for path in ("/", "/healthz", "/nowhere")]
     answers += [
         client.delete("/healthz"),
@@ -178,3 +186,5 @@ def test_every_answer_forbids_sniffing() -> None:
     ]
     for answer in answers:
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"] == "frame-ancestors 'none'"
+        assert answer.headers["cross-origin-resource-policy"] == shown_to

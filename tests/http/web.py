@@ -118,6 +118,8 @@ class Web:
         DOCUMENT.check(answer)
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["content-security-policy"].endswith("frame-ancestors 'none'")
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         if answer.status_code >= 400 and method != "HEAD":
             self.check_problem(answer)
         return answer

@@ -114,7 +114,8 @@ def test_settings_are_handed_on_as_environment(monkeypatch: pytest.MonkeyPatch, 
         cancel_timeout=0.25,
         log_format="json",
     )
-    environment = given.as_environment({"PARA_ATTN_SERVER_HOST": "inherited", "HOME": "kept"})
+    inherited = {"PARA_ATTN_SERVER_HOST": "inherited", "PYTHONINSPECT": "1", "HOME": "kept"}
+    environment = given.as_environment(inherited)
     assert {name for name in environment if not name.startswith(ENV_PREFIX)} == {"HOME"}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
