@@ -25,18 +25,18 @@ LONG = 30.0
 class RunningClock:
     """Seconds during which this process ran, for a loop that reads them at least every `every` seconds.
 
-    source: monotonic seconds. long_pauses: how many there were so far.
+    source: monotonic seconds. long_pauses: how many there were so far. every: may be changed by the loop.
     """
 
     def __init__(self, every: float = math.inf, source: Callable[[], float] = time.monotonic) -> None:
-        self._every, self._source = every, source
+        self.every, self._source = every, source
         self._lost, self.long_pauses = 0.0, 0
         self._read_at = source()
 
     def __call__(self) -> float:
         """Now. A reading that comes later than it should shows that nothing ran meanwhile, and is taken for on time."""
         now = self._source()
-        late = now - self._read_at - self._every
+        late = now - self._read_at - self.every
         self._read_at = now
         if late > TOLERATED:
             self._lost += late

@@ -55,6 +55,8 @@ SOON = 0.01
 """Seconds for which news of the pool are gathered."""
 TICK = 0.1
 """Seconds between two looks at deadlines and lost hints."""
+IDLE_TICK = 0.5
+"""The same while every group is ready and nothing is to be done: each look costs CPU time, all day long."""
 WEB_PATIENCE = 5.0
 
 
@@ -85,7 +87,7 @@ class Daemon:
         self._executor = LocalExecutor(self._loop, settings.preload, settings.state_dir / LOCK_NAME)
         self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view(), self._clock)
         self._supervisor = Supervisor(os.environ)
-        self._pulse = Pulse(self._control.publish, self._supervisor, TICK, self._loop.time)
+        self._pulse = Pulse(self._control.publish, self._supervisor, self._loop.time)
         self._pool = Pool(
             store,
             contract,
@@ -173,8 +175,10 @@ class Daemon:
                 await self._places.tick()
             except Exception:
                 log.exception("a tick failed")
-            self._pulse.tick()
-            await asyncio.sleep(TICK)
+            pause = IDLE_TICK if self._pool.idle else TICK
+            self._pulse.tick(pause)
+            self._clock.every = pause
+            await asyncio.sleep(pause)
 
     # --- what happens ---
 

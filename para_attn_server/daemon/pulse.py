@@ -56,12 +56,10 @@ class Supervisor:
 
 
 class Pulse:
-    """Beats for the web workers and the service manager. every: seconds between two ticks, clock: monotonic."""
+    """Beats for the web workers and the service manager. clock: monotonic seconds."""
 
-    def __init__(
-        self, publish: Callable[[Beat], None], supervisor: Supervisor, every: float, clock: Callable[[], float]
-    ) -> None:
-        self._publish, self._supervisor, self._every, self._clock = publish, supervisor, every, clock
+    def __init__(self, publish: Callable[[Beat], None], supervisor: Supervisor, clock: Callable[[], float]) -> None:
+        self._publish, self._supervisor, self._clock = publish, supervisor, clock
         self._lag = LoopLag()
         self._due: float | None = None
         self._woke = 0.0
@@ -71,13 +69,13 @@ class Pulse:
         """A tick begins."""
         self._woke = self._clock()
 
-    def tick(self) -> None:
-        """And ends: it has kept others waiting too."""
+    def tick(self, pause: float) -> None:
+        """And ends: it has kept others waiting too. pause: seconds until the next one begins."""
         now = self._clock()
         if self._due is not None:
             self._lag.add(max(self._woke - self._due, now - self._woke))
-        self._due = now + self._every
-        if now - self._beat_at >= BEAT_EVERY - self._every / 2:
+        self._due = now + pause
+        if now - self._beat_at >= BEAT_EVERY - pause / 2:
             self._beat_at = now
             self._publish(Beat(*map(self._lag.quantile, (0.5, 0.999, 1.0))))
             if self._supervisor.watches:

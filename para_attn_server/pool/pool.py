@@ -185,6 +185,12 @@ class Pool:
         return self._ledger.behind or any(group.run for group in self._groups)
 
     @property
+    def idle(self) -> bool:
+        """True while every group is ready for a job, and nothing waits to be written."""
+        waits = self._ledger.behind or self._logs.waiting or self._more_to_expire
+        return not waits and all(group.state is GroupState.READY for group in self._groups)
+
+    @property
     def stopped(self) -> bool:
         """True when no rank is left."""
         return all(group.stopped for group in self._groups)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from para_attn_server.daemon.control import ControlServer, WebConnection
 from para_attn_server.daemon.housekeeping import finish_outputs
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.contract import ModelContract
+from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.pool import EXPIRED_AT_ONCE, Pool
 from para_attn_server.pool.run import Lost
 from para_attn_server.stores.migrate import ensure_schema
@@ -213,3 +215,21 @@ def test_a_start_finds_outputs_outside_the_root_too(store: SqlStore, tmp_path: P
     store.succeed(job_id, output, 100.0)
     finish_outputs(store, OutputFolder(tmp_path / "root", allow_any=True, state_dir=tmp_path / "state"))
     assert outputs_of(tmp_path) == {"elsewhere/0.png": b"x"}
+
+
+def test_the_pool_is_idle_while_every_group_is_ready_and_nothing_waits(
+    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states = [GroupState.READY, GroupState.READY]
+    pool._groups = [SimpleNamespace(index=0, state=state, run=None) for state in states]  # type: ignore[misc]
+    assert pool.idle
+    for state in set(GroupState) - {GroupState.READY}:
+        pool._groups[1].state = state
+        assert not pool.idle
+    pool._groups[1].state = GroupState.READY
+    pool.run_logged("a", ["line"], 0)
+    assert not pool.idle, "a log waits to be written"
+    pool._logs.flush()
+    assert pool.idle
+    end_unwritten(pool, store, *running(store, tmp_path, 0), monkeypatch)
+    assert not pool.idle

@@ -74,17 +74,23 @@ def test_the_lag_of_the_loop_is_told_by_quantiles() -> None:
 
 def test_a_tick_that_comes_late_or_takes_long_is_lag_and_one_second_has_one_beat() -> None:
     now, beats = 10.0, list[Beat]()
-    pulse = Pulse(beats.append, Supervisor({}), 0.1, lambda: now)
+    pulse = Pulse(beats.append, Supervisor({}), lambda: now)
     for late, takes in [(0.0, 0.0)] * 20 + [(0.3, 0.0), (0.0, 0.2)]:
         now += 0.1 + late
         pulse.woke()
         now += takes
-        pulse.tick()
+        pulse.tick(0.1)
     assert len(beats) == 3
     now += 1.0 + 0.1
     pulse.woke()
-    pulse.tick()
+    pulse.tick(0.5)
     assert (beats[-1].median, beats[-1].longest) == (0.0, 1.0)
+    for _ in range(6):
+        now += 0.5
+        pulse.woke()
+        pulse.tick(0.5)
+    assert len(beats) == 7
+    assert beats[-1].longest == 1.0, "a longer pause that was meant is no lag"
 
 
 @pytest.mark.parametrize("abstract", [True, False])
@@ -98,7 +104,7 @@ def test_a_service_manager_hears_of_the_life_of_the_loop(tmp_path: Path, abstrac
     assert environment == {"A": "b"}, "no child takes itself for the service"
     supervisor.notify("READY=1")
     assert manager.recv(100) == b"READY=1"
-    Pulse(lambda _: None, supervisor, 0.1, time.monotonic).tick()
+    Pulse(lambda _: None, supervisor, time.monotonic).tick(0.1)
     assert manager.recv(100) == b"WATCHDOG=1"
     manager.close()
     supervisor.notify("STOPPING=1")  # nobody listens any more: no matter
