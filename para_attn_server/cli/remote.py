@@ -7,10 +7,21 @@ from typing import Any
 
 import click
 
+from para_attn_server.core.errors import UsageError
 from para_attn_server.core.settings import ENV_PREFIX
 
 PATIENCE = 3.0
 """Seconds for which a command tries to reach a server that does not answer or takes no work: a person is waiting."""
+
+
+def _server_url(_context: click.Context, _option: click.Parameter, text: str) -> str:
+    from para_attn_server.client.transport import server_url
+
+    try:
+        return server_url(text)
+    except UsageError as error:
+        raise UsageError(f"--url: {error}") from None
+
 
 url_option: Callable[[Any], Any] = click.option(
     "--url",
@@ -18,6 +29,7 @@ url_option: Callable[[Any], Any] = click.option(
     show_default=True,
     envvar=f"{ENV_PREFIX}URL",
     show_envvar=True,
+    callback=_server_url,
     help="The server to talk to.",
 )
 json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON.")

@@ -29,7 +29,7 @@ from para_attn_server.client.errors import (
     ServerUnavailable,
     WaitTimedOut,
 )
-from para_attn_server.client.transport import IDEMPOTENCY_KEY, Transport, body_of, checked, problem_kind
+from para_attn_server.client.transport import IDEMPOTENCY_KEY, Transport, body_of, checked, checked_log, problem_kind
 
 __all__ = [
     "Client",
@@ -54,6 +54,7 @@ _CANCEL_TIMEOUT = 120.0  # a cancel is answered when all ranks have left the job
 class Client:
     """One server's client. A context manager; `close()` does the same.
 
+    url: of the server; raises UsageError for what cannot be one.
     timeout: seconds that the server may be silent. patience: seconds to go on repeating one request when the server
     cannot be reached or is too busy. sleep: how to pass the time between (tests choose it).
     """
@@ -90,7 +91,9 @@ class Client:
         broken connection makes no second job. Raises RequestRefused, which names each wrong argument.
         """
         name = {IDEMPOTENCY_KEY: uuid.uuid4().hex}
-        return str(checked(self._transport.request("POST", "/generate", json=kwargs, headers=name))["request_id"])
+        return str(
+            checked(self._transport.request("POST", "/generate", json=kwargs, headers=name), "request_id")["request_id"]
+        )
 
     def status(self, request_id: str, wait: float = 0.0) -> dict[str, Any]:
         """How a job stands: `request_id`, `status` and what is known of it; a failed one has `error`.
@@ -133,7 +136,8 @@ class Client:
 
         Raises JobFailed and JobCanceled, and RequestRefused where the job has not ended or its file is gone.
         """
-        body = checked(self._ended(request_id, self._transport.request("GET", _path("get_output", request_id))))
+        answer = self._transport.request("GET", _path("get_output", request_id))
+        body = checked(self._ended(request_id, answer), "output")
         return {**body, "output": b64decode(body["output"])}
 
     def save(self, request_id: str, path: str | Path) -> Path:
@@ -171,9 +175,11 @@ class Client:
         Raises RequestRefused when there is nothing to cancel.
         """
         if request_id is not None:
-            return checked(self._transport.request("POST", _path("cancel", request_id), timeout=_CANCEL_TIMEOUT))
+            answer = self._transport.request("POST", _path("cancel", request_id), timeout=_CANCEL_TIMEOUT)
+            return checked(answer, "request_id", "status")
         # Repeated after a 503 it could hit the next job, if the first order was heard after all.
-        return checked(self._transport.request("POST", "/cancel", timeout=_CANCEL_TIMEOUT, again=frozenset()))
+        answer = self._transport.request("POST", "/cancel", timeout=_CANCEL_TIMEOUT, again=frozenset())
+        return checked(answer, "request_id", "status")
 
     def log(self, request_id: str, follow: bool = False) -> Iterator[str]:
         """The lines of a job's log; of a failed job it ends with the traceback.
@@ -183,12 +189,10 @@ class Client:
         after, ended = "0", False
         while not ended:
             answer = self._transport.request("GET", f"{_path('jobs', request_id)}/log", params={"after": after})
-            if not answer.is_success:
-                checked(answer)
+            text, after = checked_log(answer)
             ended = not follow or answer.headers.get("X-Job-Status") not in ("queued", "running")
-            after = answer.headers.get("X-Log-Next", after)
-            yield from answer.text.splitlines()
-            if not ended and not answer.text:
+            yield from text.splitlines()
+            if not ended and not text:
                 self._transport.sleep(_FOLLOW_LOG)
 
     # --- the server ---
@@ -202,11 +206,11 @@ class Client:
         body = body_of(response)
         if problem_kind(body) == "pool-down" and "server" in body:
             return {**body["server"], "status": "broken", "cause": body.get("detail")}
-        return checked(response)
+        return checked(response, "status", "uptime_seconds", "queue", "groups", "versions")
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema of the arguments of `submit`."""
-        return checked(self._transport.request("GET", "/schema"))
+        return checked(self._transport.request("GET", "/schema"), "properties")
 
     def ready(self) -> bool:
         """Whether the server takes new work now; False also when it cannot be reached."""
@@ -237,7 +241,7 @@ class Client:
         if problem_kind(body) == "job-failed":
             known: dict[str, Any] = {key: body[key] for key in ("error", "attempts", "timings") if key in body}
             return {"request_id": request_id, "status": "failed", **known}
-        return checked(response)
+        return checked(response, "request_id", "status")
 
     def _look_until(self, end: float, request_id: str, hold: float) -> dict[str, Any]:
         """`status`, with what is left until `end` as the limit of the wait, of silence and of patience."""
@@ -252,7 +256,7 @@ class Client:
     def _unreadiness(self) -> str | None:
         """Why the server takes no work; asked once, without patience."""
         try:
-            checked(self._transport.request("GET", "/readyz", patience=0.0))
+            checked(self._transport.request("GET", "/readyz", patience=0.0), "status")
         except ClientError as error:
             return str(error)
         return None
@@ -265,7 +269,7 @@ class Client:
         if problem_kind(body) == "job-canceled":
             raise JobCanceled(request_id)
         if problem_kind(body) == "job-failed":
-            raise JobFailed(request_id, body["error"])
+            raise JobFailed(request_id, body.get("error", {}))
         if response.status_code == httpx.codes.ACCEPTED:
             raise RequestRefused(202, {"title": "No output yet", "detail": f"the job is {body.get('status')}"})
         checked(response)

@@ -7,6 +7,7 @@ Any other POST is repeated only when nothing was sent, or when the server answer
 from __future__ import annotations
 
 import ipaddress
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,14 @@ import httpx
 import tenacity
 
 from para_attn_server.client.errors import RequestRefused, ServerUnavailable
+from para_attn_server.core.errors import UsageError
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _AGAIN = {"GET": frozenset({429, 502, 503, 504}), "POST": frozenset({429, 503})}
+_URL = re.compile(
+    r"(?:https?://)?(?:[^/?#@\s]+@)?(?:\[[^]/?#@\s]+\]|[^][/?#@:\s]+)(?::\d{1,5})?(?:/[^?#\s]*)?", re.IGNORECASE
+)
 _T = TypeVar("_T")
 _BACKOFF = tenacity.wait_exponential(multiplier=0.1, max=5.0) + tenacity.wait_random(0.0, 0.1)
 
@@ -28,11 +33,11 @@ class Transport:
     """One server's HTTP connections.
 
     timeout: seconds that the server may be silent. patience: seconds to go on repeating one request.
-    sleep: how to pass the time between repetitions.
+    sleep: how to pass the time between repetitions. Raises UsageError where the URL cannot be a server's.
     """
 
     def __init__(self, url: str, timeout: float, patience: float, sleep: Callable[[float], None] = time.sleep) -> None:
-        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
+        self.url = server_url(url)
         self.timeout = timeout
         self.patience = patience
         self.sleep = sleep
@@ -91,6 +96,8 @@ class Transport:
                         response.read()
                         _raise_if_busy(response, _AGAIN["GET"])
                         return response
+                    if "Content-Disposition" not in response.headers:
+                        raise ServerUnavailable(_reason(response, {}))
                     with file.open("wb") as out:
                         for block in response.iter_bytes(1 << 16):
                             out.write(block)
@@ -125,6 +132,20 @@ class Transport:
         raise ServerUnavailable(f"the server at {place} cannot be reached: {reason}", again) from error
 
 
+def server_url(text: str) -> str:
+    """A server's URL in full; raises UsageError for what cannot be one. Without a scheme it is http."""
+    if isinstance(text, str) and _URL.fullmatch(text):
+        full = (text if "://" in text else f"http://{text}").rstrip("/")
+        try:
+            port = httpx.URL(full).port
+        except httpx.InvalidURL:
+            port = 0
+        if port is None or 0 < port < 1 << 16:
+            return full
+    shown = text.rpartition("@")[2] if isinstance(text, str) else text  # without a password
+    raise UsageError(f"{shown!r} is not a server's URL; give one such as http://127.0.0.1:5000")
+
+
 def body_of(response: httpx.Response) -> dict[str, Any]:
     """An answer's JSON object; empty where it has none."""
     try:
@@ -134,14 +155,25 @@ def body_of(response: httpx.Response) -> dict[str, Any]:
     return body if isinstance(body, dict) else {}
 
 
-def checked(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object of a 2xx answer; raises RequestRefused for 4xx and ServerUnavailable for 5xx."""
+def checked(response: httpx.Response, *members: str) -> dict[str, Any]:
+    """The JSON object of a 2xx answer; raises RequestRefused for 4xx, ServerUnavailable for 5xx or no `members`."""
     body = body_of(response)
-    if response.is_success and body:
+    if response.is_success and body and body.keys() >= set(members):
         return body
     if response.is_client_error:
         raise RequestRefused(response.status_code, body)
     raise ServerUnavailable(_reason(response, body))
+
+
+def checked_log(response: httpx.Response) -> tuple[str, str]:
+    """The text of a part of a job's log, and the cursor of the next; raises as `checked` does."""
+    after = response.headers.get("X-Log-Next", "")
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    if not response.is_success:
+        checked(response)
+    if kind != "text/plain" or not (after.isascii() and after.isdecimal()):
+        raise ServerUnavailable(_reason(response, {}))
+    return response.text, after
 
 
 def problem_kind(body: dict[str, Any]) -> str:

@@ -83,6 +83,10 @@ def test_help_names_each_option_its_variable_and_its_meaning(name: str) -> None:
         (["--log-level", "loud"], ["--log-level", "debug"]),
         (["--num-device", "2"], ["--num-device", "No such option"]),
         ([], ["--model", "module.path:Class"]),
+        (["status", "--url", "http://[::1"], ["--url: 'http://[::1' is not a server's URL; give one such as http://"]),
+        (["generate", "--url", "unix:/tmp/x", "a"], ["--url: 'unix:/tmp/x' is not a server's URL"]),
+        (["log", "--url", "http://host:port?x=1", "ab"], ["--url: 'http://host:port?x=1' is not"]),
+        (["cancel", "--url", "ftp://x"], ["--url: 'ftp://x' is not a server's URL"]),
         (["start"], ["start", "No such command"]),
     ],
 )

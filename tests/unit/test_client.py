@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import pytest
 from scripted import Answer, ScriptedServer, scripted_server
 
 from para_attn_server.client import Client, JobCanceled, JobFailed, RequestRefused, ServerUnavailable, WaitTimedOut
+from para_attn_server.client.transport import server_url
+from para_attn_server.core.errors import UsageError
 
 ACCEPTED = Answer(202, {"request_id": "ab"})
 FULL = Answer(429, {"title": "The queue is full", "detail": "later"}, {"Retry-After": "7"})
 BUSY = Answer(503, {"title": "No new work is taken now", "detail": "starting"}, {"Retry-After": "5"})
 HANGS_UP = Answer(0)
+FILE = {"Content-Disposition": "inline; filename=ab.png"}
 
 
 def problem(status: int, kind: str, **more: Any) -> Answer:
@@ -215,7 +219,7 @@ def test_result_of_a_job_on_its_way_is_refused(server: ScriptedServer, client: C
 
 
 def test_save_starts_over_after_a_broken_download(server: ScriptedServer, client: Client, tmp_path: Path) -> None:
-    server.says(Answer(200, b"whole picture", cut=5), Answer(200, b"whole picture"))
+    server.says(Answer(200, b"whole picture", FILE, cut=5), Answer(200, b"whole picture", FILE))
     assert client.save("ab", tmp_path / "picture.png").read_bytes() == b"whole picture"
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
 
@@ -230,7 +234,7 @@ def test_save_leaves_the_old_file_when_it_fails(server: ScriptedServer, client: 
 
 
 def test_generate_submits_once_waits_and_saves(server: ScriptedServer, client: Client, tmp_path: Path) -> None:
-    server.says(ACCEPTED, running(1), SUCCEEDED, Answer(200, b"picture"))
+    server.says(ACCEPTED, running(1), SUCCEEDED, Answer(200, b"picture", FILE))
     assert client.generate(tmp_path / "picture.png", prompt="a star")["status"] == "succeeded"
     assert (tmp_path / "picture.png").read_bytes() == b"picture"
     assert [method for method, _, _ in server.requests] == ["POST", "GET", "GET", "GET"]
@@ -269,11 +273,62 @@ def test_wait_ready_gives_up_with_the_reason(server: ScriptedServer, client: Cli
         client.wait_ready(timeout=0.05)
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[1]"])
-def test_another_program_behind_the_url_is_recognised(server: ScriptedServer, client: Client, body: bytes) -> None:
-    server.says(Answer(200, body))
+@pytest.mark.parametrize("body", [b"<html>", b"", b"[1]", b"{}", b'{"type": "page"}'])
+def test_another_program_behind_the_url_is_recognised(
+    server: ScriptedServer, client: Client, tmp_path: Path, body: bytes
+) -> None:
+    server.says(Answer(200, body, {"Content-Type": "text/html" if body[:1] == b"<" else "application/json"}))
+    asks: list[Callable[[], Any]] = [
+        *(client.schema, client.server_status, client.submit, client.cancel, client.wait_ready),
+        *(partial(ask, "ab") for ask in (client.status, client.wait, client.result, client.cancel)),
+        *(lambda: list(client.log("ab")), lambda: list(client.log("ab", follow=True))),
+        lambda: client.save("ab", tmp_path / "x"),
+    ]
+    for ask in asks:
+        with pytest.raises(ServerUnavailable, match="not a para-attn-server"):
+            ask() if ask != client.wait_ready else client.wait_ready(timeout=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Type": "text/plain"}, {"X-Log-Next": "3"}])
+def test_text_is_a_log_only_with_the_media_type_and_the_cursor(
+    server: ScriptedServer, client: Client, headers: dict[str, str]
+) -> None:
+    server.says(Answer(200, b"a line", headers))
     with pytest.raises(ServerUnavailable, match="not a para-attn-server"):
-        client.schema()
+        list(client.log("ab"))
+    server.says(Answer(200, b"a line", {"Content-Type": "text/plain; charset=utf-8", "X-Log-Next": "1"}))
+    server.answers.popleft()
+    assert list(client.log("ab")) == ["a line"]
+
+
+WRONG_URLS = [
+    *("", " ", "http://", "https:///x", "http://[::1", "http://host:5000?x=1", "http://host#a", "host?x", "::1"),
+    *("unix:/tmp/x", "ftp://x", "http:host", "http://host:", "http://host:0", "http://host:70000", "http://a b"),
+    *("http://bob:secret@host:port", "file:///x", None, 5000),
+]
+
+
+@pytest.mark.parametrize("url", WRONG_URLS)
+def test_what_cannot_be_a_servers_url_is_refused_at_construction(url: Any) -> None:
+    with pytest.raises(UsageError, match=r"is not a server's URL; give one such as http://127\.0\.0\.1:5000") as caught:
+        Client(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("host", "http://host"),
+        ("host:5000/", "http://host:5000"),
+        ("HTTP://host", "HTTP://host"),
+        ("https://a.example/pictures/", "https://a.example/pictures"),
+        ("[::1]:5000", "http://[::1]:5000"),
+        ("http://bob:secret@host/x", "http://bob:secret@host/x"),
+    ],
+)
+def test_a_servers_url_is_kept_in_full(given: str, url: str) -> None:
+    assert server_url(given) == url
 
 
 def test_an_address_without_scheme_will_do(server: ScriptedServer) -> None:
