@@ -48,10 +48,12 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class CancelReply:
-    """job_id: the job that is being canceled (or is already); None: there was nothing to cancel."""
+    """job_id: the job that is being canceled (or is already); None: there was nothing to cancel. error: why the store
+    could not take the order, for clients; a running job is left all the same."""
 
     request: int
     job_id: str | None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

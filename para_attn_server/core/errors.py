@@ -59,9 +59,13 @@ class PortTaken(ServerError):
 
 
 class StateDirError(ServerError):
-    """The state directory cannot be used."""
+    """The state directory cannot be used. public: the same for clients, without a path; None: only the log has it."""
 
     exit_code = ExitCode.STATE_DIR
+
+    def __init__(self, message: str, public: str | None = None) -> None:
+        super().__init__(message)
+        self.public = public
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,10 +145,15 @@ class WebConnection(asyncio.Protocol):
             elif isinstance(message, Alive):
                 self._heard_at = self._server.clock()
             elif isinstance(message, CancelOrder):
-                job_id = self._server.on_cancel(message.job_id)
-                self.write(encode(CancelReply(message.request, job_id)))
-        except StateDirError as error:  # the web worker gets no reply, and tells its client so
+                self.write(encode(self._canceled(message)))
+        except StateDirError as error:
             log.error("an order could not be carried out", error=str(error))
+
+    def _canceled(self, order: CancelOrder) -> CancelReply:
+        try:
+            return CancelReply(order.request, self._server.on_cancel(order.job_id))
+        except StateDirError as error:
+            return CancelReply(order.request, None, error.public or "the queue's database cannot be written")
 
     def write(self, line: bytes) -> None:
         """Queue one line."""

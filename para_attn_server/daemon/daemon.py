@@ -47,6 +47,7 @@ from para_attn_server.pool.setups import SetupFailure
 from para_attn_server.stores.lock import LOCK_NAME, StateDirLock
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
+from para_attn_server.stores.sqlite import kept_copies
 from para_attn_server.stores.wal import damaged_logs, keep_damaged
 
 log = structlog.get_logger()
@@ -303,7 +304,10 @@ def _look_for_damage(database: Path) -> None:
 
 def _notices(database: Path) -> list[str]:
     lost = "part of the queue was lost to a damaged write-ahead log, which was kept as"
-    return [f"{lost} {name}" for name in damaged_logs(database)]
+    replaced = "the queue's database was replaced while a server ran; what that server had is kept as"
+    return [f"{lost} {name}" for name in damaged_logs(database)] + [
+        f"{replaced} {name}" for name in kept_copies(str(database))
+    ]
 
 
 def _make_output_dir(folder: Path) -> None:

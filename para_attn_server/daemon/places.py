@@ -8,12 +8,14 @@ output root. What becomes of new jobs meanwhile is the pool's business.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
-from para_attn_server.core.errors import ServerError
+from para_attn_server.core.errors import ServerError, StateDirError
 from para_attn_server.daemon.control import ControlServer
 from para_attn_server.daemon.temporary import RunFolder
 from para_attn_server.outputs.folder import OutputFolder
@@ -27,7 +29,14 @@ ANSWERS_WITHIN = 5.0
 """Seconds after which a file system that has not answered counts as gone."""
 _AT_ONCE = 0.05
 """Of them, those for which the daemon's loop waits for the answer."""
-_STATE = "the state directory cannot be used: the server's log says more"
+
+
+_ADVICE = {
+    errno.EEXIST: "move away what is in its place",
+    errno.ENOTDIR: "move away what is in its place",
+    errno.EISDIR: "move away what is in its place",
+    errno.ENOSPC: "free some space on the disk of the state directory",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +101,17 @@ class Places:
             if str(error) != self._said:
                 log.error("a path in the state directory cannot be made again", error=str(error))
             self._said = str(error)
-            return Trouble(_STATE)
+            return Trouble(_public(error))
         self._said = ""
-        return None if refusal is None else Trouble(refusal)
+        return Trouble(refusal) if refusal is not None else self._unusable()
+
+    def _unusable(self) -> Trouble | None:
+        """Why no job could be written, though every file is in its place."""
+        try:
+            self._state.store.usable()
+        except StateDirError as error:
+            return Trouble(_public(error))
+        return None
 
     async def _look_at_outputs(self) -> Trouble | None:
         """In a thread: outputs may be on a network file system, whose server may not answer for hours."""
@@ -117,3 +134,14 @@ class Places:
             log.warning("the output root was gone and has been made anew", root=str(self._outputs.root))
         refusal = self._outputs.unwritable()
         return None if refusal is None else Trouble(refusal, holds=False)
+
+
+def _public(error: Exception) -> str:
+    """Why a path cannot be made again and what to do, for clients: with the last part of the path."""
+    if isinstance(error, StateDirError) and error.public is not None:
+        return error.public
+    if not isinstance(error, OSError):
+        return "the state directory cannot be used: the server's log says more"
+    advice = _ADVICE.get(error.errno or 0, "check the owner and the permissions of the state directory")
+    name = Path(str(error.filename)).name if error.filename else "a file"
+    return f"{name} of the state directory cannot be made again ({error.strerror}): {advice}"

@@ -6,6 +6,7 @@ No answer carries a traceback or a path of this machine: what is not meant for c
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -28,6 +29,7 @@ from para_attn_server.core.errors import (
 
 _log = logging.getLogger(__name__)
 PROBLEM_JSON = "application/problem+json"
+_QUIET = 60.0
 _TYPE_PREFIX = "urn:para-attn-server:problem:"
 
 
@@ -114,10 +116,31 @@ def register(app: Flask, endpoints: Callable[[], dict[str, str]]) -> None:
 
 def _server_error(error: ServerError) -> Response:
     kind = next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
+    if isinstance(error, StateDirError):
+        if _store_refusals.is_new(str(error)):
+            traceback = None if error.public else error  # what was foreseen needs none
+            _log.error("the queue's database cannot be used: %s", error, exc_info=traceback)
+        return problem(kind, error.public or str(kind.detail))
     if kind.detail is not None:
         _log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
     further = {"errors": _fields(error)} if isinstance(error, InvalidInput) else {}
     return problem(kind, kind.detail or str(error), **further)
+
+
+class _Repeated:
+    """Whether a message is another than the last, or that one has not come for a minute: a poll is no news."""
+
+    def __init__(self) -> None:
+        self._last, self._at = "", 0.0
+
+    def is_new(self, message: str) -> bool:
+        now = time.monotonic()
+        new = message != self._last or now - self._at > _QUIET
+        self._last, self._at = message, now
+        return new
+
+
+_store_refusals = _Repeated()
 
 
 def _fields(error: InvalidInput) -> list[dict[str, str]]:

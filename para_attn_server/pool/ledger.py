@@ -15,30 +15,34 @@ import structlog
 from para_attn_server.core.errors import IllegalTransition, JobNotFound, StateDirError
 
 log = structlog.get_logger()
-Write = Callable[[], None]
+Write = Callable[[], object]
 
 LEFT_ALONE = 2.0
 """Seconds for which a store that has refused is left alone: finding out that it still does takes a while each time."""
 
 
 class Ledger:
-    """Writes to the store in the order in which they were asked for. clock: monotonic seconds."""
+    """Writes to the store in the order in which they were asked for. clock: monotonic seconds.
+
+    refusal: why the store has refused last, None once it has taken everything again.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._pending: deque[Write] = deque()
         self._clock = clock
         self._alone_until = 0.0
+        self.refusal: StateDirError | None = None
 
     @property
     def behind(self) -> bool:
         """True while something waits to be written: no time to start new work."""
         return bool(self._pending)
 
-    def must(self, write: Write) -> None:
-        """Write now, or as soon as the store allows."""
+    def must(self, write: Write, at_once: bool = False) -> None:
+        """Write now, or as soon as the store allows. at_once: try though the store may just have refused."""
         self._pending.append(write)
-        if len(self._pending) == 1:
-            self.catch_up()
+        if at_once or len(self._pending) == 1:
+            self.catch_up(at_once)
 
     def may(self, write: Write) -> None:
         """Write now, or not at all: for what the next write makes up for."""
@@ -47,7 +51,7 @@ class Ledger:
         try:
             write()
         except StateDirError as error:
-            self._refused(error)
+            self.refused(error)
         except IllegalTransition as error:
             log.warning("not written", error=str(error))
 
@@ -57,14 +61,23 @@ class Ledger:
             try:
                 self._pending[0]()
             except StateDirError as error:
-                self._refused(error)
+                self.refused(error)
                 return
             except (IllegalTransition, JobNotFound) as error:
                 log.error("a transition came too late", error=str(error))
             except Exception:  # a fault of this program: it must not hold up everything behind it
                 log.exception("what has happened cannot be written")
             self._pending.popleft()
+            self._accepted()
 
-    def _refused(self, error: StateDirError) -> None:
+    def refused(self, error: StateDirError) -> None:
+        """The store has refused: leave it alone for a while. Each reason is logged once."""
         self._alone_until = self._clock() + LEFT_ALONE
-        log.error("the store refuses; what has happened is written later", error=str(error))
+        if self.refusal is None or str(error) != str(self.refusal):
+            log.error("the store refuses; what has happened is written later", error=str(error))
+        self.refusal = error
+
+    def _accepted(self) -> None:
+        if self.refusal is not None and not self._pending:
+            self.refusal = None
+            log.info("the store can be written again")

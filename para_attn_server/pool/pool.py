@@ -103,7 +103,7 @@ class Pool:
                 self._assign(free)
             except StateDirError as error:
                 self._store_version = -1
-                log.error("queued jobs cannot be started now", error=str(error))
+                self._ledger.refused(error)
 
     def _assign(self, free: list[int]) -> None:
         for job, index in assign(self._store.queued(len(free), steady()), free):
@@ -115,22 +115,42 @@ class Pool:
     def cancel(self, job_id: str | None) -> str | None:
         """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.
 
-        Raises StateDirError while the store refuses to be told of what has happened before: it may say of a job that it
-        runs though that has ended.
+        What runs is known from the groups, and is left whatever the store says. Raises StateDirError while the store
+        refuses: a running job is left all the same, a queued one stays queued.
         """
+        running = [group for group in self._groups if group.run and job_id in (None, group.run.job_id)]
+        if running:
+            return self._cancel_running(min(running, key=lambda group: group.run.started if group.run else 0.0))
+        return None if job_id is None else self._cancel_queued(job_id)
+
+    def _cancel_running(self, group: Group) -> str:
+        run = group.run
+        assert run is not None
+        asked_before = run.cancel_deadline is not None
+        group.cancel()
+        if not (asked_before and self._ledger.behind):  # else that waits to be written
+            self._ledger.must(partial(self._store.request_cancel, run.job_id, time.time()), at_once=True)
+        self._must_be_written("the ranks leave the job, but its end cannot be written yet")
+        return run.job_id
+
+    def _cancel_queued(self, job_id: str) -> str | None:
+        """One that runs on no group: queued, or its end waits to be written."""
         self._ledger.catch_up(at_once=True)
-        if self._ledger.behind:
-            raise StateDirError("the end of a job cannot be written now")
-        job = self._oldest_running() if job_id is None else self._store.get(job_id)
-        if job is None or job.status.terminal:
-            return None
-        group = next((group for group in self._groups if group.run and group.run.job_id == job.id), None)
-        if group is None:
+        self._must_be_written("the job is not canceled")
+        try:
+            job = self._store.get(job_id)
+            if job is None or job.status.terminal:
+                return None
             self._update(self._store.cancel(job.id, time.time()))
-        else:
-            self._store.request_cancel(job.id, time.time())
-            group.cancel()
-        return job.id
+        except StateDirError as error:
+            self._ledger.refused(error)
+            raise StateDirError(str(error), _public("the job is not canceled", error)) from error
+        return job_id
+
+    def _must_be_written(self, consequence: str) -> None:
+        error = self._ledger.refusal
+        if self._ledger.behind and error is not None:
+            raise StateDirError(str(error), _public(consequence, error))
 
     def tick(self, now: float) -> None:
         """Deadlines of the groups, and jobs whose hint was lost. now: monotonic seconds."""
@@ -323,14 +343,15 @@ class Pool:
             self._life.expired(job_id)
         self._more_to_expire = len(expired) == EXPIRED_AT_ONCE
 
-    def _oldest_running(self) -> Job | None:
-        return next(iter(self._store.running()), None)
-
     def _update(self, job: Job) -> None:
         if job.status.terminal:
             self._logs.ended(job.id)
             self._soon(partial(self._life.ended, job))
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
+
+
+def _public(consequence: str, error: StateDirError) -> str:
+    return f"{consequence}: {error.public or 'the queue cannot be written'}"
 
 
 def _last_attempt(error: JobError, attempts: int) -> JobError:

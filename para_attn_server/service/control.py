@@ -30,7 +30,7 @@ from para_attn_server.core.channel import (
     PoolView,
     Submitted,
 )
-from para_attn_server.core.errors import DaemonUnreachable
+from para_attn_server.core.errors import DaemonUnreachable, StateDirError
 from para_attn_server.core.job import JobStatus
 from para_attn_server.service.news import JobNews, News
 
@@ -160,7 +160,8 @@ class ControlLink:
         """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the parent's word.
 
         Returns the id of the job that is being canceled, None when there is nothing to cancel.
-        Raises DaemonUnreachable when the parent cannot be asked or does not answer.
+        Raises DaemonUnreachable when the parent cannot be asked or does not answer, StateDirError when it answers that
+        the store cannot be written.
         """
         self.start()
         asked, number = _Asked(threading.Event()), next(self._numbers)
@@ -172,6 +173,8 @@ class ControlLink:
                 sent = self._send_locked(CancelOrder(number, job_id))
             if not sent or not asked.done.wait(timeout) or asked.reply is None:
                 raise DaemonUnreachable("the server's control process does not answer; try again in a moment")
+            if asked.reply.error is not None:
+                raise StateDirError(asked.reply.error, asked.reply.error)
             return asked.reply.job_id
         finally:
             with self._lock:

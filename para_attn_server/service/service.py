@@ -20,7 +20,14 @@ import structlog
 
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
 from para_attn_server.core.channel import Beat, PoolView
-from para_attn_server.core.errors import FieldError, InvalidInput, JobNotFound, NotAccepting, NothingToCancel
+from para_attn_server.core.errors import (
+    FieldError,
+    InvalidInput,
+    JobNotFound,
+    NotAccepting,
+    NothingToCancel,
+    StateDirError,
+)
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
@@ -35,6 +42,7 @@ log = structlog.get_logger()
 _LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
 _CANCEL_SLACK = 10.0
 _ROWS_KEPT = 64
+_SEEN_KEPT = 256
 _MEAN_FRESH = 1.0
 LOG_ROWS_AT_ONCE = 200
 """Rows of a log that are read in one go: the web worker has others to serve meanwhile."""
@@ -89,6 +97,7 @@ class JobService:
         self._cancelers = budget.cancelers(settings.web_connections)
         self._stopping = False
         self._rows: OrderedDict[str, tuple[int, Job]] = OrderedDict()
+        self._seen: OrderedDict[str, Job] = OrderedDict()
         self._mean: float | None = None
         self._mean_read_at = -_MEAN_FRESH
 
@@ -125,9 +134,13 @@ class JobService:
             raise NotAccepting("the server is stopping")
         if pool is not None and pool.groups and all(group.state == "broken" for group in pool.groups):
             raise NotAccepting(f"no worker group works: {pool.groups[0].cause or 'all are broken'}")
+        try:
+            self._store.usable()
+        except StateDirError as error:  # the parent knows more: what it has kept, say
+            known = pool.trouble if pool is not None and pool.held else None
+            raise StateDirError(str(error), known or error.public) from error
         if pool is not None and pool.held:
             raise NotAccepting(pool.trouble or "the server cannot work now")
-        self._store.usable()
         self.contract()
 
     def pool(self, patience: float = 1.0) -> PoolView | None:
@@ -179,6 +192,7 @@ class JobService:
         ends = None if deadline is None else steady() + deadline - time.time()
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
         job = self._store.insert(new, self._settings.max_queue, time.time())
+        self._note(job)
         log.info("job accepted", job=job.id)
         self._control.submitted(job.id, request_id)
         return job
@@ -219,10 +233,12 @@ class JobService:
         """Cancel a job (None: the oldest running one) and wait until it has ended: all ranks have left it.
 
         Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed, or when as many wait as may.
-        Raises JobNotFound, NothingToCancel or DaemonUnreachable.
+        Raises JobNotFound, NothingToCancel, DaemonUnreachable, or StateDirError where the store cannot be written: a
+        running job is left all the same.
         """
-        if job_id is not None and self._row(job_id).status.terminal:
-            raise NothingToCancel(f"job {job_id} has ended already")
+        with suppress(StateDirError):  # the parent knows by itself what runs
+            if job_id is not None and self._row(job_id).status.terminal:
+                raise NothingToCancel(f"job {job_id} has ended already")
         deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
         ordered = self._control.cancel(job_id, timeout=_CANCEL_SLACK)
         if ordered is None:
@@ -244,6 +260,11 @@ class JobService:
     # --- inside ---
 
     def _viewed(self, job: Job) -> JobView:
+        with suppress(StateDirError):
+            return self._estimated(job)
+        return JobView(job)
+
+    def _estimated(self, job: Job) -> JobView:
         if job.status is JobStatus.QUEUED:
             return self._viewed_queued(job)
         if job.status is not JobStatus.RUNNING:
@@ -274,20 +295,44 @@ class JobService:
 
     def _row(self, job_id: str) -> Job:
         """The job's row with its live step. A running job's row is read once and kept while its live news say that
-        nothing but the step has changed; every other row is read anew."""
+        nothing but the step has changed; every other row is read anew. While the store cannot be read, live news move
+        on what was seen last."""
         news = self._control.live(job_id)
         kept = self._rows.get(job_id)
         if news is not None and kept is not None and kept[0] == news.life:
             return _with_step(kept[1], news)
-        job = self._store.get(job_id)
+        try:
+            job = self._store.get(job_id)
+        except StateDirError:
+            if (seen := self._moved_on(job_id, news)) is None:
+                raise
+            return seen
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
+        self._note(job)
         if news is None or job.status is not JobStatus.RUNNING or news.update.status != job.status:
             return job
         self._rows[job_id] = (news.life, job)
         if len(self._rows) > _ROWS_KEPT:
             self._rows.popitem(last=False)
         return _with_step(job, news)
+
+    def _note(self, job: Job) -> None:
+        self._seen[job.id] = job
+        self._seen.move_to_end(job.id)
+        if len(self._seen) > _SEEN_KEPT:
+            self._seen.popitem(last=False)
+
+    def _moved_on(self, job_id: str, news: JobNews | None) -> Job | None:
+        """What was seen of a job last, and what the parent has said of it since; None where that says too little: how
+        a job ended is in the store alone."""
+        job = self._seen.get(job_id)
+        if job is None or job.status.terminal:
+            return job
+        if news is None:
+            return job if self._control.alive else None
+        status = JobStatus(news.update.status)
+        return None if status.terminal else _with_step(dataclasses.replace(job, status=status), news)
 
 
 def _with_step(job: Job, news: JobNews) -> Job:

@@ -41,7 +41,7 @@ class StateDirLock:
             message = self._explain(error, fd)
             if fd >= 0:
                 os.close(fd)
-            raise StateDirError(message) from error
+            raise StateDirError(message, _public(error)) from error
         self._fd = fd
 
     def look(self) -> None:
@@ -92,3 +92,12 @@ class StateDirLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _public(error: OSError) -> str:
+    if isinstance(error, BlockingIOError):
+        return "another server uses the state directory: stop it"
+    return (
+        f"{LOCK_NAME} in the state directory cannot be made again ({error.strerror}): check the owner, the permissions "
+        "and the space of the state directory"
+    )

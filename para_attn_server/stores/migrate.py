@@ -14,7 +14,7 @@ from typing import Any
 
 from para_attn_server.core.errors import ExitCode, StateDirError
 from para_attn_server.core.process import python_command
-from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, damaged, explain
+from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, damaged, refusal
 
 HEAD = "0003"
 """The newest revision in `migrations/versions/`."""
@@ -70,13 +70,13 @@ def _revision(path: Path) -> str | None:
         connection.execute("ROLLBACK")
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise StateDirError(damaged(str(path)))
+            raise damaged(str(path))
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
             return None
         row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         return row and str(row[0])
     except sqlite3.Error as error:
-        raise StateDirError(explain(error, str(path))) from error
+        raise refusal(error, str(path)) from error
     finally:
         if connection is not None:
             connection.close()

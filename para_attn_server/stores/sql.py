@@ -29,7 +29,7 @@ from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
 from para_attn_server.stores.files import DatabaseFiles
-from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version, has_room, keep_open
+from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version, full, has_room, keep_open
 
 _DELETE_AT_ONCE = 500
 _PLAIN_FIELDS = [field.name for field in dataclasses.fields(Job)][:-3]
@@ -70,6 +70,8 @@ class SqlStore(JobStore):
     def close(self) -> None:
         with self._lock:
             if self._connection is not None and self._pid == os.getpid() and self._files.moved:
+                if self._owner:
+                    self._files.keep_last(self._connection)
                 keep_open(self._connection)
             elif self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
@@ -78,11 +80,12 @@ class SqlStore(JobStore):
 
     def usable(self) -> None:
         try:
-            full = not has_room(self._path)
+            room = has_room(self._path)
         except OSError as error:
-            raise StateDirError(f"{self._path} cannot be used ({error.strerror})") from None
-        if full:
-            raise StateDirError(f"the disk that holds {self._path} is full; free some space")
+            why = f"cannot be used ({error.strerror})"
+            raise StateDirError(f"{self._path} {why}", f"the queue's database {why}") from None
+        if not room:
+            raise full(self._path)
         with self._reading():
             pass
 
@@ -91,9 +94,10 @@ class SqlStore(JobStore):
             if self._connection is None or not self._files.moved:
                 return None
             try:
-                refusal = self._files.put_back(self._connection)
+                refusal = self._files.put_back(self._connection, self.counts())
             except OSError as error:
-                raise StateDirError(f"{self._path} is gone and cannot be written anew ({error.strerror})") from None
+                why = f"is gone and cannot be written anew ({error.strerror})"
+                raise StateDirError(f"{self._path} {why}", f"{Path(self._path).name} {why}") from None
             if refusal is None:
                 self._connection = None
                 self._engine.dispose(close=False)
@@ -297,7 +301,7 @@ class SqlStore(JobStore):
                 yield connection
                 connection.commit()
                 if not self._owner and self._files.moved:  # written where nobody will look for it
-                    raise StateDirError(f"{self._path} was removed or replaced while it was in use")
+                    raise _lost(self._path, "was removed or replaced while it was in use")
             except BaseException:
                 connection.rollback()
                 raise
@@ -311,7 +315,7 @@ class SqlStore(JobStore):
             self._pid = os.getpid()
         if self._connection is not None and not self._owner and self._files.moved:
             if self._files.gone:  # their owner puts them back
-                raise StateDirError(f"{self._path} was removed while it was in use")
+                raise _lost(self._path, "was removed while it was in use")
             keep_open(self._connection)
             self._connection = None
             self._engine.dispose(close=False)
@@ -323,6 +327,10 @@ class SqlStore(JobStore):
     def _jobs(self, statement: Any, parameters: dict[str, Any]) -> list[Job]:
         with self._reading() as connection:
             return [_job(row) for row in connection.execute(statement, parameters)]
+
+
+def _lost(path: str, how: str) -> StateDirError:
+    return StateDirError(f"{path} {how}", f"the queue's database {how}; try again in a moment")
 
 
 def _change(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Job:

@@ -31,6 +31,8 @@ _CALLERS_FAULT = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.Data
 
 FILES = ("", "-wal", "-shm")
 """What is appended to the path of a database for the files that make it up while it is open."""
+REPLACED = ".replaced-"
+"""What is appended to it, with the time, for the copy of a database in whose place another file was put."""
 LEAST_FREE = 256 * 2**10
 """Bytes without which no job is accepted: the ends of those that were must find room."""
 
@@ -110,7 +112,7 @@ def copy_database(connection: Connection, target: Path) -> None:
         finally:
             copy.close()
     except sqlite3.Error as error:
-        raise StateDirError(explain(error, str(target))) from error
+        raise refusal(error, str(target)) from error
 
 
 def data_version(connection: Connection) -> int:
@@ -119,23 +121,47 @@ def data_version(connection: Connection) -> int:
     return version
 
 
-def explain(error: sqlite3.Error, path: str) -> str:
-    """What is wrong with the database and what to do, in words for an operator."""
+def refusal(error: sqlite3.Error, path: str) -> StateDirError:
+    """What is wrong with the database and what to do: with its path for an operator, without for clients."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return f"{path} is locked by another process; stop what holds it open, then start again"
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return damaged(path)
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return f"{path} cannot be opened for writing ({error}); check the owner and permissions of it and its folder"
     if code == sqlite3.SQLITE_FULL:
-        return f"the disk that holds {path} is full; free some space"
-    return f"{path} cannot be used: {error}"
+        return full(path)
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        why = "is locked by another process; stop what holds it open, then start again"
+    elif code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        why = f"cannot be opened for writing ({error}); check the owner and permissions of it and its folder"
+    else:
+        why = f"cannot be used: {error}"
+    return _of_file(path, why)
 
 
-def damaged(path: str) -> str:
-    """What to do about a file that is not what it should be, for an operator."""
-    return f"{path} is damaged or no SQLite database; restore a backup, move it away, or choose another --state-dir"
+def full(path: str) -> StateDirError:
+    """The disk of a database has no room."""
+    why = "the disk of the state directory is full: free some space"
+    return StateDirError(f"{why} ({path})", why)
+
+
+def damaged(path: str) -> StateDirError:
+    """What to do about a file that is not what it should be."""
+    name = Path(path).name
+    why = "is damaged or no SQLite database; restore a backup, move it away, or choose another --state-dir"
+    if kept := kept_copies(path):
+        why = (
+            f"is damaged or no SQLite database; what a server had there before is kept beside it as {kept[-1]}: to "
+            f"have that back, move {name}, {name}-wal and {name}-shm away and rename the kept file to {name}"
+        )
+    return _of_file(path, why)
+
+
+def kept_copies(path: str) -> list[str]:
+    """The names of the databases that servers have kept when another file was put in their place, the oldest first."""
+    return sorted(found.name for found in Path(path).parent.glob(f"{Path(path).name}{REPLACED}*"))
+
+
+def _of_file(path: str, why: str) -> StateDirError:
+    return StateDirError(f"{path} {why}", f"{Path(path).name} {why}")
 
 
 def _compact_json(value: Any) -> str:
@@ -147,4 +173,4 @@ def _in_plain_words(context: ExceptionContext) -> StateDirError | None:
     if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _CALLERS_FAULT):
         return None
     path = context.engine.url.database if context.engine is not None else "the database"
-    return StateDirError(explain(error, str(path)))
+    return refusal(error, str(path))

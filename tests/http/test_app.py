@@ -11,6 +11,7 @@ import pytest
 from para_attn_server.core.errors import IllegalTransition, StateDirError
 from para_attn_server.core.settings import Settings
 from para_attn_server.http.app import create_app
+from para_attn_server.stores.sqlite import full
 
 PATH = "/somewhere/secret/jobs.sqlite3"
 
@@ -46,3 +47,13 @@ def test_an_error_inside_is_logged_and_not_told(
     record = caplog.records[-1]
     assert record.exc_info is not None
     assert record.exc_info[1] is error
+
+
+def test_a_store_that_refuses_is_said_with_its_reason_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        answers = [answer_to(full(PATH)) for _ in range(3)]
+    for answer in answers:
+        assert answer.json["type"].endswith(":store-unusable")
+        assert answer.json["detail"] == "the disk of the state directory is full: free some space"
+    (record,) = caplog.records
+    assert PATH in record.getMessage() and record.exc_info is None

@@ -130,7 +130,7 @@ class Web:
         body = answer.json()
         assert {"type", "title", "status", "detail", "instance"} <= set(body)
         assert body["status"] == answer.status_code
-        for inside in ("Traceback", ".py", str(self.settings.state_dir.parent), "site-packages", "sqlite"):
+        for inside in ("Traceback", ".py", str(self.settings.state_dir.parent), "site-packages", "sqlite3.O"):
             assert inside not in answer.text, answer.text
 
     def get(self, path: str, **options: Any) -> httpx.Response:

@@ -25,7 +25,7 @@ from para_attn_server.core.channel import (
     RankView,
     Submitted,
 )
-from para_attn_server.core.errors import DaemonUnreachable
+from para_attn_server.core.errors import DaemonUnreachable, StateDirError
 from para_attn_server.service.control import ControlLink
 
 VIEW = PoolView(started_at=1.0, groups=[GroupView(0, "ready", 2.0, [RankView(0, 7, "cpu")])], mean_seconds=3.0)
@@ -245,6 +245,17 @@ def test_a_cancel_is_answered_by_the_parent(parent: Parent, linked: ControlLink,
         parent.send(CancelReply(order.request + 1000, "somebody else's"))
         parent.send(CancelReply(order.request, told))
         assert answer.result(5) == told
+
+
+def test_a_cancel_that_the_store_refuses_is_said_at_once(parent: Parent, linked: ControlLink) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        answer = executor.submit(linked.cancel, "abc", 60)
+        order = parent.receive()
+        assert isinstance(order, CancelOrder)
+        parent.send(CancelReply(order.request, None, "the disk is full"))
+        with pytest.raises(StateDirError) as refused:
+            answer.result(5)
+    assert refused.value.public == "the disk is full"
 
 
 def test_cancels_at_once_get_each_their_own_answer(parent: Parent, linked: ControlLink) -> None:

@@ -9,12 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.errors import JobError, StateDirError
 from para_attn_server.core.job import Job, NewJob
 from para_attn_server.stores import sqlite
-from para_attn_server.stores.files import REPLACED
-from para_attn_server.stores.migrate import migrate
+from para_attn_server.stores.migrate import ensure_schema, migrate
 from para_attn_server.stores.sql import SqlStore
 
 
@@ -115,8 +115,10 @@ def test_a_database_that_was_replaced_is_left_alone_and_the_old_one_kept(
     migrate(other)
     remove_all(database)
     other.replace(database)
-    assert parent.put_back() == parent.put_back() == REPLACED
+    refusal = parent.put_back()
     (kept,) = database.parent.glob("jobs.sqlite3.replaced-*")
+    assert refusal is not None and kept.name in refusal and refusal == parent.put_back()
+    assert str(database.parent) not in refusal, "clients get it"
     with closing(SqlStore.open(kept, durable=False)) as old:
         assert [each.id for each in old.queued(9)] == [job.id]
     assert parent.get(job.id) is not None
@@ -124,6 +126,44 @@ def test_a_database_that_was_replaced_is_left_alone_and_the_old_one_kept(
         submit(new)
         parent.close()
         assert Path(f"{database}-wal").exists(), "what closes an old database removes nothing of the new one"
+
+
+def test_the_kept_database_has_what_has_happened_since(database: Path, parent: SqlStore, web: SqlStore) -> None:
+    ended, canceled, waits = (submit(web).id for _ in range(3))
+    parent.start(ended, 0, 2.0)
+    database.with_name("new").write_bytes(b"garbage" * 1000)
+    database.with_name("new").replace(database)
+    parent.put_back()
+    (kept,) = database.parent.glob("jobs.sqlite3.replaced-*")
+    parent.fail(ended, JobError("x", "y"), 3.0)
+    parent.put_back()
+    with closing(SqlStore.open(kept, durable=False)) as old:
+        assert old.get(ended).status == "failed"  # type: ignore[union-attr]
+    parent.cancel(canceled, 4.0)
+    parent.close()
+    with closing(SqlStore.open(kept, durable=False)) as old:
+        found = [old.get(job_id).status for job_id in (ended, canceled, waits)]  # type: ignore[union-attr]
+    assert found == ["failed", "canceled", "queued"]
+    with pytest.raises(StateDirError) as refused:
+        ensure_schema(database)
+    assert kept.name in str(refused.value) and "jobs.sqlite3-wal" in str(refused.value)
+
+
+def test_a_copy_that_cannot_be_kept_yet_is_kept_later(
+    database: Path, parent: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.with_name("new").write_bytes(b"garbage" * 1000)
+    database.with_name("new").replace(database)
+
+    def refuse(*_: object) -> None:
+        raise StateDirError("/secret is full", "the disk is full")
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr("para_attn_server.stores.files.copy_database", refuse)
+        refusals = [parent.put_back(), parent.put_back()]
+    assert all("cannot be kept: the disk is full" in str(refusal) for refusal in refusals)
+    assert len(logs) == 1
+    assert "is kept beside it as" in str(parent.put_back())
 
 
 def test_where_nothing_can_be_put_back_that_is_said(database: Path, parent: SqlStore) -> None:

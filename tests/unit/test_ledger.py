@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from structlog.testing import capture_logs
+
 from para_attn_server.core.errors import IllegalTransition, StateDirError
 from para_attn_server.pool.ledger import LEFT_ALONE, Ledger
 
@@ -55,3 +57,19 @@ def test_a_fault_of_the_program_holds_nothing_up() -> None:
     ledger.must(lambda: print(1 / 0))
     ledger.must(lambda: store.write("a"))
     assert (store.written, ledger.behind) == (["a"], False)
+
+
+def test_a_reason_is_logged_once_until_it_changes_or_is_over() -> None:
+    store, ledger = Store(), Ledger()
+    with capture_logs() as logs:
+        store.refuses = True
+        for what in "abc":
+            ledger.must(lambda what=what: store.write(what), at_once=True)  # type: ignore[misc]
+        assert str(ledger.refusal) == "locked"
+        store.refuses = False
+        ledger.catch_up(at_once=True)
+        assert ledger.refusal is None
+        store.refuses = True
+        ledger.must(lambda: store.write("d"), at_once=True)
+    refusal = "the store refuses; what has happened is written later"
+    assert [entry["event"] for entry in logs] == [refusal, "the store can be written again", refusal]

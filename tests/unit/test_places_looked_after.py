@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from para_attn_server.core.errors import StateDirError
-from para_attn_server.daemon.places import ANSWERS_WITHIN, LOOK_EVERY, Places, Trouble
+from para_attn_server.daemon.places import ANSWERS_WITHIN, LOOK_EVERY, Places, StatePlaces, Trouble
+from para_attn_server.daemon.temporary import RunFolder
+from para_attn_server.stores.sqlite import full
 
 
 class Stage:
@@ -21,14 +27,14 @@ class Stage:
         self.now, self.changes = 0.0, list[Trouble | None]()
         self.refusal: str | None = None
         self.error: Exception | None = None
+        self.unusable: Exception | None = None
         self.answers = threading.Event()
         self.answers.set()
         self.unwritable: str | None = None
         quiet: Any = SimpleNamespace(look=lambda: False)
         control: Any = SimpleNamespace(look=self._control)
-        state: Any = SimpleNamespace(
-            lock=quiet, run=quiet, control=control, store=SimpleNamespace(put_back=self._put_back)
-        )
+        store: Any = SimpleNamespace(put_back=self._put_back, usable=self._usable)
+        state = StatePlaces(lock=quiet, run=quiet, control=control, store=store)
         outputs: Any = SimpleNamespace(root=Path("/"), look=self._outputs, unwritable=lambda: self.unwritable)
         self.places = Places(state, outputs, self.changes.append, lambda: self.now)
 
@@ -39,6 +45,10 @@ class Stage:
         if self.error is not None:
             raise self.error
         return self.refusal
+
+    def _usable(self) -> None:
+        if self.unusable is not None:
+            raise self.unusable
 
     def _outputs(self) -> None:
         self.answers.wait(30)
@@ -69,6 +79,58 @@ def test_trouble_is_told_once_and_so_is_its_end() -> None:
         assert len(stage.changes) == 4
 
     asyncio.run(scenario())
+
+
+def test_a_state_disk_that_is_full_is_told_and_logged_once() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        stage.unusable = full("/secret/jobs.sqlite3")
+        with capture_logs() as logs:
+            trouble = await stage.look(3)
+        assert trouble == Trouble("the disk of the state directory is full: free some space")
+        assert [entry["event"] for entry in logs] == ["new jobs would fail"]
+        stage.unusable = None
+        assert await stage.look() is None
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.EEXIST, "File exists", "/secret/run"), ["run ", "File exists", "move away"]),
+        (OSError(errno.ENOTDIR, "Not a directory", "/secret/run"), ["run ", "Not a directory", "move away"]),
+        (OSError(errno.ENOSPC, "No space left on device", "/secret/lock"), ["lock ", "No space", "free some space"]),
+        (OSError(errno.EACCES, "Permission denied", "/secret/lock"), ["lock ", "denied", "permissions"]),
+        (StateDirError("/secret/lock ...", "lock cannot be made again"), ["lock cannot"]),
+    ],
+)
+def test_what_cannot_be_made_again_is_named_without_its_folder(error: Exception, reason: list[str]) -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        stage.error = error
+        trouble = await stage.look()
+        assert trouble is not None and "/secret" not in trouble.reason
+        assert [part for part in reason if part not in trouble.reason] == []
+
+    asyncio.run(scenario())
+
+
+def test_a_folder_for_temporary_files_whose_place_is_taken_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", None)
+    folder = RunFolder(tmp_path)
+    try:
+        (tmp_path / "run").rmdir()
+        (tmp_path / "run").touch()
+        stage = Stage()
+        stage.places._state = replace(stage.places._state, run=folder)
+        trouble = asyncio.run(stage.look())
+        assert trouble is not None and trouble.reason.startswith("run of the state directory cannot be made again")
+        assert "move away what is in its place" in trouble.reason
+    finally:
+        os.close(folder._descriptor)
 
 
 def test_nothing_is_looked_at_before_its_time() -> None:

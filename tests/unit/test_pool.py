@@ -59,7 +59,25 @@ def running(store: SqlStore, folder: Path, group: int) -> tuple[str, Output]:
 
 
 def refuse(*_: Any, **__: Any) -> None:
-    raise StateDirError("locked")
+    raise StateDirError("the disk is full (/secret)", "the disk is full")
+
+
+def work_on(pool: Pool, *job_ids: str) -> list[str]:
+    """Give the pool a group for each of these jobs, started one after the other; those that a group has been asked to
+    leave."""
+    canceled: list[str] = []
+    groups: list[Any] = []
+    for started, job_id in enumerate(job_ids):
+        run = SimpleNamespace(job_id=job_id, started=started, cancel_deadline=None)
+
+        def cancel(run: Any = run) -> None:
+            if run.cancel_deadline is None:
+                run.cancel_deadline = 1.0
+                canceled.append(run.job_id)
+
+        groups.append(SimpleNamespace(run=run, cancel=cancel, state="busy"))
+    pool._groups = groups
+    return canceled
 
 
 def end_unwritten(pool: Pool, store: SqlStore, job_id: str, output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,20 +93,56 @@ def test_a_cancel_does_not_hit_a_job_whose_end_is_still_to_be_written(
 ) -> None:
     (done, output), (other, _) = running(store, tmp_path, 0), running(store, tmp_path, 1)
     end_unwritten(pool, store, done, output, monkeypatch)
+    work_on(pool, other)
     assert pool.cancel(None) == other
     job = store.get(done)
     assert job is not None and (job.status, job.output) == (JobStatus.SUCCEEDED, output)
     assert pool.cancel(done) is None
 
 
-def test_nothing_is_canceled_while_the_store_refuses(
+def test_a_job_whose_end_cannot_be_written_is_not_canceled(
     pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, output = running(store, tmp_path, 0)
     end_unwritten(pool, store, job_id, output, monkeypatch)
     monkeypatch.setattr(store, "succeed", refuse)
-    with pytest.raises(StateDirError):
+    with pytest.raises(StateDirError) as refused:
         pool.cancel(job_id)
+    assert refused.value.public == "the job is not canceled: the disk is full"
+    assert pool.cancel(None) is None, "none runs"
+
+
+def test_a_running_job_is_left_though_that_cannot_be_written(
+    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (older, _), (newer, _) = running(store, tmp_path, 0), running(store, tmp_path, 1)
+    canceled, real, disk = work_on(pool, older, newer), store.request_cancel, SimpleNamespace(full=True)
+    monkeypatch.setattr(store, "request_cancel", lambda *order: refuse() if disk.full else real(*order))
+    for order in (None, older, newer):
+        with pytest.raises(StateDirError) as refused:
+            pool.cancel(order)
+        assert str(refused.value.public).endswith("its end cannot be written yet: the disk is full")
+    assert canceled == [older, newer]
+    pool._groups = ()
+    pool.run_ended(older, None, (1, 5))
+    pool.run_lost(newer, Lost(JobError("rank_lost", "x")))
+    assert store.counts().running == 2
+    disk.full = False
+    pool.close()
+    assert store.counts().canceled == 2
+
+
+def test_a_queued_job_that_cannot_be_written_stays_queued_and_that_is_said(
+    pool: Pool, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = store.insert(NewJob({}, "/a.png"), 10, 1.0).id
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "cancel", refuse)
+        with pytest.raises(StateDirError) as refused:
+            pool.cancel(job_id)
+    assert refused.value.public == "the job is not canceled: the disk is full"
+    assert store.get(job_id).status is JobStatus.QUEUED  # type: ignore[union-attr]
+    assert pool.cancel(job_id) == job_id
 
 
 def test_what_waits_to_be_written_is_tried_again_at_the_end(
@@ -104,14 +158,18 @@ def test_what_waits_to_be_written_is_tried_again_at_the_end(
 def test_an_order_that_is_refused_does_not_take_the_next_ones_with_it() -> None:
     def cancel(job_id: str | None) -> str | None:
         if job_id == "a":
-            raise StateDirError("locked")
+            raise StateDirError("/secret is full", "full")
         return job_id
 
     answers: list[bytes] = []
     connection = WebConnection(ControlServer(lambda: None, cancel, lambda: None))
     connection.write = answers.append
     connection.data_received(b"".join(encode(CancelOrder(number, name)) for number, name in enumerate("abc")))
-    assert list(LineBuffer().feed(b"".join(answers))) == [CancelReply(1, "b"), CancelReply(2, "c")]
+    assert list(LineBuffer().feed(b"".join(answers))) == [
+        CancelReply(0, None, "full"),
+        CancelReply(1, "b"),
+        CancelReply(2, "c"),
+    ]
 
 
 def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore) -> None:

@@ -15,7 +15,7 @@ from para_attn_server.core.job import NewJob
 from para_attn_server.stores import sqlite
 from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.sql import SqlStore
-from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, explain
+from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, refusal
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_full_disk_is_said_and_survived(store: SqlStore, engine: Engine) -> No
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
         big = NewJob({"prompt": "x" * 100_000}, "/out/a.png")
-        with pytest.raises(StateDirError, match=r"disk that holds .*state\.db is full"):
+        with pytest.raises(StateDirError, match=r"disk of the state directory is full.*state\.db"):
             store.insert(big, 10, 1.0)
         connection.exec_driver_sql("PRAGMA max_page_count = 100000")
     assert store.insert(big, 10, 2.0).id == big.id
@@ -127,4 +127,4 @@ def test_a_database_that_may_only_be_read_is_said(database: Path) -> None:
     with pytest.raises(sqlite3.OperationalError) as caught:
         connection.execute("DELETE FROM jobs")
     connection.close()
-    assert "cannot be opened for writing" in explain(caught.value, str(database))
+    assert "cannot be opened for writing" in str(refusal(caught.value, str(database)))

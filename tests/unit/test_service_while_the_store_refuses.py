@@ -1,0 +1,132 @@
+"""What the service makes of live news while the store cannot be read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from typing import Any
+
+import pytest
+
+from para_attn_server.core.channel import JobUpdate, PoolView
+from para_attn_server.core.errors import NothingToCancel, StateDirError
+from para_attn_server.core.job import Job, JobStatus
+from para_attn_server.core.settings import Settings
+from para_attn_server.service.news import JobNews
+from para_attn_server.service.service import JobService
+
+
+class Store:
+    """One job's row, until it refuses."""
+
+    def __init__(self) -> None:
+        self.row = Job("a", 1, JobStatus.QUEUED, 7, "/out/a.png", 1.0)
+        self.refuses = False
+
+    def get(self, _: object) -> Any:
+        if self.refuses:
+            raise StateDirError("/secret/jobs.sqlite3 is damaged", "damaged")
+        return self.row
+
+    def position(self, _: object) -> Any:
+        return self.get(_) and 0
+
+    def usable(self) -> None:
+        self.get("")
+
+
+class Control:
+    """A parent that has said this much."""
+
+    def __init__(self) -> None:
+        self.news: JobNews | None = None
+        self.view = PoolView(started_at=1.0, mean_seconds=1.0)
+        self.connected = self.alive = True
+        self.ordered: list[str | None] = []
+
+    def says(self, status: str, step: int = 0) -> None:
+        self.news = JobNews(JobUpdate("a", status, step, 9), life=step + len(status))
+
+    def live(self, _: str) -> JobNews | None:
+        return self.news
+
+    def pool(self) -> PoolView:
+        return self.view
+
+    @contextmanager
+    def watch(self, _: str) -> Iterator[Event]:
+        yield Event()
+
+    def cancel(self, job_id: str | None, timeout: float) -> str | None:
+        self.ordered.append(job_id)
+        return None
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def control() -> Control:
+    return Control()
+
+
+@pytest.fixture
+def service(store: Store, control: Control) -> JobService:
+    made: Any = JobService
+    served: JobService = made(store, control, None, Settings(model="m"))
+    assert served.view("a").job.status is JobStatus.QUEUED
+    store.refuses = True
+    return served
+
+
+def test_a_job_that_was_seen_is_moved_on_by_live_news(service: JobService, control: Control) -> None:
+    view = service.view("a")
+    assert (view.job.status, view.job.seed, view.queue_position) == (JobStatus.QUEUED, 7, None)
+    control.says("running", 3)
+    began = time.monotonic()
+    view = service.wait("a", 0.2)
+    assert (view.job.status, view.job.step, view.job.total_steps) == (JobStatus.RUNNING, 3, 9)
+    assert time.monotonic() - began >= 0.2, "it is waited for as long as the client wants"
+
+
+@pytest.mark.parametrize("status", ["succeeded", "failed", "canceled"])
+def test_how_a_job_ended_is_in_the_store_alone(service: JobService, control: Control, status: str) -> None:
+    control.says(status, 9)
+    with pytest.raises(StateDirError):
+        service.wait("a", 5)
+
+
+def test_an_end_that_was_seen_stays(service: JobService, store: Store, control: Control) -> None:
+    store.refuses, store.row = False, Job("a", 1, JobStatus.FAILED, 7, "/out/a.png", 1.0)
+    service.view("a")
+    store.refuses, control.alive = True, False
+    assert service.view("a").job.status is JobStatus.FAILED
+
+
+def test_without_a_word_of_the_parent_or_a_row_nothing_is_made_up(service: JobService, control: Control) -> None:
+    control.alive = False
+    for job_id in "ab":
+        with pytest.raises(StateDirError):
+            service.view(job_id)
+
+
+def test_a_cancel_reaches_the_parent_all_the_same(service: JobService, control: Control) -> None:
+    with pytest.raises(NothingToCancel):
+        service.cancel("a")
+    assert control.ordered == ["a"]
+
+
+def test_the_reason_that_the_parent_knows_goes_before_the_web_workers_own(
+    service: JobService, control: Control
+) -> None:
+    with pytest.raises(StateDirError) as refused:
+        service.accepting()
+    assert refused.value.public == "damaged"
+    control.view = PoolView(started_at=1.0, held=True, trouble="replaced; kept as x")
+    with pytest.raises(StateDirError) as refused:
+        service.accepting()
+    assert refused.value.public == "replaced; kept as x"
