@@ -128,15 +128,16 @@ def _server_error(error: ServerError) -> Response:
 
 
 class _Repeated:
-    """Whether a message is another than the last, or that one has not come for a minute: a poll is no news."""
+    """Which messages are new: those that have not come for a minute. A poll brings the same one again and again."""
 
     def __init__(self) -> None:
-        self._last, self._at = "", 0.0
+        self._came: dict[str, float] = {}
 
     def is_new(self, message: str) -> bool:
         now = time.monotonic()
-        new = message != self._last or now - self._at > _QUIET
-        self._last, self._at = message, now
+        self._came = {known: at for known, at in self._came.items() if now - at <= _QUIET}
+        new = message not in self._came
+        self._came[message] = now
         return new
 
 

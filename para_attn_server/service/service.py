@@ -43,6 +43,7 @@ _LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
 _CANCEL_SLACK = 10.0
 _ROWS_KEPT = 64
 _SEEN_KEPT = 256
+_PUT_BACK_WITHIN = 1.0
 _MEAN_FRESH = 1.0
 LOG_ROWS_AT_ONCE = 200
 """Rows of a log that are read in one go: the web worker has others to serve meanwhile."""
@@ -223,7 +224,7 @@ class JobService:
             # Registered first, then looked: a change in between is seen by one of the two.
             while True:
                 woken.clear()
-                job = self._row(job_id)
+                job = self._row_soon(job_id, min(deadline, time.monotonic() + _PUT_BACK_WITHIN))
                 left = deadline - time.monotonic()
                 if job.status.terminal or left <= 0 or self._idle_for(job):
                     return self._viewed(job)
@@ -316,6 +317,16 @@ class JobService:
         if len(self._rows) > _ROWS_KEPT:
             self._rows.popitem(last=False)
         return _with_step(job, news)
+
+    def _row_soon(self, job_id: str, ends: float) -> Job:
+        """The row. Where the store refuses it is asked again until then: files that were removed are soon put back."""
+        while True:
+            try:
+                return self._row(job_id)
+            except StateDirError:
+                if time.monotonic() >= ends:
+                    raise
+            time.sleep(_LOOK_AGAIN_SOON)
 
     def _note(self, job: Job) -> None:
         self._seen[job.id] = job

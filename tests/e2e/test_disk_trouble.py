@@ -123,8 +123,12 @@ def test_a_full_state_disk_refuses_new_jobs_and_loses_none(disk: Disk, serve_on:
     assert "Retry-After" in refused.headers
     assert server.get("/healthz").status_code == 200
     assert server.get("/readyz").status_code == 503
+    wait_until(lambda: server.get("/server_status").json()["trouble"], 10)
+    reason = "the disk of the state directory is full: free some space"
+    assert server.get("/server_status").json()["trouble"] == server.get("/readyz").json()["detail"] == reason
+    assert len([record for record in server.records("new jobs would fail") if record["reason"] == reason]) == 1
     disk.free()
-    assert server.get("/readyz").status_code == 200
+    wait_until(lambda: server.get("/readyz").status_code == 200, 10)
     assert server.result(server.submit(seed=0)).status_code == 200
     for job_id in accepted:
         assert server.result(job_id).status_code == 200

@@ -24,9 +24,10 @@ class Store:
     def __init__(self) -> None:
         self.row = Job("a", 1, JobStatus.QUEUED, 7, "/out/a.png", 1.0)
         self.refuses = False
+        self.back_at: float | None = None
 
     def get(self, _: object) -> Any:
-        if self.refuses:
+        if self.refuses and (self.back_at is None or time.monotonic() < self.back_at):
             raise StateDirError("/secret/jobs.sqlite3 is damaged", "damaged")
         return self.row
 
@@ -97,7 +98,14 @@ def test_a_job_that_was_seen_is_moved_on_by_live_news(service: JobService, contr
 def test_how_a_job_ended_is_in_the_store_alone(service: JobService, control: Control, status: str) -> None:
     control.says(status, 9)
     with pytest.raises(StateDirError):
-        service.wait("a", 5)
+        service.wait("a", 0.1)
+
+
+def test_a_wait_outlasts_files_that_are_put_back(service: JobService, store: Store, control: Control) -> None:
+    control.says("failed", 9)
+    store.row = Job("a", 1, JobStatus.FAILED, 7, "/out/a.png", 1.0)
+    store.back_at = time.monotonic() + 0.1
+    assert service.wait("a", 5).job.status is JobStatus.FAILED
 
 
 def test_an_end_that_was_seen_stays(service: JobService, store: Store, control: Control) -> None:
