@@ -39,6 +39,8 @@ def resolved(name: str, annotation: Any, method: Callable[..., Any], owner: type
     globals_: dict[str, Any] = getattr(function, "__globals__", {})
     own = {key: value for kind in reversed(owner.__mro__) for key, value in vars(kind).items()} if owner else {}
     known = {key: value for key, value in own.items() if not hasattr(builtins, key)} | globals_
+    if isinstance(annotation, str):  # what typing would refuse is returned, too: the caller says what is wrong with it
+        annotation = eval(annotation, dict(known))
     holder = SimpleNamespace(__annotations__={name: annotation})
     hints: dict[str, Any] = typing.get_type_hints(holder, known, known, include_extras=True)
     return hints[name]

@@ -137,7 +137,9 @@ class _Judge:
         self._list(schema, config)
         items = schema.get("items_schema", {"type": "any"})
         if not self._hashable(items):
-            raise Unfit("the items of a set must be numbers, texts, or other single values: write a list")
+            raise Unfit(
+                "the items of a set must be numbers, texts, or other single values: write set[int], say, or a list"
+            )
         if schema.get("min_length", 0) > 1 and any(kind["type"] not in ("int", "str") for kind in self._kinds(items)):
             raise Unfit("min_length of a set is the same to web and ranks for items of int and str only: write a list")
 

@@ -5,15 +5,18 @@ At setup the model is held against the check of the web (request.py): what the o
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic_core import SchemaError
 
 from para_attn_server.core.arguments import SEED
+from para_attn_server.core.arguments.annotations import spelled
 from para_attn_server.core.arguments.judged import ANY_TYPE, ARGUMENTS, PATHS, Unfit, check_judged_alike
 from para_attn_server.core.arguments.request import RequestValidator
 from para_attn_server.core.arguments.schema import plain_schema
@@ -40,6 +43,11 @@ _INSTEAD = {
     "fractions.Fraction": "write float",
     "builtins.complex": "write tuple[float, float]",
     "builtins.bytearray": "write bytes",
+    "numpy.floating": "write float",
+    "numpy.integer": "write int",
+    "numpy.bool": "write bool",
+    "torch.dtype": "write Literal['float16', 'bfloat16'], say, and look it up in predict: getattr(torch, dtype)",
+    "torch.device": "leave it out: a rank has its own, which rank_device() gives",
 }
 
 
@@ -145,8 +153,10 @@ def _check(argument: Argument) -> None:
         schema = plain_schema(model)
         validator = RequestValidator(schema)
     except Exception as error:
-        why = _advice(argument, error)
-        raise SetupFailed(f"predict's argument {name!r} cannot come from a request: {why}") from error
+        said = f"predict's argument {name!r} cannot come from a request"
+        if argument.limited:  # without its limits it was looked at before setup()
+            said = f"the bound that limits() gives predict's argument {name!r} does not fit"
+        raise SetupFailed(f"{said}: {_advice(argument, error)}") from error
     if name == SEED and Seeds(schema["properties"][SEED], schema.get("$defs", {})).empty():
         raise SetupFailed("predict's argument 'seed' allows no integer: its bounds (limits() included) exclude all")
     if argument.default is not ...:
@@ -170,13 +180,35 @@ def _check_default(
 
 
 def _advice(argument: Argument, error: Exception) -> str:
-    for kind in types_in(argument.annotation):
+    unknown = list(_unknown(argument.annotation, set())) if isinstance(error, PydanticSchemaGenerationError) else []
+    for kind in [*types_in(argument.annotation), *unknown]:
         for base in kind.__mro__:
             if instead := _INSTEAD.get(f"{base.__module__}.{base.__qualname__}"):
                 return f"{kind.__module__}.{kind.__qualname__} has no form in JSON: {instead}"
     if isinstance(error, Unfit):
         return str(error)
+    if isinstance(error, PydanticUserError) and error.code == "typed-dict-version":
+        return (
+            "below Python 3.12 a TypedDict must be that of typing_extensions: from typing_extensions import TypedDict"
+        )
+    if isinstance(error, PydanticSchemaGenerationError):
+        return f"{spelled(unknown[0]) if unknown else 'its type'} has no form in JSON: {ANY_TYPE}"
     lines = str(error).strip().splitlines()
     if isinstance(error, SchemaError):  # "Error building ...", and then the cause
         return lines[-1].strip()
     return f"{lines[0]}; {ANY_TYPE}" if lines else type(error).__name__
+
+
+def _unknown(annotation: Any, seen: set[type]) -> Iterator[type]:
+    """The classes that pydantic does not know, those in fields of dataclasses first."""
+    for kind in set(types_in(annotation)) - seen:
+        seen.add(kind)
+        try:
+            TypeAdapter(kind)
+        except PydanticSchemaGenerationError:
+            if dataclasses.is_dataclass(kind):
+                for field in dataclasses.fields(kind):
+                    yield from _unknown(field.type, seen)
+            yield kind
+        except Exception:  # it is not this one that is unknown
+            continue

@@ -9,32 +9,37 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
+import os
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Optional, Union
 
 from annotated_types import Ge, Le, MultipleOf
 from pydantic import AfterValidator, Field, PlainValidator, TypeAdapter, WrapValidator
 from pydantic.fields import FieldInfo
 
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
+from para_attn_server.core.arguments.annotations import fault, options, spelled
+from para_attn_server.core.arguments.judged import ANY_TYPE
 from para_attn_server.core.errors import SetupFailed
 from para_attn_server.core.hints import resolved
 
 _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_TEXTS = (str, Any, object)
 _VALIDATORS = (AfterValidator, WrapValidator, PlainValidator)
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One argument of predict. default: `...` where there is none."""
+    """One argument of predict. default: `...` where there is none. limited: limits() bounds it."""
 
     name: str
     annotation: Any
     default: Any
+    limited: bool = False
 
 
 def read_arguments(
@@ -44,7 +49,9 @@ def read_arguments(
     owner = _owner(predict)
     bounds = _checked_limits(limits or {})
     arguments = []
-    for name, parameter in _parameters(predict).items():
+    parameters = _parameters(predict)
+    output_path_type(predict)
+    for name, parameter in parameters.items():
         annotation = _annotation(name, parameter, predict, owner)
         default = ... if parameter.default is parameter.empty else parameter.default
         if isinstance(default, FieldInfo):  # `steps: int = Field(20, ge=1)`
@@ -54,24 +61,38 @@ def read_arguments(
             raise SetupFailed(f"predict's argument {name!r} has an alias: requests use its own name")
         if default is ... and not info.is_required() and info.default_factory is None:
             default = info.default
-        if name in bounds:
+        limited = name in bounds
+        if limited:
             annotation = _bounded(annotation, bounds.pop(name))
         if default is None and not _takes_null(annotation):
             annotation = _optional(annotation, info)
-        arguments.append(Argument(name, annotation, default))
+        arguments.append(Argument(name, annotation, default, limited))
     for name in bounds:
         raise SetupFailed(f"limits() names {name!r}, which is no argument of predict")
     return arguments
 
 
 def output_path_type(predict: Callable[..., Any]) -> type[str] | type[Path]:
-    """How predict wants its output_path: as a Path where it is annotated so, else as text."""
+    """How predict wants its output_path: as a Path where it is annotated so, else as text.
+
+    Raises SetupFailed where it may be neither.
+    """
     parameter = inspect.signature(predict).parameters[OUTPUT_PATH]
+    if parameter.annotation is parameter.empty:
+        return str
     try:
-        kinds = set(types_in(resolved(OUTPUT_PATH, parameter.annotation, predict, _owner(predict))))
+        annotation = resolved(OUTPUT_PATH, parameter.annotation, predict, _owner(predict))
     except Exception:  # its annotation is not needed
         return str
-    return Path if str not in kinds and any(issubclass(kind, PurePath) for kind in kinds) else str
+    kinds = list(options(annotation))
+    if any(isinstance(kind, typing.TypeVar) or any(kind is text for text in _TEXTS) for kind in kinds):
+        return str
+    if any(isinstance(kind, type) and (issubclass(kind, PurePath) or kind is os.PathLike) for kind in kinds):
+        return Path
+    raise SetupFailed(
+        f"predict's argument 'output_path' must be str or pathlib.Path, not {spelled(annotation)}: it is the path of "
+        "the file to write"
+    )
 
 
 def types_in(annotation: Any) -> Iterator[type]:
@@ -92,6 +113,12 @@ def _parameters(predict: Callable[..., Any]) -> dict[str, inspect.Parameter]:
         parameters = dict(inspect.signature(predict).parameters)
     except (TypeError, ValueError) as error:
         raise SetupFailed(f"predict's signature cannot be read: {error}") from error
+    kinds = {parameter.kind for parameter in parameters.values()}
+    if kinds and kinds <= {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+        raise SetupFailed(
+            f"predict's signature is ({', '.join(map(str, parameters.values()))}), which names no arguments: write "
+            "them, or, where a decorator hides them, give it functools.wraps"
+        )
     if OUTPUT_PATH not in parameters:
         raise SetupFailed("predict must take an argument named output_path: the file that rank zero writes")
     for name, parameter in parameters.items():
@@ -112,16 +139,30 @@ def _annotation(name: str, parameter: inspect.Parameter, predict: Callable[..., 
             default = default.get_default()
         if name == SEED and (default is None or default is parameter.empty):
             return int if default is parameter.empty else Optional[int]  # noqa: UP045 - a value, not an annotation
-        return Any if default is parameter.empty or default is None or default is ... else type(default)
+        return Any if default is parameter.empty or default is None or default is ... else _type_of(default)
+    said = f"the annotation of predict's argument {name!r}"
     try:
-        return resolved(name, parameter.annotation, predict, owner)
+        annotation = resolved(name, parameter.annotation, predict, owner)
     except NameError as error:
         raise SetupFailed(
-            f"the annotation of predict's argument {name!r} cannot be read: {error}. It must be a name of the module "
-            "or of the class when the program runs: one that is imported under TYPE_CHECKING alone is not"
+            f"{said} cannot be read: {error}. It must be a name of the module or of the class when the program runs, "
+            "not one that is imported under TYPE_CHECKING alone, or made inside a function"
         ) from error
     except Exception as error:
-        raise SetupFailed(f"the annotation of predict's argument {name!r} cannot be read: {error}") from error
+        why = error.msg if isinstance(error, SyntaxError) else error
+        raise SetupFailed(f"{said} cannot be read: {parameter.annotation!r} ({why}); {ANY_TYPE}") from error
+    if (found := fault(annotation)) is not None:
+        raise SetupFailed(f"{said} {found}")
+    return annotation
+
+
+def _type_of(default: Any) -> Any:
+    if any(base.__module__ == "numpy" and base.__name__ == "generic" for base in type(default).__mro__):
+        return type(default.item())
+    if type(default) in (set, frozenset) and default:  # whose items need a type
+        kinds = sorted({type(item) for item in default}, key=lambda kind: kind.__qualname__)
+        return type(default)[Union[tuple(kinds)]]  # noqa: UP007 - a value, not an annotation
+    return type(default)
 
 
 def _takes_null(annotation: Any) -> bool:
