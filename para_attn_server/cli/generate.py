@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,11 +24,13 @@ if TYPE_CHECKING:
 @click.option(
     "--output",
     "-o",
-    type=click.Path(path_type=Path),
-    help="File to save, or a folder to save in. Default: named after the job, in the current folder.",
+    type=click.Path(allow_dash=True),
+    default="./",
+    help="File to save, a folder to save in (made if it ends with / and is not there), or - for standard output. "
+    "Default: named after the job, in the current folder.",
 )
 @url_option
-def command(words: tuple[str, ...], params: tuple[str, ...], output: Path | None, url: str) -> None:
+def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: str) -> None:
     """Submit a job, follow its progress, save its output.
 
     The words are the prompt; those of the form NAME=VALUE are further arguments of the model, which `para-attn-server
@@ -41,20 +46,21 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: Path | None
     from para_attn_server.client import Client
 
     raise_interrupts()
-    folder = output.parent if output is not None else Path()
+    folder = Path(output).parent
     if not folder.is_dir():
         raise click.UsageError(f"--output: there is no folder {folder}")
     with Client(url, patience=PATIENCE) as client:
         request_id = client.submit(**request_arguments(words, params, client.schema()))
         try:
             status = _followed(client, request_id)
-            saved = _saved(client, request_id, output, Path(status["output_path"]).suffix)
+            saved = _saved(client, request_id, output)
         except KeyboardInterrupt:
             _cancel(client, request_id)
             raise click.Abort from None
-    _warn_of_suffix(saved, status)
+    if saved is not None:
+        _warn_of_suffix(saved, status)
     seed = "" if status.get("seed") is None else f" (seed {status['seed']})"
-    click.echo(f"saved {saved}{seed}")
+    click.echo(f"saved {saved or 'to standard output'}{seed}", err=saved is None)
 
 
 def _followed(client: Client, request_id: str) -> dict[str, Any]:
@@ -65,18 +71,27 @@ def _followed(client: Client, request_id: str) -> dict[str, Any]:
         return client.wait(request_id, on_progress=shown.show)
 
 
-def _saved(client: Client, request_id: str, output: Path | None, suffix: str) -> Path:
+def _saved(client: Client, request_id: str, output: str) -> Path | None:
+    """Where the output is now; None for standard output."""
     from para_attn_server.client import ClientError
 
-    name = f"{request_id}{suffix}"
-    path = Path(name) if output is None else output / name if output.is_dir() else output
     try:
-        return client.save(request_id, path)
+        if output != "-":
+            return client.save(request_id, output)
+        _write_to_stdout(client, request_id)
+        return None
     except OSError as error:
         where = f"{client.url}/outputs/{request_id}"
         raise ClientError(
-            f"the job is done, but {path} cannot be written ({error.strerror}); it is at {where}"
+            f"the job is done, but {output} cannot be written ({error.strerror}); it is at {where}"
         ) from error
+
+
+def _write_to_stdout(client: Client, request_id: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # a download that breaks starts over
+        whole = client.save(request_id, Path(folder) / "output")
+        with whole.open("rb") as data, os.fdopen(1, "wb", closefd=False) as out:
+            shutil.copyfileobj(data, out)
 
 
 def _warn_of_suffix(saved: Path, status: dict[str, Any]) -> None:

@@ -9,7 +9,6 @@ It knows the JSON shapes; `transport.py` knows what may be repeated, `errors.py`
 from __future__ import annotations
 
 import math
-import secrets
 import time
 import uuid
 from base64 import b64decode
@@ -21,6 +20,7 @@ from urllib.parse import quote
 
 import httpx
 
+from para_attn_server.client import files
 from para_attn_server.client.errors import (
     ClientError,
     JobCanceled,
@@ -141,19 +141,18 @@ class Client:
         return {**body, "output": b64decode(body["output"])}
 
     def save(self, request_id: str, path: str | Path) -> Path:
-        """Write a succeeded job's output to `path`, under a temporary name until it is whole; returns the path.
+        """Write a succeeded job's output to `path`, under a temporary name until it is whole; returns where it is.
 
+        path: a file, or a folder to save in under the job's name (it is made where the path ends with a slash). A file
+        that is replaced keeps its mode, a symlink is followed, and a device or FIFO is written to.
         Raises what `result` raises, and OSError where the file cannot be written.
         """
-        final = Path(path)
-        # Not after the final name, which may have as many bytes as a name can have.
-        partial = final.with_name(f".{request_id}.{secrets.token_hex(4)}.part")
-        try:
-            self._ended(request_id, self._transport.download(_path("outputs", request_id), partial))
-            partial.replace(final)
-        finally:
-            partial.unlink(missing_ok=True)
-        return final
+
+        def download(file: Path) -> str:
+            answer = self._ended(request_id, self._transport.download(_path("outputs", request_id), file))
+            return f"{request_id}{files.suffix_of(answer.headers['Content-Disposition'])}"
+
+        return files.save(path, download)
 
     def generate(
         self, path: str | Path | None = None, on_progress: Progress | None = None, **kwargs: Any

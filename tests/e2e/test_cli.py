@@ -59,6 +59,16 @@ def test_generate_names_the_file_after_the_job(counting: RunningServer, tmp_path
     assert len(list(tmp_path.glob("*.txt"))) == 2
 
 
+def test_generate_makes_a_folder_and_writes_to_standard_output(counting: RunningServer, tmp_path: Path) -> None:
+    done = run(counting, "generate", "steps=1", "seed=7", "-o", "new/", folder=tmp_path)
+    assert done.stdout.startswith("saved new/"), done.stderr
+    (saved,) = tmp_path.glob("new/*.txt")
+    shown = run(counting, "generate", "steps=1", "seed=7", "-o", "-", folder=tmp_path)
+    assert shown.stdout == saved.read_text()
+    assert shown.stderr.splitlines()[-1] == "saved to standard output (seed 7)"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]
+
+
 def test_generate_warns_of_a_name_for_another_kind_of_file(counting: RunningServer, tmp_path: Path) -> None:
     done = run(counting, "generate", "steps=1", "seed=7", "-o", "x.jpg", folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "saved x.jpg (seed 7)\n")
