@@ -11,9 +11,12 @@ from typing import Any
 
 import structlog
 
+from para_attn_server.core.outlet import Outlet
 from para_attn_server.core.printable import printable
 from para_attn_server.core.stray_output import LineStream, lead_to_log
-from para_attn_server.core.streams import lose_what_cannot_be_written, lossy
+from para_attn_server.core.streams import LossyStream, lose_what_cannot_be_written
+
+_LOST = {"msg": "log lines were lost", "levelno": logging.WARNING, "levelname": "WARNING", "name": __name__}
 
 
 def configure_logging(level: str, log_format: str, process: str, fd: int | None = None) -> None:
@@ -57,7 +60,7 @@ def _handler(log_format: str, shared: list[Any], fd: int | None) -> logging.Hand
     )
     # With a descriptor of its own and not by sys.stderr, since that leads here.
     printed: Any = sys.stderr.original if isinstance(sys.stderr, LineStream) else sys.stderr
-    handler = logging.StreamHandler(printed if fd is None else lossy(fd))
+    handler = _Handler(printed if fd is None else LossyStream(fd))
     handler.setFormatter(formatter)
     return handler
 
@@ -65,6 +68,21 @@ def _handler(log_format: str, shared: list[Any], fd: int | None) -> logging.Hand
 def _without_control_characters(_logger: Any, _method: str, event: Any) -> Any:
     """Lines for people: a predictor's texts, exceptions among them, do not move the terminal's cursor."""
     return {key: printable(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+class _Handler(logging.StreamHandler[Any]):
+    """Says how many lines were lost as soon as one is taken again."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Called by logging."""
+        super().emit(record)
+        lost = Outlet.lost
+        if lost and self._flows():
+            super().emit(logging.makeLogRecord(_LOST | {"lost": lost}))
+            Outlet.lost -= lost if self._flows() else 1
+
+    def _flows(self) -> bool:
+        return isinstance(self.stream, LossyStream) and self.stream.outlet.flows
 
 
 def _unfold_stacks(_logger: Any, _method: str, event: Any) -> Any:

@@ -1,12 +1,16 @@
-"""Standard streams that are closed, full, or of an encoding that has not every character: none of it ends a process."""
+"""Standard streams that are closed, full, not read, or of an encoding that has not every character.
+
+None of it ends a process or holds it up.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import sys
 from typing import Any
+
+from para_attn_server.core.outlet import PATIENCE, Outlet
 
 _STANDARD = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
@@ -34,31 +38,35 @@ def write_any_text() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr always has it
 
 
-def lose_what_cannot_be_written(names: tuple[str, ...] = ("stdout", "stderr")) -> None:
-    """Have what these streams refuse thrown away: a full disk must end neither this process nor a job in it."""
+def lose_what_cannot_be_written(names: tuple[str, ...] = ("stdout", "stderr"), patience: float = PATIENCE) -> None:
+    """Have what these streams refuse thrown away: a full disk must end neither this process nor a job in it.
+
+    Nor may a reader that does not read hold it up. patience: seconds to wait for one (core/outlet.py).
+    """
     for number, name, _ in _STANDARD:
         if name not in names:
             continue
         stream = getattr(sys, name)
-        if stream is None or (stream is getattr(sys, f"__{name}__") and not isinstance(stream, _Lossy)):
-            setattr(sys, name, _Lossy(number, getattr(stream, "encoding", "utf-8")))
+        if stream is None or (stream is getattr(sys, f"__{name}__") and not isinstance(stream, LossyStream)):
+            setattr(sys, name, LossyStream(number, getattr(stream, "encoding", "utf-8"), patience))
 
 
-def lossy(number: int) -> io.TextIOWrapper:
-    """A stream in UTF-8 to that descriptor, which loses what it does not take."""
-    return _Lossy(number, "utf-8")
+class LossyStream(io.TextIOWrapper):
+    """A stream to that descriptor, which loses what it does not take. outlet: where it writes."""
 
-
-class _Lossy(io.TextIOWrapper):
-    def __init__(self, number: int, encoding: str) -> None:
-        raw: Any = io.BufferedWriter(_Raw(number, "w", closefd=False))
+    def __init__(self, number: int, encoding: str = "utf-8", patience: float = PATIENCE) -> None:
+        self.outlet = Outlet(number, patience)
+        raw: Any = io.BufferedWriter(_Raw(number, self.outlet))
         super().__init__(raw, encoding=encoding, errors="backslashreplace", line_buffering=True)
 
 
 class _Raw(io.FileIO):
+    def __init__(self, number: int, outlet: Outlet) -> None:
+        super().__init__(number, "w", closefd=False)
+        self._outlet = outlet
+
     def write(self, data: Any) -> int:
         """What was not taken counts as written: nothing stays behind that would be tried again at the end."""
-        written = None
-        with contextlib.suppress(OSError):
-            written = super().write(data)
-        return len(memoryview(data)) if written is None else written
+        lines = bytes(data)
+        self._outlet.write(lines)
+        return len(lines)

@@ -15,6 +15,7 @@ import traceback
 
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE
 from para_attn_server.core.process import die_with_parent
+from para_attn_server.core.streams import lose_what_cannot_be_written
 
 forkserver_pid: int | None = None
 
@@ -24,6 +25,7 @@ if PARENT_VARIABLE in os.environ:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # drops the one that the parent has held back from this process
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     die_with_parent(int(os.environ[PARENT_VARIABLE]))
+    lose_what_cannot_be_written()  # an import that warns must not wait for who reads the log
     # Without torchvision it says of each image processor, at every start, that another one takes its place: no news.
     logging.getLogger("transformers.utils.import_utils").setLevel(logging.ERROR)
     for name in ["para_attn_server.worker.rank", *filter(None, os.environ.get(PRELOAD_VARIABLE, "").split(","))]:
