@@ -22,6 +22,8 @@ class Connection(socket.socket):
     patience: seconds to send a whole request from its first byte on, and for the first byte of a new connection. Of an
     answer something must be taken every so many seconds. most: bytes that are received for a request, and as many of
     its body after the answer, so that a client which sends on sees the answer; then the client is as good as gone.
+
+    in_app: whether the app has got the request. refused_with: the status for one that it has not.
     """
 
     def __init__(self, client: Any, patience: float, most: int) -> None:
@@ -32,17 +34,23 @@ class Connection(socket.socket):
         self._receiving = self._answering = False
         self._deadline = math.inf
         self.rests_since = time.monotonic()
+        self.in_app = False
+        self.refused_with = 0
 
     @property
     def in_use(self) -> bool:
         """Whether a request is being received or answered."""
         return self._receiving
 
+    def received_for(self) -> float:
+        """Seconds since the first byte of the request."""
+        return time.monotonic() - self._receive_until + self._patience if self._receiving else 0.0
+
     def rest(self) -> None:
         """A request is done with; another may come."""
         self.rests_since = time.monotonic()
         self._receive_until = self.rests_since + KEEPALIVE_SECONDS
-        self._receiving = self._answering = False
+        self._receiving = self._answering = self.in_app = False
         self._left = self._most
 
     def recv(self, *args: Any) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 from contextlib import suppress
 from typing import Any
 
@@ -34,6 +35,18 @@ GRACEFUL_SECONDS = 3
 _NICE = 5
 
 
+_OF_A_REQUEST = ("Invalid request from", "Error handling request")
+_QUERY = re.compile(r"\?.*|(?<=Invalid HTTP Version).*", re.DOTALL)
+"""What of gunicorn's words may be a query. Where it has spaces, what follows the first one is taken for the version."""
+
+
+def _without_query(record: logging.LogRecord) -> bool:
+    """A filter for gunicorn's logger: queries hold what is not for the log."""
+    if record.msg.startswith(_OF_A_REQUEST):
+        record.msg, record.args = _QUERY.sub("", record.getMessage()), ()
+    return True
+
+
 class WebLogger(Logger):
     """gunicorn's logger, writing through the root logger; its own chatter begins at warning unless debugging."""
 
@@ -42,6 +55,7 @@ class WebLogger(Logger):
         self.cfg = cfg
         self._access_log_enabled = False
         self.error_log.propagate = True
+        self.error_log.addFilter(_without_query)
         debugging = logging.getLogger().isEnabledFor(logging.DEBUG)
         self.error_log.setLevel(logging.DEBUG if debugging else logging.WARNING)
 

@@ -11,25 +11,31 @@ import json
 import signal
 import socket
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, partial
 from typing import Any
+from urllib.parse import quote
 
 import gevent
 import gevent.select
+import structlog
 from gevent.event import Event
 from gevent.pool import Pool
 from gevent.server import StreamServer
 from gunicorn import util
 from gunicorn.http.errors import ParseException
+from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
+from structlog.contextvars import bound_contextvars, get_contextvars
 
 from para_attn_server.http.bodies import NO_FRAMES
 from para_attn_server.http.connection import Connection
 from para_attn_server.http.request_log import REQUEST_ID, new_request_id
 from para_attn_server.service.budget import spare
 
+log = structlog.get_logger()
 HEARTBEAT = 1.0
 _LINGER = 0.2
 """Seconds that a stopping worker still expects requests: those that were sent before the client could know."""
@@ -40,8 +46,12 @@ _HEADERS = 2**20  # bytes of a request beside its body, more than gunicorn takes
 _LATE = "The request was not received in time."
 
 
-def _write_problem(client: socket.socket, status: int, _reason: str, message: str) -> None:
-    """In place of gunicorn's HTML page for what never reaches the app, such as a request line that makes no sense."""
+def _write_problem(client: Connection, status: int, _reason: str, message: str) -> None:
+    """In place of gunicorn's HTML page for what never reaches the app, such as a request line that makes no sense.
+
+    Its name is the one that the log lines about it have.
+    """
+    client.refused_with = status
     detail = message or "The server's log says more."
     phrase = http.HTTPStatus(status).phrase  # gunicorn's own is "Bad Request" for a 501 too
     body = json.dumps({"type": "about:blank", "title": phrase, "status": status, "detail": detail})
@@ -49,7 +59,7 @@ def _write_problem(client: socket.socket, status: int, _reason: str, message: st
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nCache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\n"
         f"Content-Security-Policy: {NO_FRAMES}\r\nCross-Origin-Resource-Policy: same-origin\r\n"
-        f"{REQUEST_ID}: {new_request_id()}\r\n"
+        f"{REQUEST_ID}: {get_contextvars()['request_id']}\r\n"
         f"Content-Type: application/problem+json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     util.write_nonblock(client, (head + body).encode("latin1"))
@@ -58,8 +68,13 @@ def _write_problem(client: socket.socket, status: int, _reason: str, message: st
 util.write_error = _write_problem
 
 
-def _say_late(connection: Connection) -> None:
-    _write_problem(connection, 408, "Request Timeout", _LATE)
+def _known_of(error: BaseException) -> dict[str, str]:
+    """Method and path of a request that was refused before it was whole, as far as gunicorn had read it."""
+    for frame, _line in traceback.walk_tb(error.__traceback__):
+        if isinstance(refused := frame.f_locals.get("self"), Request):
+            known = {"method": refused.method, "path": refused.path}
+            return {name: quote(value, "/%") for name, value in known.items() if value}
+    return {}
 
 
 def _drain(req: Any) -> None:
@@ -103,9 +118,30 @@ class WebWorker(GeventWorker):
         """Called by gunicorn around the receipt of a request line with its headers; `Connection` sees to that."""
         return nullcontext()
 
+    def handle_error(self, req: Any, client: Connection, addr: Any, exc: BaseException) -> None:
+        """Called by gunicorn where a request is refused, or an answer has failed. req: None if the app never got it."""
+        name = (req and get_contextvars().get("request_id")) or new_request_id()
+        with bound_contextvars(request_id=name):
+            super().handle_error(req, client, addr, exc)
+            if req is None:
+                self._log_refused(client, **_known_of(exc))
+
+    def _log_refused(self, client: Connection, **known: str) -> None:
+        if self.app.settings.access_log:
+            log.info("request", **known, status=client.refused_with, duration_s=round(client.received_for(), 4))
+
+    def _say_late(self, connection: Connection) -> None:
+        with bound_contextvars(request_id=new_request_id()):
+            try:
+                _write_problem(connection, 408, "Request Timeout", _LATE)
+            finally:
+                if not connection.in_app:  # else the app logs it
+                    self._log_refused(connection)
+
     def handle_request(self, listener_name: Any, req: Any, sock: Connection, addr: Any) -> Any:
         """Called by gunicorn for each request; counts those under way."""
         self._busy += 1
+        sock.in_app = True
         req.should_close = cache(partial(self._closes, req.should_close))  # asked again after what the answer has said
         try:
             return super().handle_request(listener_name, req, sock, addr)
@@ -145,7 +181,7 @@ class WebWorker(GeventWorker):
     def _expire(self) -> None:
         now = time.monotonic()
         for connection in list(self._open):
-            connection.expire(now, _say_late)
+            connection.expire(now, self._say_late)
 
     def _server(self, sock: Any) -> StreamServer:
         sock.setblocking(1)

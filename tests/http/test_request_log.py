@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -57,11 +58,40 @@ def test_a_waiting_requests_line_has_the_time_that_it_waited(logged: Web) -> Non
     assert line["duration_s"] >= 0.2 and "wait" not in line["path"]
 
 
-def test_what_is_not_http_is_answered_with_a_name_too(logged: Web) -> None:
+@pytest.mark.parametrize(
+    ("sent", "status", "known"),
+    [
+        (b"nonsense\r\n\r\n", 400, {}),
+        (b"GET /a%0a?secret=1\r\n\r\n", 400, {}),
+        (b"GET /a?secret=\xff HTTP/1.1\r\n\r\n", 400, {"method": "GET"}),
+        (b"GET /a?a=1 secret HTTP/1.1\r\n\r\n", 400, {"method": "GET", "path": "/a"}),
+        (b"GET /a?secret HTTP/9.1\r\n\r\n", 400, {"method": "GET", "path": "/a"}),
+        (b"PUT /a%0ab?secret HTTP/1.1\r\nA b: c\r\n\r\n", 400, {"method": "PUT", "path": "/a%0ab"}),
+        (b"POST /a?secret HTTP/1.1\r\nHost: a\r\nExpect: cake\r\n\r\n", 417, {"method": "POST", "path": "/a"}),
+        (b"GET /a?secret HTTP/1.1\r\nTransfer-Encoding: x\r\n\r\n", 501, {"method": "GET", "path": "/a"}),
+        (b"GET /?secret" + b"x" * 5000, 414, {}),
+        (b"GET /a?secret HTTP/1.1\r\nX: " + b"x" * 9000 + b"\r\n\r\n", 431, {"method": "GET", "path": "/a"}),
+    ],
+)
+def test_what_the_parser_refuses_is_logged_under_the_name_in_its_answer(
+    logged: Web, sent: bytes, status: int, known: dict[str, str]
+) -> None:
     with socket.create_connection(("127.0.0.1", logged.port), timeout=10) as client:
-        client.sendall(b"nonsense\r\n\r\n")
-        answer = client.recv(4096).decode()
-    assert "400 Bad Request" in answer and "\r\nX-Request-Id: " in answer
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")  # which has a name of its own
+        answers = client.makefile("rb")
+        while b'"alive"' not in answers.readline():
+            pass
+        client.sendall(sent)
+        head, _, body = answers.read().decode().partition("\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ") and json.loads(body)["status"] == status
+    (name,) = re.findall(r"X-Request-Id: (\w{32})", head)
+    (line,) = wait_until(lambda: records(logged, event="request", request_id=name), 5, "its line")
+    keys = ("method", "path", "status")
+    assert {key: line[key] for key in keys if key in line} == known | {"status": status}
+    assert 0 <= line["duration_s"] < 10
+    (warning,) = [record for record in records(logged, request_id=name) if record["level"] == "warning"]
+    assert warning["event"].startswith("Invalid request from ip=127.0.0.1: ")
+    assert "secret" not in logged.log()
 
 
 def test_a_job_is_accepted_under_its_requests_name_and_the_parent_hears_it(logged: Web) -> None:

@@ -112,12 +112,12 @@ def test_a_line_that_has_been_begun_is_ended_before_the_next(ends: Ends) -> None
 
 
 def test_an_end_waits_for_the_rest_of_a_line_and_not_for_long(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outlet, "AT_THE_END", 0.3)
-    log = Outlet(ends[1])
+    monkeypatch.setattr(outlet, "AT_THE_END", 0.15)
+    log = Outlet(ends[1], patience=0.01)
     log.write(b"y" * LONG + b"\n")
     began = time.monotonic()
     log.finish()
-    assert 0.2 < time.monotonic() - began < 2
+    assert 0.1 < time.monotonic() - began < 2
 
 
 def test_what_takes_the_place_of_the_descriptor_gets_the_lines(tmp_path: Path) -> None:
