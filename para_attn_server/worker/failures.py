@@ -33,7 +33,7 @@ _DISK = {
     errno.ENOENT: "the folder of the output is not there any more; make it again, or name another",
 }
 _MEMORY_HINT = "lower the size, the number of frames or the batch, or use more devices per group"
-_WRITE_IT = "write exactly the file that output_path names"
+_WRITE_IT = "write exactly the file that output_path names, on rank zero"
 
 
 class OutputMissing(Exception):
