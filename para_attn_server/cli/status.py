@@ -30,10 +30,10 @@ def command(request_id: str | None, url: str, as_json: bool) -> None:
     from para_attn_server.client import Client
 
     with Client(url, patience=PATIENCE) as client:
-        answer = client.status(request_id) if request_id else client.server_status()
+        answer = client.status(request_id) if request_id is not None else client.server_status()
     if as_json:
         click.echo(json.dumps(answer, indent=2))
-    elif request_id:
+    elif request_id is not None:
         _show_job(answer)
     else:
         _show_server(answer, url)

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
 import httpx
 
 from para_attn_server.client import files
+from para_attn_server.client.arguments import as_json, checked_id
 from para_attn_server.client.errors import (
     ClientError,
+    InvalidArgument,
     JobCanceled,
     JobFailed,
     RequestRefused,
@@ -34,6 +35,7 @@ from para_attn_server.client.transport import IDEMPOTENCY_KEY, Transport, body_o
 __all__ = [
     "Client",
     "ClientError",
+    "InvalidArgument",
     "JobCanceled",
     "JobFailed",
     "RequestRefused",
@@ -87,13 +89,13 @@ class Client:
     def submit(self, **kwargs: Any) -> str:
         """Queue a job; returns its request id.
 
-        kwargs: the arguments that `schema()` lists. The request has an Idempotency-Key, so that its repetition after a
-        broken connection makes no second job. Raises RequestRefused, which names each wrong argument.
+        kwargs: the arguments that `schema()` lists; bytes are sent as base64. The request has an Idempotency-Key, so
+        that its repetition after a broken connection makes no second job. Raises RequestRefused, which names each wrong
+        argument, and its kind InvalidArgument for what JSON does not have, before anything is sent.
         """
         name = {IDEMPOTENCY_KEY: uuid.uuid4().hex}
-        return str(
-            checked(self._transport.request("POST", "/generate", json=kwargs, headers=name), "request_id")["request_id"]
-        )
+        answer = self._transport.request("POST", "/generate", json=as_json(kwargs), headers=name)
+        return str(checked(answer, "request_id")["request_id"])
 
     def status(self, request_id: str, wait: float = 0.0) -> dict[str, Any]:
         """How a job stands: `request_id`, `status` and what is known of it; a failed one has `error`.
@@ -276,7 +278,7 @@ class Client:
 
 
 def _path(route: str, request_id: str) -> str:
-    return f"/{route}/{quote(request_id, safe='')}"
+    return f"/{route}/{checked_id(request_id)}"
 
 
 def _succeeded(status: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 ClientError
 ├── RequestRefused      the server said no (4xx); names the wrong arguments
+│   └── InvalidArgument the client said no before it asked; also a ValueError
 ├── JobFailed           the job ended as failed
 ├── JobCanceled         the job ended as canceled
 ├── WaitTimedOut        the job had not ended in time; also a TimeoutError
@@ -32,6 +33,14 @@ class RequestRefused(ClientError):
         named = "; ".join(f"{name} {detail}" for name, detail in self.fields.items())
         title, detail = problem.get("title", f"HTTP status {status}"), problem.get("detail", "no reason given")
         super().__init__(f"{title}: {named or detail}")
+
+
+class InvalidArgument(RequestRefused, ValueError):
+    """An argument that no request can hold; nothing was sent."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        problem = {"title": "Invalid input", "errors": [{"pointer": f"#/{name}", "detail": detail}]}
+        super().__init__(400, problem)
 
 
 class JobFailed(ClientError):

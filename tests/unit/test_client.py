@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +11,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from scripted import Answer, ScriptedServer, scripted_server
 
-from para_attn_server.client import Client, JobCanceled, JobFailed, RequestRefused, ServerUnavailable, WaitTimedOut
+from para_attn_server.client import (
+    Client,
+    InvalidArgument,
+    JobCanceled,
+    JobFailed,
+    RequestRefused,
+    ServerUnavailable,
+    WaitTimedOut,
+)
 from para_attn_server.client.transport import server_url
 from para_attn_server.core.errors import UsageError
 
@@ -346,11 +356,59 @@ def test_a_proxy_in_the_environment_is_not_asked_for_loopback(
         assert client.submit() == "ab"
 
 
-def test_an_id_stays_one_part_of_the_path(server: ScriptedServer, client: Client) -> None:
-    server.says(problem(404, "job-not-found"))
-    with pytest.raises(RequestRefused):
-        client.cancel("../generate?x")
-    assert server.requests[0][1] == "/cancel/..%2Fgenerate%3Fx"
+@pytest.mark.parametrize(
+    "request_id", ["", "../schema", "ab?x", "a b", "ab\n", "\ud800", "é", None, 5, b"ab", "a" * 101]
+)
+def test_what_is_not_a_request_id_is_never_sent(
+    server: ScriptedServer, client: Client, tmp_path: Path, request_id: Any
+) -> None:
+    asks: list[Callable[[Any], Any]] = [client.status, client.wait, client.result, lambda x: list(client.log(x))]
+    asks += [lambda x: client.save(x, tmp_path / "x"), *([client.cancel] if request_id is not None else [])]
+    for ask in asks:
+        with pytest.raises(InvalidArgument, match="request_id is not a request id: "):
+            ask(request_id)
+    assert server.requests == [] and list(tmp_path.iterdir()) == []
+
+
+def test_arguments_are_sent_as_json_has_them(server: ScriptedServer, client: Client) -> None:
+    server.says(ACCEPTED)
+    client.submit(
+        image=b"\x00\xff", parts=[bytearray(b"a"), memoryview(b"b")], steps=numpy.int64(3), scale=numpy.float32(0.5),
+        on=numpy.bool_(True), pair=(1, None), box={"x": numpy.float64(1.5), 2: True}, prompt=numpy.str_("a 星"),
+    )  # fmt: skip
+    assert server.requests[0][2] == {
+        **{"image": "AP8=", "parts": ["YQ==", "Yg=="], "steps": 3, "scale": 0.5, "on": True, "pair": [1, None]},
+        **{"box": {"x": 1.5, "2": True}, "prompt": "a 星"},
+    }
+
+
+_CIRCLE: list[Any] = []
+_CIRCLE.append(_CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (float("nan"), "x is nan, which JSON does not have; give a finite number"),
+        ([1.0, -math.inf], "x/1 is -inf, which JSON does not have"),
+        (numpy.float32("nan"), "x is nan"),
+        ("a\ud800", "x has a lone surrogate at character 1"),
+        ({"\udfff": 1}, "x has a lone surrogate at character 0"),
+        ({"a": {1}}, "x/a is of type set, which JSON does not have; give text, a number"),
+        (Path("a"), "x is of type PosixPath"),
+        (numpy.zeros(2), "x is of type ndarray"),
+        (numpy.datetime64("2026-01-01"), "x is of type date"),
+        ({(1, 2): 3}, r"x has a key that is not text: \(1, 2\)"),
+        (_CIRCLE, "x is nested too deeply"),
+    ],
+)
+def test_what_json_does_not_have_is_refused_by_name(
+    server: ScriptedServer, client: Client, value: Any, words: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=words) as caught:
+        client.submit(prompt="a", x=value)
+    assert isinstance(caught.value, ValueError) and isinstance(caught.value, RequestRefused)
+    assert server.requests == []
 
 
 def test_a_password_in_the_url_is_in_no_message() -> None:
