@@ -142,8 +142,11 @@ class ServerProcess:
 
     def loop_lag(self) -> dict[str, float]:
         """How many seconds the parent's loop came late, as /server_status shows it."""
-        _, body = self.connection.json("GET", "/server_status")
-        return dict(body["loop_lag"])
+        connection = Connection(*self.address)  # of its own: the server closes one that was idle for long
+        try:
+            return dict(connection.json("GET", "/server_status")[1]["loop_lag"])
+        finally:
+            connection.close()
 
     def wait_ready(self) -> None:
         """Return when the group waits for a job."""
