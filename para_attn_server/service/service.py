@@ -137,9 +137,8 @@ class JobService:
             raise NotAccepting(f"no worker group works: {pool.groups[0].cause or 'all are broken'}")
         try:
             self._store.usable()
-        except StateDirError as error:  # the parent knows more: what it has kept, say
-            known = pool.trouble if pool is not None and pool.held else None
-            raise StateDirError(str(error), known or error.public) from error
+        except StateDirError as error:
+            raise self._explained(error) from error
         if pool is not None and pool.held:
             raise NotAccepting(pool.trouble or "the server cannot work now")
         self.contract()
@@ -155,7 +154,10 @@ class JobService:
 
     def counts(self) -> QueueCounts:
         """Jobs by status."""
-        return self._store.counts()
+        try:
+            return self._store.counts()
+        except StateDirError as error:
+            raise self._explained(error) from error
 
     def mean_seconds(self) -> float | None:
         """Mean time of a job on a group, None before the first."""
@@ -260,6 +262,12 @@ class JobService:
 
     # --- inside ---
 
+    def _explained(self, error: StateDirError) -> StateDirError:
+        """With the parent's reason where it has one: it knows what it has kept, say."""
+        pool = self._control.pool()
+        known = pool.trouble if pool is not None and pool.held else None
+        return StateDirError(str(error), known or error.public)
+
     def _viewed(self, job: Job) -> JobView:
         with suppress(StateDirError):
             return self._estimated(job)
@@ -304,9 +312,9 @@ class JobService:
             return _with_step(kept[1], news)
         try:
             job = self._store.get(job_id)
-        except StateDirError:
+        except StateDirError as error:
             if (seen := self._moved_on(job_id, news)) is None:
-                raise
+                raise self._explained(error) from error
             return seen
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")

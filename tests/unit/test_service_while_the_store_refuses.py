@@ -34,6 +34,9 @@ class Store:
     def position(self, _: object) -> Any:
         return self.get(_) and 0
 
+    def counts(self) -> Any:
+        return self.get("")
+
     def usable(self) -> None:
         self.get("")
 
@@ -135,6 +138,8 @@ def test_the_reason_that_the_parent_knows_goes_before_the_web_workers_own(
         service.accepting()
     assert refused.value.public == "damaged"
     control.view = PoolView(started_at=1.0, held=True, trouble="replaced; kept as x")
-    with pytest.raises(StateDirError) as refused:
-        service.accepting()
-    assert refused.value.public == "replaced; kept as x"
+    control.says("canceled")
+    for ask in (service.accepting, service.counts, lambda: service.view("a")):
+        with pytest.raises(StateDirError) as refused:
+            ask()
+        assert refused.value.public == "replaced; kept as x"
