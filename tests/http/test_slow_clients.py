@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import select
 import socket
 import statistics
@@ -30,7 +31,7 @@ HEAD = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
     """A web that waits for nobody longer than PATIENCE."""
-    web = Web(tmp_path_factory.mktemp("hasty"), request_timeout=PATIENCE, max_body=MAX_BODY)
+    web = Web(tmp_path_factory.mktemp("hasty"), request_timeout=PATIENCE, max_body=MAX_BODY, access_log=True)
     yield web
     log = web.log()
     web.close()
@@ -94,6 +95,10 @@ def test_a_request_that_trickles_in_is_answered_with_408_and_the_connection_clos
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ") and f"Content-Type: {PROBLEM_JSON}".encode() in head
     assert json.loads(body)["status"] == 408
+    if "body" not in kind and "chunk" not in kind:  # else the app has got it, and logs it
+        (name,) = re.findall(rb"X-Request-Id: (\w+)", head)
+        (line,) = wait_until(lambda: [x for x in hasty.log().splitlines() if name.decode() in x], 5, "its line")
+        assert " request " in line and "status=408" in line
 
 
 def test_a_connection_that_says_nothing_is_closed_without_a_word(hasty: Web) -> None:
