@@ -15,7 +15,8 @@ class Death:
     """How a rank's process ended.
 
     how: in words that follow its name, such as `was killed by SIGKILL`. own_fault: False when it was taken down by the
-    death of what had started it. hint: what to change, if known. signal: the number of the signal that ended it.
+    death of what had started it. hint: what to change, if known. signal: the number of the signal that ended it, or
+    what had started it.
     oom: the kernel's out-of-memory killer sent that.
     """
 
@@ -28,7 +29,7 @@ class Death:
     @property
     def from_outside(self) -> bool:
         """Somebody ended it: SIGKILL or SIGTERM, neither of which a fault of its own brings about."""
-        return self.own_fault and not self.oom and self.signal in (SIGKILL, SIGTERM)
+        return not self.oom and self.signal in (SIGKILL, SIGTERM)
 
 
 class RankHandle(Protocol):
@@ -58,8 +59,8 @@ class RankEvents(Protocol):
     def launched(self, generation: int, handles: list[RankHandle]) -> None:
         """All ranks of a launch have been started."""
 
-    def launch_failed(self, generation: int, reason: str, own_fault: bool) -> None:
-        """They have not; none of them is left. own_fault: as in Death."""
+    def launch_failed(self, generation: int, reason: str, own_fault: bool, from_outside: bool = False) -> None:
+        """They have not; none of them is left. own_fault, from_outside: as in Death."""
 
     def message(self, generation: int, rank: int, message: FromRank) -> None:
         """A rank has said something."""

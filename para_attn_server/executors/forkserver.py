@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import weakref
+from collections.abc import Callable
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -19,21 +21,66 @@ SILENT, PING_EVERY = 10.0, 2.5
 """Seconds without a sign of life after which a forkserver counts as stopped, and between two pings."""
 
 
+_killed: set[int] = set()  # forkservers that this process has killed
+
+
+def kill(pid: int) -> None:
+    """SIGKILL to a forkserver, by the server itself."""
+    _killed.add(pid)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
 class Forkserver:
-    """One forkserver process. Its ranks die with it, which is no fault of theirs."""
+    """One forkserver process. Its ranks die with it, which is no fault of theirs.
+
+    signal: the number of the one that has ended it, as far as that was seen in time; None if it exited.
+    """
 
     def __init__(self, pid: int, address: str) -> None:
         self.pid, self.address = pid, address
+        self.signal: int | None = None
         self._pidfd = os.pidfd_open(pid)
         weakref.finalize(self, os.close, self._pidfd)  # ranks of several groups hold on to it, each for its own time
 
     def alive(self) -> bool:
         """False once it has ended, reaped or not."""
-        return not ended(self._pidfd)
+        if not ended(self._pidfd):
+            return True
+        with contextlib.suppress(ChildProcessError):  # multiprocessing has reaped it, and tells nobody what it saw
+            seen = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if seen is not None and seen.si_code != os.CLD_EXITED:
+                self.signal = seen.si_status
+        return False
 
-    def wait(self) -> None:
-        """Return when it has ended, or after PATIENCE."""
-        ended(self._pidfd, PATIENCE)
+    def wait(self, seconds: float = PATIENCE) -> None:
+        """Return when it has ended, or after that time."""
+        ended(self._pidfd, seconds)
+
+    def after_end(self, loop: asyncio.AbstractEventLoop, seconds: float, call: Callable[[], None]) -> None:
+        """Call that when it has ended, or after that time."""
+        pidfd = os.dup(self._pidfd)  # each rank waits with its own
+
+        def done() -> None:
+            loop.remove_reader(pidfd)
+            os.close(pidfd)
+            timer.cancel()
+            call()
+
+        timer = loop.call_later(seconds, done)
+        loop.add_reader(pidfd, done)
+
+    def killed_by(self, struck: Callable[[], bool]) -> int | None:
+        """The signal by which somebody outside has killed it; None if nobody has, or it lives.
+
+        struck: whether the kernel's out-of-memory killer was that.
+        """
+        if self.alive() or self.pid in _killed:
+            return None
+        if self.signal == signal.SIGKILL and struck():
+            _killed.add(self.pid)
+            return None
+        return self.signal
 
 
 class ForkserverWatch:
@@ -83,7 +130,7 @@ def end_unreachable(known: Forkserver | None) -> bool:
     state: Any = forkserver._forkserver
     if known is None or state._forkserver_pid != known.pid or Path(known.address).exists() or not known.alive():
         return False
-    os.kill(known.pid, signal.SIGKILL)
+    kill(known.pid)
     known.wait()
     return True
 

@@ -37,23 +37,27 @@ def ended(pidfd: int, seconds: float = 0.0) -> bool:
     return bool(poll.poll(max(0.0, seconds) * 1000))
 
 
-def kill_marked(mark: str) -> int:
+def kill_marked(mark: str, grace: float = 0.0) -> int:
     """SIGKILL to all processes that carry the mark, or that of a rank of its server; this process is spared.
 
-    Returns how many there were, when they and what they have started meanwhile have ended, or after PATIENCE.
+    grace: seconds that they have to end by themselves. Returns how many did not, when they and what they have started
+    meanwhile have ended, or after PATIENCE.
     """
     entry = f"{VARIABLE}={mark}".encode()
-    ends = time.monotonic() + PATIENCE
-    killed: set[str] = set()
-    while found := _find(entry) - killed:
-        with _pidfds(found, entry) as pidfds:
+    kill_at = time.monotonic() + grace
+    seen: set[str] = set()
+    killed = 0
+    while found := _find(entry) - seen:
+        with _pidfds(found, entry) as opened:
+            pidfds = [pidfd for pidfd in opened if not ended(pidfd, kill_at - time.monotonic())]
             for pidfd in pidfds:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
             for pidfd in pidfds:
-                ended(pidfd, ends - time.monotonic())
-        killed |= found
-    return len(killed)
+                ended(pidfd, kill_at + PATIENCE - time.monotonic())
+        seen |= found
+        killed += len(pidfds)
+    return killed
 
 
 def _find(entry: bytes) -> set[str]:

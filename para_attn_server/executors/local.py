@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -32,12 +32,13 @@ import structlog
 from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec, leave_launcher
 from para_attn_server.core.stray_output import log_fds
 from para_attn_server.executors.base import RankEvents, RankHandle
-from para_attn_server.executors.forkserver import Forkserver, ForkserverWatch, end_unreachable, latest
+from para_attn_server.executors.forkserver import Forkserver, ForkserverWatch, end_unreachable, kill, latest
 from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
 from para_attn_server.executors.loading import Loading, LoadingReports
 from para_attn_server.executors.oom import OomKills
-from para_attn_server.executors.rank_process import RankProcess
+from para_attn_server.executors.rank_process import STARTER_ENDS_WITHIN, RankProcess
 from para_attn_server.executors.started import StartedRank, end, keep_exit_status, open_pidfd
+from para_attn_server.executors.tracker import end_former_tracker, end_tracker, ensure_tracker
 
 log = structlog.get_logger()
 LOOK_EVERY = 1.0
@@ -55,13 +56,13 @@ class LocalExecutor:
         self._loop = loop
         self._mark, self._numbers = server_mark(lock), itertools.count()
         _kill_helpers(self._mark)  # of a server before, and first of all: the web carries the mark too
+        end_former_tracker(self._mark)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOAD])
         leave_launcher(os.environ)
         os.environ[PARENT_VARIABLE] = str(os.getpid())
         os.environ[PRELOAD_VARIABLE] = preload
-        resource_tracker.ensure_running()  # before the mark is set: it has to tidy up after what is killed by the mark
-        os.environ[VARIABLE] = self._mark
+        ensure_tracker(self._mark)
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
         self._forkserver: Forkserver | None = None
         self._watch = ForkserverWatch()
@@ -104,8 +105,7 @@ class LocalExecutor:
         """Kill the forkserver: a start that waits for it ends, and a new one takes its place."""
         pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
         if pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+            kill(pid)
 
     def close(self) -> None:
         """End the launcher's thread, after what it has begun, and all that is left of the ranks, the forkserver too."""
@@ -121,6 +121,7 @@ class LocalExecutor:
         if self._forkserver is not None:
             self._forkserver.wait()
         _kill_helpers(self._mark)
+        end_tracker()
 
     def _find_loading(self) -> list[Loading]:
         self._ranks = [rank for rank in self._ranks if rank.loading is not None]
@@ -156,9 +157,16 @@ class LocalExecutor:
             rank.discard()
         with contextlib.suppress(OSError):
             self._forkserver = latest(self._forkserver)
+        starter = started[0].forkserver if started else self._forkserver
+        if starter is not None and isinstance(error, EOFError | ConnectionError):
+            starter.wait(STARTER_ENDS_WITHIN)  # its end of the pipe is closed a moment before
+        self._loop.call_soon_threadsafe(self._tell_failure, generation, events, error, starter)
+
+    def _tell_failure(self, generation: int, events: RankEvents, error: Exception, starter: Forkserver | None) -> None:
         reason = f"ranks could not be started ({type(error).__name__})"
         own_fault = not isinstance(error, EOFError | OSError)  # else the forkserver died, or the parent lacks something
-        self._loop.call_soon_threadsafe(events.launch_failed, generation, reason, own_fault)
+        killed_by = None if own_fault or starter is None else starter.killed_by(self._oom_kills.take)
+        events.launch_failed(generation, reason, own_fault, killed_by in (signal.SIGKILL, signal.SIGTERM))
 
     def _start(self, spec: RankSpec, board: int) -> StartedRank:
         mark = f"{self._mark}/{next(self._numbers)}"
@@ -173,8 +181,11 @@ class LocalExecutor:
                 args=(spec, mark, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks), _shared_log()),
                 name=f"group-{spec.group}-rank-{spec.rank}",
             )
+            if self._forkserver is not None:
+                self._forkserver.alive()  # sees how it has ended, before multiprocessing reaps it
             if end_unreachable(self._forkserver):
                 log.warning("the forkserver's socket was gone; another one is started")
+            ensure_tracker(self._mark)
             process.start()
             keep_exit_status(process)
             undo.callback(end, process)

@@ -30,6 +30,9 @@ from para_attn_server.executors.started import StartedRank
 
 log = structlog.get_logger()
 _HEADER = struct.Struct("!i")  # the frames of multiprocessing.connection, which the rank's end speaks
+_UNKNOWN = (None, 255)  # exit codes that multiprocessing gives where nobody has told it
+STARTER_ENDS_WITHIN = 1.0
+"""Seconds within which a forkserver that dies with its rank is seen to be dead too."""
 _LARGEST = 64 * 2**20
 _LARGEST_STACKS = 2**16
 _OOM_HINT = "the ranks need more host memory than the machine or its container has: allow more, or lower the size"
@@ -191,6 +194,12 @@ class RankProcess(asyncio.Protocol):
         if self._pidfd >= 0:
             os.close(self._pidfd)
         self._disconnect()
+        if self._starter.alive() and self._exit_code() in _UNKNOWN:  # which its starter's end may explain
+            self._starter.after_end(self._loop, STARTER_ENDS_WITHIN, self._tell_death)
+        else:
+            self._tell_death()
+
+    def _tell_death(self) -> None:
         death = self._death()
         with contextlib.suppress(ValueError):  # its exit status never came
             self._process.close()
@@ -211,7 +220,8 @@ class RankProcess(asyncio.Protocol):
 
     def _death(self) -> Death:
         if not self._starter.alive():
-            return Death("ended with the forkserver", own_fault=False)
+            killed_by = self._starter.killed_by(self._oom_kills.take)
+            return Death("ended with the forkserver", own_fault=False, signal=killed_by)
         code = self._exit_code()
         if code == -signal.SIGKILL and self._oom_kills.take():
             how = "was killed by the kernel's out-of-memory killer"
@@ -225,7 +235,7 @@ class RankProcess(asyncio.Protocol):
 
 
 def _in_words(code: int | None) -> str:
-    if code is None or code == 255:
+    if code in _UNKNOWN:
         return "ended (exit status unknown)"
     if code >= 0:
         return f"exited with status {code}"

@@ -164,9 +164,9 @@ class Group:
             self._kill(self._verdict)
         self._listener.group_changed()
 
-    def launch_failed(self, generation: int, reason: str, own_fault: bool) -> None:
+    def launch_failed(self, generation: int, reason: str, own_fault: bool, from_outside: bool = False) -> None:
         self._launching = False
-        self._setup_failure = self._setup_failure or SetupFailure.of(0, reason, own_fault)
+        self._setup_failure = self._setup_failure or SetupFailure.of(0, reason, own_fault, from_outside)
         self._buried()
 
     def message(self, generation: int, rank: int, message: FromRank) -> None:
@@ -324,7 +324,7 @@ class Group:
             self._listener.group_changed()
         elif failure is not None:
             self._after_failed_setup(failure)
-        elif isinstance(verdict, Lost) and verdict.charge:
+        elif isinstance(verdict, Lost) and (verdict.charge or verdict.from_outside):
             self._launch_after(*self._failures.lost(verdict.from_outside))
         else:
             self._launch()

@@ -171,8 +171,10 @@ class Pool:
 
     def _look(self) -> None:
         """What no hint told of: new jobs, and jobs whose deadline has passed."""
-        self._expire()
         version = self._store.data_version()
+        if version == self._store_version and self.idle and not self.held:
+            return  # the queue is empty
+        self._expire()
         if version != self._store_version:
             self._store_version = version
             self.dispatch()

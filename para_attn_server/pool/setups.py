@@ -11,10 +11,10 @@ BACKOFF_FIRST, BACKOFF_LAST = 0.5, 60.0
 BROKEN_AFTER = 4
 """Failed setups in a row after which the group counts as broken; it goes on trying at the last backoff."""
 MACHINERY_BACKOFF_LAST, MACHINERY_BROKEN_AFTER = 5.0, 10
-"""The same for setups that failed because the forkserver died: the model is not to blame."""
+"""The same for setups that failed because the forkserver died by itself: the model is not to blame."""
 KILLS_UNPAUSED, KILLED_BACKOFF_LAST = 3, 5.0
-"""Ranks killed from outside in a row after which there is no pause yet, and the longest pause: whoever kills them, the
-group is not to blame, and never counts as broken for it."""
+"""Ranks or forkservers killed from outside in a row after which there is no pause yet, and the longest pause: whoever
+kills them, the group is not to blame, and never counts as broken for it."""
 LOST_UNPAUSED, LOST_BROKEN_AFTER = 3, 10
 """Jobs' attempts lost in a row after which there is no pause yet, and after which the group counts as broken: a poison
 job is none of the group's fault, but a GPU that fails each job must not burn the whole queue."""

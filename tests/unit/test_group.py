@@ -742,15 +742,20 @@ def kill_busy(script: Script, death: Death) -> None:
     script.die(1)
 
 
-@pytest.mark.parametrize("strike", [kill_idle, kill_in_setup, kill_busy])
+def fail_launch(script: Script, death: Death) -> None:
+    script.group.launch_failed(script.generation, "EOFError", own_fault=False, from_outside=death.from_outside)
+
+
+@pytest.mark.parametrize("strike", [kill_idle, kill_in_setup, kill_busy, fail_launch])
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("own_fault", [True, False], ids=["rank", "forkserver"])
 def test_ranks_killed_from_outside_are_relaunched_at_once_and_never_make_the_group_broken(
-    strike: Callable[[Script, Death], None], number: signal.Signals
+    strike: Callable[[Script, Death], None], number: signal.Signals, own_fault: bool
 ) -> None:
     script = Script()
     for kills in range(1, 30):
         assert script.launches == kills
-        strike(script, Death("was killed", signal=number))
+        strike(script, Death("was killed", own_fault, signal=number))
         assert script.group.state != "broken"
         if kills > KILLS_UNPAUSED:
             assert script.launches == kills

@@ -24,7 +24,9 @@ from para_attn_server.core.board import StepBoard
 from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.executors import local
 from para_attn_server.executors.forkserver import Forkserver, latest
+from para_attn_server.executors.helpers import server_mark
 from para_attn_server.executors.local import LocalExecutor
+from para_attn_server.executors.tracker import end_former_tracker
 
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 
@@ -38,8 +40,8 @@ class Told:
     def launched(self, generation: int, handles: list[Any]) -> None:
         self.news.append(("launched", handles))
 
-    def launch_failed(self, generation: int, reason: str, own_fault: bool) -> None:
-        self.news.append(("launch_failed", own_fault))
+    def launch_failed(self, generation: int, reason: str, own_fault: bool, from_outside: bool = False) -> None:
+        self.news.append(("launch_failed", own_fault, from_outside))
 
     def message(self, generation: int, rank: int, message: Any) -> None:
         pass
@@ -63,17 +65,17 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
         monkeypatch.setenv(name, "")
     (tmp_path / "lock").touch()
 
-    async def play(scenario: Callable[[LocalExecutor, Told], Awaitable[None]]) -> None:
+    async def play(scenario: Callable[[LocalExecutor, Told], Awaitable[None]], preload: str = "") -> None:
         wrong: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
-        executor = LocalExecutor(asyncio.get_running_loop(), "", tmp_path / "lock")
+        executor = LocalExecutor(asyncio.get_running_loop(), preload, tmp_path / "lock")
         try:
             await scenario(executor, Told())
         finally:
             executor.close()
         assert not wrong
 
-    yield lambda scenario: asyncio.run(play(scenario))
+    yield lambda *scenario: asyncio.run(play(*scenario))
     resource_tracker._resource_tracker._stop()
 
 
@@ -105,7 +107,7 @@ def test_a_forkserver_that_dies_between_two_starts_is_no_fault_of_the_model(
 
     async def scenario(executor: LocalExecutor, told: Told) -> None:
         launch(executor, told, 2)
-        assert await told.until("launch_failed") == [("launch_failed", False)]
+        assert await told.until("launch_failed") == [("launch_failed", False, True)]
         assert len(told.news) == 1
         assert len(pids) == 2
         assert not any(Path("/proc", str(pid)).exists() for pid in pids[1:]), "what was started is killed"
@@ -126,7 +128,7 @@ def test_a_watch_that_the_kernel_refuses_is_told_as_a_failed_launch(run: Callabl
 
         loop.add_reader = add_reader  # type: ignore[method-assign]
         launch(executor, told, 2)
-        assert await told.until("launch_failed") == [("launch_failed", False)]
+        assert await told.until("launch_failed") == [("launch_failed", False, False)]
         assert len(told.news) == 1
         assert len(added) == 2
         assert not any(Path("/proc", str(pid)).exists() for pid in added), "what was started is killed"
@@ -149,7 +151,7 @@ def test_a_lack_of_descriptors_is_told_as_a_failed_launch(
     async def scenario(executor: LocalExecutor, told: Told) -> None:
         monkeypatch.setattr(os, "pidfd_open", refuse)
         launch(executor, told, 2)
-        assert await told.until("launch_failed") == [("launch_failed", False)]
+        assert await told.until("launch_failed") == [("launch_failed", False, False)]
         assert len(told.news) == 1
         assert not any(Path("/proc", str(pid)).exists() for pid in asked), "what was started is killed"
 
@@ -194,10 +196,94 @@ def test_one_socket_is_left_by_many_forkservers(run: Callable[..., None]) -> Non
             address = Path(forkserver._forkserver._forkserver_address)
             seen.append(set(address.parent.glob("listener-*")) - {address})
             kill_forkserver()
-            assert not any(death.own_fault for _, _, death in await told.until("died", count))
+            deaths = [death for _, _, death in await told.until("died", count)]
+            assert not any(death.own_fault for death in deaths) and all(death.from_outside for death in deaths)
         assert seen[1] == seen[2] == seen[0]
 
     run(scenario)
+
+
+def test_a_forkserver_that_dies_by_itself_or_by_the_server_was_not_killed_from_outside(
+    run: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "crashing.py").write_text("import os; os.abort()")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    async def crashes(executor: LocalExecutor, told: Told) -> None:
+        launch(executor, told, 1)
+        assert await told.until("launch_failed") == [("launch_failed", False, False)]
+
+    run(crashes, "crashing")
+
+    async def is_aborted(executor: LocalExecutor, told: Told) -> None:
+        launch(executor, told, 1)
+        await told.until("launched")
+        executor.abort_launch()
+        [(_, _, death)] = await told.until("died")
+        assert (death.own_fault, death.from_outside) == (False, False)
+
+    run(is_aborted)
+
+
+@pytest.mark.parametrize("forkserver_too", [True, False])
+def test_an_unknown_exit_status_is_the_forkservers_death_where_that_died_too(
+    run: Callable[..., None], forkserver_too: bool
+) -> None:
+    async def scenario(executor: LocalExecutor, told: Told) -> None:
+        os.kill(resource_tracker._resource_tracker._pid, signal.SIGKILL)
+        os.waitid(os.P_PID, resource_tracker._resource_tracker._pid, os.WEXITED | os.WNOWAIT)
+        launch(executor, told, 1)
+        [(_, [handle])] = await told.until("launched")
+        check_tracker(executor)  # the new one
+        pid = forkserver._forkserver._forkserver_pid
+        os.kill(pid, signal.SIGSTOP)  # it sees no more how its ranks end
+        os.kill(handle.pid, signal.SIGKILL)
+        while not handle._ended:
+            await asyncio.sleep(0.01)
+        if forkserver_too:
+            kill_forkserver()
+        [(_, _, death)] = await told.until("died")
+        assert (death.own_fault, death.from_outside) == (not forkserver_too, forkserver_too)
+
+    run(scenario)
+
+
+def check_tracker(executor: LocalExecutor) -> None:
+    pid = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+    environment = Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+    assert f"{local.VARIABLE}={executor._mark}:tracker".encode() in environment
+
+
+@pytest.mark.parametrize("stopped", [False, True])
+def test_the_resource_tracker_ends_with_the_executor_and_carries_a_mark_of_its_own(
+    run: Callable[..., None], stopped: bool
+) -> None:
+    tracker: Any = resource_tracker._resource_tracker
+    with capture_logs() as said:
+
+        async def scenario(executor: LocalExecutor, told: Told) -> None:
+            check_tracker(executor)
+            pids.append(tracker._pid)
+            if stopped:
+                os.kill(tracker._pid, signal.SIGSTOP)
+
+        pids: list[int] = []
+        run(scenario)
+    assert not Path("/proc", str(pids[0])).exists()
+    assert len([record for record in said if record["log_level"] == "warning"]) == stopped
+
+
+def test_a_tracker_that_a_dead_server_has_left_is_ended(tmp_path: Path) -> None:
+    mark = server_mark(tmp_path)
+    environment = {**os.environ, local.VARIABLE: f"{mark}:tracker"}
+    with subprocess.Popen(["sleep", "1000"], env=environment) as left:
+        os.kill(left.pid, signal.SIGSTOP)
+        end_former_tracker(mark)
+        assert left.wait(5) == -signal.SIGKILL
+    with capture_logs() as said, subprocess.Popen(["sleep", "0.1"], env=environment) as ends:
+        end_former_tracker(mark)
+        assert ends.wait(5) == 0
+    assert not said, "one that tidies up is left to it"
 
 
 def test_a_forkserver_with_its_predecessors_pid_is_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
