@@ -49,7 +49,7 @@ class TalkingPredictor(Predictor):
             os.kill(os.getpid(), signal.SIGKILL)
         self.step(3, 3)
         if dist.get_rank() == 0:
-            Path(output_path).write_text(how)
+            Path(output_path).write_text(f"{how}\n")
 
 
 def talk(where: str) -> None:
