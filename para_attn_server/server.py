@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from para_attn_server.client import Client
 from para_attn_server.core import owner
@@ -157,14 +157,19 @@ class ParaAttentionServer:
         self._hear()
         self._url = self._told.get("url", "")
         ends = time.monotonic() + self.settings.setup_timeout + _STOP_PATIENCE
+        if not self._url:
+            self._end(process)
         with self.client as client:
-            while not (self._url and client.ready()):
-                if process.poll() is not None or not self._url:
-                    self._check(process)
-                    raise ServerError("the server has ended")
+            while not client.ready():
+                if process.poll() is not None:
+                    self._end(process)
                 if time.monotonic() > ends:
                     raise SetupFailed("the server did not become ready in time; its log says more")
                 time.sleep(0.05)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> NoReturn:
+        self._check(process)
+        raise ServerError("the server has ended")
 
     def _hear(self) -> bool:
         """Take in the daemon's next words; False once it has ended."""
