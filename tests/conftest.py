@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,8 +28,9 @@ def _mark() -> None:
 @pytest.fixture(autouse=True, scope="module")
 def _nothing_left(_mark: None) -> Iterator[None]:
     """After each test module: no process, no named shared memory is left."""
-    shared = set(SHARED_MEMORY.iterdir())
+    shared, blocked = set(SHARED_MEMORY.iterdir()), signal.pthread_sigmask(signal.SIG_BLOCK, ())
     yield
+    assert signal.pthread_sigmask(signal.SIG_SETMASK, blocked) == blocked, "a test has left signals blocked"
     wait_until(lambda: not marked_processes(), 15, f"processes left: {marked_processes()}")
     wait_until(lambda: set(SHARED_MEMORY.iterdir()) <= shared, 15, "shared memory to be given back")
 

@@ -13,7 +13,7 @@ from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import check_model, installed
 from para_attn_server.core.process import python_command, require_linux
 from para_attn_server.core.settings import load_settings
-from para_attn_server.core.signals import hold
+from para_attn_server.core.signals import held
 
 DAEMON = "para_attn_server.daemon"
 
@@ -42,6 +42,6 @@ def command(**options: Any) -> None:
         )
     check_model(settings.model, settings.model_path)
     sys.stdout.flush()
-    hold()  # until the daemon has its handlers
     # The daemon takes this process's place, so that signals reach it and click and rich stay out of its memory.
-    os.execve(sys.executable, python_command(DAEMON), settings.as_environment(os.environ))
+    with held():  # until the daemon has its handlers
+        os.execve(sys.executable, python_command(DAEMON), settings.as_environment(os.environ))

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
@@ -44,9 +45,14 @@ class StopSignals:
             os._exit(128 + number)  # the kernel spares process 1 of a container
 
 
-def hold() -> None:
-    """Hold the signals back until the next StopSignals of this process, across `exec`."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+@contextmanager
+def held() -> Iterator[None]:
+    """Hold the signals back in this block, and beyond an `exec` in it until the next StopSignals of this process."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def raise_interrupts() -> None:

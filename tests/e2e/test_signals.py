@@ -52,9 +52,9 @@ def test_a_signal_during_the_imports(target: str, module: str, number: signal.Si
 @pytest.mark.parametrize("number", EXITS)
 def test_a_signal_between_the_command_and_the_daemon(number: signal.Signals) -> None:
     code = (
-        "import os; from para_attn_server.core import process, signals; signals.hold(); "
-        f"os.kill(os.getpid(), {int(number)}); command = process.python_command('para_attn_server.daemon'); "
-        "os.execv(command[0], command)"
+        "import os; from para_attn_server.core import process, signals\n"
+        f"with signals.held(): os.kill(os.getpid(), {int(number)}); "
+        "command = process.python_command('para_attn_server.daemon'); os.execv(command[0], command)"
     )
     done = run("-P", "-c", code)
     assert (done.returncode, done.stderr) == EXITS[number]

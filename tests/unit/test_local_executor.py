@@ -187,6 +187,7 @@ def test_the_exit_status_is_read_by_nobody_else(run: Callable[..., None]) -> Non
     run(scenario)
 
 
+@pytest.mark.slow
 def test_one_socket_is_left_by_many_forkservers(run: Callable[..., None]) -> None:
     async def scenario(executor: LocalExecutor, told: Told) -> None:
         seen: list[set[Path]] = []
@@ -203,6 +204,7 @@ def test_one_socket_is_left_by_many_forkservers(run: Callable[..., None]) -> Non
     run(scenario)
 
 
+@pytest.mark.slow
 def test_a_forkserver_that_dies_by_itself_or_by_the_server_was_not_killed_from_outside(
     run: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

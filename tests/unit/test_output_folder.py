@@ -119,7 +119,7 @@ def test_an_absolute_path_inside_the_root_is_refused_too(folder: OutputFolder) -
 def test_the_longest_name_allowed_can_be_written_under_its_temporary_name(folder: OutputFolder) -> None:
     final = folder.resolve("ü" * 125 + ".jpeg", JOB, ".png")
     prepare(final, JOB)
-    temporary_path(final, JOB).touch()
+    temporary_path(final, JOB).write_text("picture")
     publish(seal(final, JOB, lambda: None), JOB)
     assert final.exists()
 

@@ -70,6 +70,7 @@ def test_without_a_hub(tmp_path: Path) -> None:
     assert offline["problem"] == "owner/fine is not in the hub cache and HF_HUB_OFFLINE is set"
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_costs_seconds(tmp_path: Path) -> None:
     with silent_hub() as url:
         (silent,) = ask(tmp_path, url, "owner/fine")
