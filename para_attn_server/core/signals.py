@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 INTERRUPTED = 130
+LOG_FD_VARIABLE = "PARA_ATTN_LOG_FD"
+"""Environment variable that names the descriptor of the JSON log, where stderr is a pipe to the parent."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -63,7 +66,10 @@ def raise_interrupts() -> None:
 
 def leave_interrupted() -> None:
     """End this process at once, as after Ctrl-C."""
+    log = os.environ.get(LOG_FD_VARIABLE)
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    record = f'{{"event": "interrupted", "level": "warning", "process": "server", "timestamp": "{at}"}}\n'
     try:
-        os.write(2, b"para-attn-server: interrupted\n")
+        os.write(int(log or 2), record.encode() if log else b"para-attn-server: interrupted\n")
     finally:
         os._exit(INTERRUPTED)

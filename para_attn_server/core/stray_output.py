@@ -17,8 +17,8 @@ from typing import Any
 
 import structlog
 
-LOG_FD_VARIABLE = "PARA_ATTN_LOG_FD"
-"""Environment variable that tells a child of the parent which descriptor takes its log, where stderr is a pipe."""
+from para_attn_server.core.signals import LOG_FD_VARIABLE
+
 LONGEST = 64 * 1024
 """Characters of a line; the rest of a longer one follows as further lines."""
 _EVENT = "output"

@@ -23,7 +23,7 @@ if __name__ == "__main__":
 
     from para_attn_server.core.logs import configure_logging
     from para_attn_server.core.settings import load_settings
-    from para_attn_server.core.stray_output import LOG_FD_VARIABLE
+    from para_attn_server.core.signals import LOG_FD_VARIABLE
     from para_attn_server.http.gunicorn_app import serve
 
     settings = load_settings()

@@ -34,7 +34,8 @@ from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.messages import Cancel, FromRank, Ping, Pong, Ready, Run, Settle, Settled, SetupError, Stop
 from para_attn_server.core.predictor import Predictor
 from para_attn_server.core.process import die_with_parent
-from para_attn_server.core.stray_output import LOG_FD_VARIABLE, adopt_loggers
+from para_attn_server.core.signals import LOG_FD_VARIABLE
+from para_attn_server.core.stray_output import adopt_loggers
 from para_attn_server.worker import hub, para_attn_compat, preload
 from para_attn_server.worker.contract import check_after_setup, check_before_setup
 from para_attn_server.worker.device import require_gpus, taken_device
