@@ -119,7 +119,8 @@ class Web:
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["content-security-policy"].endswith("frame-ancestors 'none'")
-        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        shown_to = "cross-origin" if self.settings.cors_origin else "same-origin"
+        assert answer.headers["cross-origin-resource-policy"] == shown_to
         if answer.status_code >= 400 and method != "HEAD":
             self.check_problem(answer)
         return answer
