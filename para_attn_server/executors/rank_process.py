@@ -211,6 +211,7 @@ class RankProcess(asyncio.Protocol):
         elif self._connecting is not None:  # a transport in the making still has the socket
             self._connecting.add_done_callback(lambda _: self._socket.close())
             self._connecting.cancel()
+        self._connecting = None  # its result holds this object, and with it the forkserver's descriptor
 
     def _drain(self) -> None:
         """Read what the rank said last: its end and its last words reach the loop in any order."""
