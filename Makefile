@@ -12,7 +12,10 @@ PIP := $(BIN)/python $(VENV)/pip-$(PIP_VERSION)-py3-none-any.whl/pip --disable-p
 TORCH := $(shell grep '^torch==' constraints.txt)
 CPU_TORCH := --no-deps --index-url https://download.pytorch.org/whl/cpu --retries 1 --timeout 10
 NVIDIA := /proc/driver/nvidia/version /dev/dxg
-EDITABLE := --constraint constraints.txt --editable
+# In variables: a comma would end an argument of $(call).
+RUN := --constraint constraints.txt --editable ".[para-attn]"
+TEST := --constraint constraints.txt --editable ".[para-attn,test]"
+DEV := --constraint constraints.txt --editable ".[para-attn,dev]"
 # What pip downloads as one line on a terminal, nothing elsewhere; the end of what it says where it fails.
 BAR = while read -r what first _ total _; do case $$what in \
     Downloading) file=$${first\#\#*/}; file=$${file%%-[0-9]*};; \
@@ -92,7 +95,7 @@ $(VENV)/.stamp-torch: $(VENV)/.stamp-venv constraints.txt
 
 $(VENV)/.stamp-demo: $(VENV)/.stamp-torch $(PACKAGING)
 	@echo "installing para-attn-server"
-	@$(call install,$(EDITABLE) ".[para-attn]")
+	@$(call install,$(RUN))
 	@touch $@
 
 $(VENV)/.stamp-peers: $(VENV)/.stamp-venv benchmarks/litserve.txt
@@ -103,10 +106,10 @@ $(VENV)/.stamp-peers: $(VENV)/.stamp-venv benchmarks/litserve.txt
 
 $(VENV)/.stamp-test: $(VENV)/.stamp-torch $(PACKAGING)
 	@echo "installing para-attn-server with the test extra"
-	@$(call install,$(EDITABLE) ".[para-attn,test]")
+	@$(call install,$(TEST))
 	@touch $@ $(VENV)/.stamp-demo
 
 $(VENV)/.stamp-dev: $(VENV)/.stamp-torch $(PACKAGING)
 	@echo "installing para-attn-server with the dev extra"
-	@$(call install,$(EDITABLE) ".[para-attn,dev]")
+	@$(call install,$(DEV))
 	@touch $@ $(VENV)/.stamp-test $(VENV)/.stamp-demo

@@ -211,6 +211,17 @@ def test_make_targets_are_there(block: Block) -> None:
         assert program == "make" and target in targets, line
 
 
+def test_bash_can_read_every_recipe_of_the_makefile() -> None:
+    targets = re.findall(r"^([a-z$][a-zA-Z()$/.-]*):(?!=)", (ROOT / "Makefile").read_text(), re.M)
+    assert {"lint", "$(VENV)/.stamp-dev"} <= set(targets)
+    for target in (target.replace("$(VENV)", ".venv") for target in targets):
+        recipe = subprocess.run(
+            ["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        read = subprocess.run(["bash", "-n"], input=recipe, capture_output=True, text=True, check=False)
+        assert recipe and read.returncode == 0, f"{target}: {read.stderr}"
+
+
 @of_kind("pip")
 def test_what_is_installed_is_as_the_makefile_has_it(block: Block) -> None:
     makefile, packaging = (ROOT / "Makefile").read_text(), (ROOT / "setup.py").read_text()
