@@ -43,6 +43,13 @@ class Alive:
     """The web worker's event loop goes round: said every few seconds."""
 
 
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Somebody looks at this running job: its steps are wanted."""
+
+    job_id: str
+
+
 # --- parent to web ----------------------------------------------------------------------------------------------
 
 
@@ -58,7 +65,7 @@ class CancelReply:
 
 @dataclass(frozen=True, slots=True)
 class JobUpdate:
-    """A job has changed its status or made a step."""
+    """A job has changed its status, or made a step: that goes to those only who follow it."""
 
     job_id: str
     status: str
@@ -108,7 +115,7 @@ class PoolView:
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The parent's loop goes round: said once a second. How late it was so far, in seconds: half of the time at most
+    """The parent's loop goes round: said every 1.5 s. How late it was so far, in seconds: half of the time at most
     median, 999 times in a thousand at most p999, once longest."""
 
     median: float = 0.0
@@ -116,9 +123,9 @@ class Beat:
     longest: float = 0.0
 
 
-ToParent = Submitted | CancelOrder | Alive
+ToParent = Submitted | CancelOrder | Alive | Follow
 ToWeb = CancelReply | JobUpdate | PoolView | Beat
-_MESSAGES = (Submitted, CancelOrder, Alive, CancelReply, JobUpdate, PoolView, Beat)
+_MESSAGES = (Submitted, CancelOrder, Alive, Follow, CancelReply, JobUpdate, PoolView, Beat)
 _TYPES: dict[str, Any] = {cls.__name__: cls for cls in _MESSAGES}
 
 

@@ -20,6 +20,8 @@ from para_attn_server.core.channel import (
     Alive,
     CancelOrder,
     CancelReply,
+    Follow,
+    JobUpdate,
     LineBuffer,
     PoolView,
     Submitted,
@@ -28,6 +30,7 @@ from para_attn_server.core.channel import (
     listen,
 )
 from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.job import JobStatus
 
 log = structlog.get_logger()
 SILENT = 10.0
@@ -51,6 +54,7 @@ class ControlServer:
     ) -> None:
         self.on_submitted, self.on_cancel, self.view, self.clock = on_submitted, on_cancel, view, clock
         self._connections: set[WebConnection] = set()
+        self._running: dict[str, JobUpdate] = {}
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
         self._bound: tuple[int, int] | None = None
@@ -76,11 +80,30 @@ class ControlServer:
         self._server = await loop.create_unix_server(lambda: WebConnection(self), sock=listener)
 
     def publish(self, message: ToWeb) -> None:
-        """Send news to every web worker; never blocks."""
-        if self._connections:
+        """Send news to every web worker, a job's steps to those that follow it; never blocks."""
+        step_of = message.job_id if isinstance(message, JobUpdate) and self._is_step(message) else None
+        to = [each for each in self._connections if step_of is None or step_of in each.follows]
+        if to:
             line = encode(message)
-            for connection in list(self._connections):
+            for connection in to:
                 connection.write(line)
+
+    def _is_step(self, update: JobUpdate) -> bool:
+        """Whether all that is new is the step of a job that was running before."""
+        if update.status != JobStatus.RUNNING:
+            self._running.pop(update.job_id, None)
+            for connection in self._connections:
+                connection.follows.discard(update.job_id)
+            return False
+        known = update.job_id in self._running
+        self._running[update.job_id] = update
+        return known
+
+    def follow(self, connection: WebConnection, job_id: str) -> None:
+        """Report a job's steps to that web worker, the one that it has reached at once."""
+        if (latest := self._running.get(job_id)) is not None:
+            connection.follows.add(job_id)
+            connection.write(encode(latest))
 
     def tick(self, now: float) -> None:
         """Kill web workers that show no sign of life any more; gunicorn starts others. now: by the clock."""
@@ -121,6 +144,7 @@ class WebConnection(asyncio.Protocol):
         self._buffer = LineBuffer()
         self._transport: asyncio.Transport | None = None
         self._heard_at: float | None = None
+        self.follows: set[str] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -142,6 +166,8 @@ class WebConnection(asyncio.Protocol):
         try:
             if isinstance(message, Submitted):
                 self._server.on_submitted(message.job_id, message.request_id)
+            elif isinstance(message, Follow):
+                self._server.follow(self, message.job_id)
             elif isinstance(message, Alive):
                 self._heard_at = self._server.clock()
             elif isinstance(message, CancelOrder):

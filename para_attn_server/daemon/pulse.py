@@ -10,7 +10,7 @@ from collections.abc import Callable, MutableMapping
 
 from para_attn_server.core.channel import Beat
 
-BEAT_EVERY = 1.0
+BEAT_EVERY = 1.5
 """Seconds between two signs of life."""
 
 

@@ -25,6 +25,7 @@ from para_attn_server.core.channel import (
     Beat,
     CancelOrder,
     CancelReply,
+    Follow,
     JobUpdate,
     LineBuffer,
     PoolView,
@@ -37,7 +38,7 @@ from para_attn_server.service.news import JobNews, News
 _log = logging.getLogger(__name__)
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.05, 2.0
 SILENT = 4.0
-"""Seconds without a sign of life after which the parent counts as stopped; it gives one a second."""
+"""Seconds without a sign of life after which the parent counts as stopped; it gives one every 1.5 s."""
 _BEAT_EVERY = 2.5
 _VIEW_FOLLOWS = 0.2
 _SEND_TIMEOUT, _RECEIVE_TIMEOUT = 1.0, 60.0
@@ -130,6 +131,12 @@ class ControlLink:
     def live(self, job_id: str) -> JobNews | None:
         """The latest news of a job on this connection, None if there was none."""
         return self._news.get(job_id)
+
+    def follow(self, job_id: str) -> None:
+        """Have the parent report a running job's steps; else only changes of its status come."""
+        if self._news.follow(job_id):
+            with self._lock:
+                self._send_locked(Follow(job_id))
 
     @contextmanager
     def watch(self, job_id: str) -> Iterator[threading.Event]:

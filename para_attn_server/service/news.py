@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from para_attn_server.core.channel import JobUpdate
 from para_attn_server.core.job import JobStatus
@@ -17,10 +17,11 @@ _KEPT = 256
 @dataclass(frozen=True, slots=True)
 class JobNews:
     """A job's latest update. life: a number that changes with its status and with the connection, so that a row read
-    under the same number still holds except for its step."""
+    under the same number still holds except for its step. followed: its steps have been asked for."""
 
     update: JobUpdate
     life: int
+    followed: bool = False
 
 
 class News:
@@ -41,7 +42,7 @@ class News:
         with self._lock:
             before = self._by_job.get(update.job_id)
             if before is not None and before.update.status == update.status and before.update.step <= update.step:
-                self._by_job[update.job_id] = JobNews(update, before.life)
+                self._by_job[update.job_id] = JobNews(update, before.life, before.followed)
                 return
             self._life += 1
             self._by_job[update.job_id] = JobNews(update, self._life)
@@ -51,6 +52,17 @@ class News:
             if JobStatus(update.status).terminal:
                 for event in self._watchers.get(update.job_id, ()):
                     event.set()
+
+    def follow(self, job_id: str) -> bool:
+        """Whether a running job's steps are to be asked for now; noted as done where there was news of it."""
+        with self._lock:
+            news = self._by_job.get(job_id)
+            if news is None:  # none since the connection began
+                return True
+            if news.followed or news.update.status != JobStatus.RUNNING:
+                return False
+            self._by_job[job_id] = replace(news, followed=True)
+            return True
 
     def reset(self) -> None:
         """Forget everything (a connection begins or ends) and wake all."""

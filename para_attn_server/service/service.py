@@ -195,9 +195,9 @@ class JobService:
         ends = None if deadline is None else steady() + deadline - time.time()
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
         job = self._store.insert(new, self._settings.max_queue, time.time())
+        self._control.submitted(job.id, request_id)
         self._note(job)
         log.info("job accepted", job=job.id)
-        self._control.submitted(job.id, request_id)
         return job
 
     def view(self, job_id: str) -> JobView:
@@ -278,6 +278,7 @@ class JobService:
             return self._viewed_queued(job)
         if job.status is not JobStatus.RUNNING:
             return JobView(job)
+        self._control.follow(job.id)
         mean = None if job.step and job.total_steps else self.mean_seconds()
         return JobView(job, None, running_seconds_left(job, mean, steady()))
 
@@ -287,6 +288,7 @@ class JobService:
         for group in pool.groups if pool is not None else ():
             if group.job_id is not None:
                 with suppress(JobNotFound):
+                    self._control.follow(group.job_id)
                     running[group.job_id] = running_seconds_left(self._row(group.job_id), mean, steady())
         return JobView(job, position, queued_seconds_left(position, pool, mean, running))
 

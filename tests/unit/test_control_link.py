@@ -18,6 +18,7 @@ from para_attn_server.core import channel
 from para_attn_server.core.channel import (
     CancelOrder,
     CancelReply,
+    Follow,
     GroupView,
     JobUpdate,
     LineBuffer,
@@ -169,6 +170,26 @@ def test_a_life_lasts_as_long_as_only_steps_change(parent: Parent, linked: Contr
     assert lives[0] == lives[1]
     assert lives[3] == lives[4]
     assert len(set(lives)) == 4
+
+
+def test_a_running_jobs_steps_are_asked_for_once_in_a_run(parent: Parent, linked: ControlLink) -> None:
+    linked.follow("a")  # it ran before this connection: nothing has been said of it
+    assert parent.receive() == Follow("a")
+    for run in range(2):
+        parent.send(JobUpdate("a", "queued", 0, None))
+        parent.send(JobUpdate("a", "running", run, 10))
+        wait_until(
+            lambda n=run: (news := linked.live("a")) and (news.update.status, news.update.step) == ("running", n), 5
+        )
+        linked.follow("a")
+        linked.follow("a")
+        linked.submitted("next")
+        assert [parent.receive(), parent.receive()] == [Follow("a"), Submitted("next")]
+    parent.send(JobUpdate("a", "succeeded", 10, 10))
+    wait_until(lambda: (news := linked.live("a")) and news.update.status == "succeeded", 5)
+    linked.follow("a")
+    linked.submitted("last")
+    assert parent.receive() == Submitted("last")
 
 
 def test_its_memory_of_jobs_is_bounded(parent: Parent, linked: ControlLink) -> None:

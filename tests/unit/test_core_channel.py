@@ -16,6 +16,7 @@ from para_attn_server.core.channel import (
     Beat,
     CancelOrder,
     CancelReply,
+    Follow,
     GroupView,
     JobUpdate,
     LineBuffer,
@@ -35,6 +36,7 @@ GROUP = GroupView(
 )
 MESSAGES: list[ToParent | ToWeb] = [
     Submitted("j1"),
+    Follow("j1"),
     Alive(),
     Beat(),
     Beat(0.001, 0.05, 1.5),

@@ -59,6 +59,9 @@ class Control:
     def pool(self) -> PoolView:
         return self.view
 
+    def follow(self, _: str) -> None:
+        pass
+
     @contextmanager
     def watch(self, _: str) -> Iterator[Event]:
         yield Event()
