@@ -62,9 +62,12 @@ def temporary_path(output_path: str | Path, job_id: str, rank: int = 0) -> Path:
 
 def prepare(output_path: str | Path, job_id: str) -> None:
     """Make the job's folder, empty. Raises OSError where that cannot be, or where no room is left for an output."""
-    sweep(output_path, job_id)
     folder = part_folder(output_path, job_id)
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        remove_leftover(folder)
+        folder.mkdir()
     if not has_room(folder):
         sweep(output_path, job_id)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))

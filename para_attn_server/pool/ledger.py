@@ -35,7 +35,7 @@ class Ledger:
 
     @property
     def behind(self) -> bool:
-        """True while something waits to be written: no time to start new work."""
+        """True while something waits to be written: no time to start new work. Within a write: something more."""
         return bool(self._pending)
 
     def must(self, write: Write, at_once: bool = False) -> None:
@@ -58,16 +58,17 @@ class Ledger:
     def catch_up(self, at_once: bool = False) -> None:
         """Try what waits again. at_once: though the store may just have refused."""
         while self._pending and (at_once or self._clock() >= self._alone_until):
+            write = self._pending.popleft()
             try:
-                self._pending[0]()
+                write()
             except StateDirError as error:
+                self._pending.appendleft(write)
                 self.refused(error)
                 return
             except (IllegalTransition, JobNotFound) as error:
                 log.error("a transition came too late", error=str(error))
             except Exception:  # a fault of this program: it must not hold up everything behind it
                 log.exception("what has happened cannot be written")
-            self._pending.popleft()
             self._accepted()
 
     def refused(self, error: StateDirError) -> None:

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -33,9 +34,11 @@ from para_attn_server.pool.setups import SetupFailure
 from para_attn_server.stores.base import JobStore, Progress
 
 log = structlog.get_logger()
+_Due = tuple[str, int, dict[str, Any]]  # a job's id, its group, its arguments
+_Started = tuple[Job, int, dict[str, Any]]
 
 PROGRESS_EVERY = 0.1
-"""Seconds between two writes of a job's step to the store; the web workers hear of each step that is told."""
+"""Seconds between two writes of a job's step to the store; web workers that watch it hear of each step that is told."""
 LOOK_EVERY = 0.5
 """Seconds between two looks for jobs whose hint was lost."""
 EXPIRED_AT_ONCE = 50
@@ -67,8 +70,8 @@ class Pool:
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
         self._ledger = Ledger()
-        self._publisher = Publisher()
         self._logs, self._life = JobLogs(store), LifeLog()
+        self._publisher = Publisher(self._life.names)
         self._store_version = -1
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
@@ -97,20 +100,34 @@ class Pool:
 
     def dispatch(self) -> None:
         """Give queued jobs to free groups. Where the store refuses, a later tick tries again."""
-        free = [group.index for group in self._groups if group.state is GroupState.READY]
-        if free and not self.stopping and not self.held and not self._ledger.behind:
-            try:
-                self._assign(free)
-            except StateDirError as error:
-                self._store_version = -1
-                self._ledger.refused(error)
+        try:
+            if due := self._due():
+                with self._store.transaction():
+                    started = self._start(due)
+                self._assign(started)
+        except StateDirError as error:
+            self._store_version = -1
+            self._ledger.refused(error)
 
-    def _assign(self, free: list[int]) -> None:
-        for job, index in assign(self._store.queued(len(free), steady()), free):
-            kwargs = self._store.arguments(job.id)
-            started = self._store.start(job.id, index, time.time())
-            self._groups[index].assign(started, kwargs)
-            self._soon(partial(self._life.started, started))
+    def _due(self) -> list[_Due]:
+        """What is to be started now. Nothing while there is something to be written first."""
+        free = [group.index for group in self._groups if group.state is GroupState.READY]
+        if not free or self.stopping or self.held or self._ledger.behind:
+            return []
+        return [
+            (job.id, group, self._store.arguments(job.id))
+            for job, group in assign(self._store.queued(len(free), steady()), free)
+        ]
+
+    def _start(self, due: list[_Due]) -> list[_Started]:
+        now = time.time()
+        return [(self._store.start(job_id, group, now), group, kwargs) for job_id, group, kwargs in due]
+
+    def _assign(self, started: list[_Started]) -> None:
+        """Once it is on record that they run."""
+        for job, group, kwargs in started:
+            self._groups[group].assign(job, kwargs, self._life.request_id(job.id))
+            self._soon(partial(self._life.started, job))
 
     def cancel(self, job_id: str | None) -> str | None:
         """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.
@@ -256,6 +273,7 @@ class Pool:
         self._on_setup_failed(failure)
 
     def run_started(self, job_id: str) -> None:
+        self._written_at[job_id] = time.monotonic()
         self._publish(JobUpdate(job_id, JobStatus.RUNNING, 0, None))
 
     def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
@@ -293,25 +311,31 @@ class Pool:
             self._ledger.must(self._logs.flush)
 
     def _record_end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> None:
-        try:
-            job = self._end(job_id, outcome, progress, now)
-        except ServerError:
-            raise
-        except Exception:
-            log.exception("the end of a job cannot be written as it was", job=job_id)
-            job = self._store.fail(job_id, JobError("internal", "the server could not record how the job ended"), now)
+        """In one transaction with the start of the job that follows, which does not wait for the output's name."""
+        due = self._due()
+        with self._store.transaction():
+            try:
+                job = self._end(job_id, outcome, progress, now)
+            except ServerError:
+                raise
+            except Exception:
+                log.exception("the end of a job cannot be written as it was", **self._life.names(job_id))
+                error = JobError("internal", "the server could not record how the job ended")
+                job = self._store.fail(job_id, error, now)
+            started = self._start(due)
+        self._assign(started)
         if job.output is None:
             sweep(job.output_path, job.id)
+        else:
+            self._publisher.publish(job_id, job.output)  # now that it is on record: no file is there without its job
+            self._seconds.append(job.run_seconds or 0.0)
         self._update(job)
 
     def _end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> Job:
         if isinstance(outcome, Output) and (why := refusal(outcome, job_id)) is not None:
             outcome = JobError("output_unwritable", why)
         if isinstance(outcome, Output):
-            job = self._store.succeed(job_id, outcome, now, progress)
-            self._publisher.publish(job_id, outcome)  # now that it is on record: no file is there without its job
-            self._seconds.append(job.run_seconds or 0.0)
-            return job
+            return self._store.succeed(job_id, outcome, now, progress)
         if isinstance(outcome, JobError):
             return self._store.fail(job_id, outcome, now, progress)
         return self._store.cancel(job_id, now, progress)

@@ -9,6 +9,7 @@ All times are Unix seconds, given by the caller. What is called steady, deadline
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -115,6 +116,9 @@ class JobStore(Protocol):
 
     def data_version(self) -> int:
         """A number that changes when another connection has written (the fallback for a lost hint)."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """The writes made within are one transaction: all of them count, or none where anything in it raises."""
 
     # --- transitions, the parent only ---
 

@@ -53,6 +53,7 @@ class SqlStore(JobStore):
         self._path = str(engine.url.database)
         self._files = DatabaseFiles(self._path)
         self._owner = owner
+        self._in_transaction = False
 
     @classmethod
     def open(cls, url_or_path: str | Path, *, durable: bool, steady: Callable[[], float] | None = None) -> SqlStore:
@@ -181,6 +182,15 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             return data_version(connection)
 
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._writing():
+            outer, self._in_transaction = self._in_transaction, True
+            try:
+                yield
+            finally:
+                self._in_transaction = outer
+
     # --- transitions, the parent only ---
 
     def start(self, job_id: str, group: int, now: float) -> Job:
@@ -296,6 +306,9 @@ class SqlStore(JobStore):
     def _writing(self) -> Iterator[Connection]:
         with self._lock:
             connection = self._connected()
+            if self._in_transaction:
+                yield connection
+                return
             try:
                 begin_write(connection)
                 yield connection

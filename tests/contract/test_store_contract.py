@@ -159,6 +159,24 @@ def test_a_transition_of_an_unknown_job_is_job_not_found(store: JobStore, target
         ACTIONS[target](store, "nobody", 1.0)
 
 
+def test_the_writes_of_a_transaction_are_made_together_or_not_at_all(store: JobStore) -> None:
+    ends, starts = bring(store, JobStatus.RUNNING), add(store)
+    before = store.events(ends.id)
+
+    def follow() -> None:
+        with store.transaction():
+            store.succeed(ends.id, OUTPUT, 4.0)
+            store.start(starts.id, 0, 4.0)
+
+    with pytest.raises(IllegalTransition), store.transaction():
+        follow()
+        store.start(starts.id, 0, 4.0)
+    assert (present(store, ends), present(store, starts)) == (ends, starts)
+    assert store.events(ends.id) == before
+    follow()
+    assert present(store, ends).status is JobStatus.SUCCEEDED and present(store, starts).status is JobStatus.RUNNING
+
+
 def test_start_counts_an_attempt_and_begins_at_step_zero(store: JobStore) -> None:
     job = add(store)
     started = store.start(job.id, 3, 2.0)

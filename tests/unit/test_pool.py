@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from para_attn_server.core.channel import CancelOrder, CancelReply, LineBuffer, encode
+from para_attn_server.core.channel import CancelOrder, CancelReply, Follow, JobUpdate, LineBuffer, PoolView, encode
 from para_attn_server.core.errors import JobError, StateDirError
 from para_attn_server.core.job import JobStatus, NewJob, Output
 from para_attn_server.core.output import prepare, seal, temporary_path
@@ -26,6 +26,7 @@ from para_attn_server.pool.pool import EXPIRED_AT_ONCE, Pool
 from para_attn_server.pool.run import Lost
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
+from para_attn_server.stores.sqlite import begin_write
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +171,84 @@ def test_an_order_that_is_refused_does_not_take_the_next_ones_with_it() -> None:
         CancelReply(1, "b"),
         CancelReply(2, "c"),
     ]
+
+
+def test_steps_go_to_those_who_follow_the_job_and_all_else_to_everybody() -> None:
+    server = ControlServer(lambda *_: None, lambda _: None, lambda: PoolView(started_at=1.0))
+    told: dict[str, list[Any]] = {}
+    for name in ("follows", "does not", "is late"):
+        connection = WebConnection(server)
+        lines: list[bytes] = []
+        connection.write = lines.append
+        server.opened(connection)
+        lines.clear()
+        told[name] = [connection, lines]
+
+    def run(status: str, step: int) -> None:
+        server.publish(JobUpdate("a", status, step, 9))
+
+    def follow(name: str) -> None:
+        told[name][0].data_received(encode(Follow("a")))
+
+    follow("is late")  # it does not run yet
+    for attempt in range(2):
+        run("running", 0)
+        follow("follows")
+        run("running", 1 + attempt)
+        run("queued", 0)
+    run("running", 0)
+    run("running", 5)
+    follow("is late")
+    run("running", 6)
+    run("succeeded", 9)
+
+    def heard(name: str) -> list[tuple[str, int]]:
+        return [(update.status, update.step) for update in LineBuffer().feed(b"".join(told[name][1]))]
+
+    everybody = [("running", 0), ("queued", 0)] * 2 + [("running", 0), ("succeeded", 9)]
+    assert heard("does not") == everybody
+    first, second = [("running", 0), ("running", 1)], [("running", 0), ("running", 2)]
+    again = ("running", 0)  # the latest step, in answer to Follow
+    assert heard("follows") == [
+        again,
+        *first,
+        ("queued", 0),
+        again,
+        *second,
+        ("queued", 0),
+        ("running", 0),
+        ("succeeded", 9),
+    ]
+    assert heard("is late") == [*everybody[:5], ("running", 5), ("running", 6), ("succeeded", 9)]
+
+
+def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_before(
+    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id, output = running(store, tmp_path, 0)
+    second = store.insert(NewJob({"a": 1}, str(tmp_path / "2.png")), 10, 3.0).id
+    assigned: list[Any] = []
+    group = SimpleNamespace(index=0, run=None, state=GroupState.READY)
+    group.assign = lambda job, kwargs, _: (assigned.append((job.id, kwargs)), setattr(group, "state", "busy"))
+    pool._groups = [group]
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "start", refuse)
+        pool.run_ended(job_id, output, (5, 5))
+    ended, queued = store.get(job_id), store.get(second)
+    assert ended is not None and queued is not None
+    assert (ended.status, queued.status, assigned) == (JobStatus.RUNNING, JobStatus.QUEUED, [])
+    assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"}
+    begun: list[None] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "para_attn_server.stores.sql.begin_write", lambda connection: begun.append(begin_write(connection))
+        )
+        pool._ledger.catch_up(at_once=True)
+    ended, queued = store.get(job_id), store.get(second)
+    assert ended is not None and queued is not None
+    assert (ended.status, queued.status) == (JobStatus.SUCCEEDED, JobStatus.RUNNING)
+    assert assigned == [(second, {"a": 1})] and len(begun) == 1
+    assert outputs_of(tmp_path) == {"0.png": b"x"}
 
 
 def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore) -> None:
