@@ -18,12 +18,16 @@ from para_attn_server.core.job import Output
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Do this job. kwargs are the resolved arguments of predict; the output goes to output_path."""
+    """Do this job. kwargs are the resolved arguments of predict; the output goes to output_path.
+
+    request_id: the name of the request that the job came by, for the log; None where that is forgotten.
+    """
 
     job_id: str
     serial: int
     kwargs: dict[str, Any]
     output_path: str
+    request_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,12 +97,13 @@ class Group:
         """Launch the ranks."""
         self._launch()
 
-    def assign(self, job: Job, kwargs: dict[str, Any]) -> None:
-        """Run a job with these arguments; the group must be ready."""
+    def assign(self, job: Job, kwargs: dict[str, Any], request_id: str | None = None) -> None:
+        """Run a job with these arguments, which came by the request of that name; the group must be ready."""
         self._serial = (self._serial + 1) % 2**24
         part = temporary_path(job.output_path, job.id)
         self.run = JobRun(job.id, self._serial, self._clock(), part, kwargs, job.deadline, self._clock.long_pauses)
-        self._ranks.send_all(Run(job.id, self._serial, kwargs, job.output_path))
+        self.run.request_id = request_id
+        self._ranks.send_all(Run(job.id, self._serial, kwargs, job.output_path, request_id))
         self._enter(GroupState.BUSY)
 
     def cancel(self, error: JobError | None = None) -> None:
@@ -253,7 +254,7 @@ class Group:
     def _on_left(self, run: JobRun, message: Finished | Canceled | Failed, now: float) -> None:
         if isinstance(message, Failed):
             error = message.error
-            log.warning("rank failed", group=self.index, rank=message.rank, job=run.job_id, error=error.as_dict())
+            log.warning("rank failed", group=self.index, rank=message.rank, **run.names, error=error.as_dict())
             patience = run.settle_patience(self._ready_at - self._launched_at)
             run.settle_deadline = run.settle_deadline or now + patience
         elif run.output is not None:

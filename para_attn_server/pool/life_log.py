@@ -29,11 +29,11 @@ class LifeLog:
 
     def started(self, job: Job) -> None:
         """A group takes it."""
-        log.info("job started", **self._of(job.id), group=job.group, attempt=job.attempts)
+        log.info("job started", **self.names(job.id), group=job.group, attempt=job.attempts)
 
     def lost(self, job_id: str, cause: str) -> None:
         """Its run came to nothing, through no error of its own."""
-        log.warning("a run is lost", **self._of(job_id), cause=cause)
+        log.warning("a run is lost", **self.names(job_id), cause=cause)
 
     def ended(self, job: Job) -> None:
         """It has come to its end."""
@@ -41,16 +41,21 @@ class LifeLog:
         if job.error is not None:
             keys["error"] = job.error.type
         seconds = job.run_seconds if job.started_at is not None else None
-        log.info("job ended", **self._of(job.id), **keys, duration_s=None if seconds is None else round(seconds, 3))
+        log.info("job ended", **self.names(job.id), **keys, duration_s=None if seconds is None else round(seconds, 3))
         self._requests.pop(job.id, None)
 
     def expired(self, job_id: str) -> None:
         """It has come to its end in the queue."""
         log.info(
-            "job ended", **self._of(job_id), status="failed", group=None, attempt=0, error="expired", duration_s=None
+            "job ended", **self.names(job_id), status="failed", group=None, attempt=0, error="expired", duration_s=None
         )
         self._requests.pop(job_id, None)
 
-    def _of(self, job_id: str) -> dict[str, Any]:
-        request_id = self._requests.get(job_id)
+    def request_id(self, job_id: str) -> str | None:
+        """The name of the request that a job came by, if it is remembered."""
+        return self._requests.get(job_id)
+
+    def names(self, job_id: str) -> dict[str, Any]:
+        """What a log line about a job says of it."""
+        request_id = self.request_id(job_id)
         return {"job": job_id} if request_id is None else {"job": job_id, "request_id": request_id}

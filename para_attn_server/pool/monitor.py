@@ -81,7 +81,7 @@ class RunMonitor:
         """Ask all ranks for their stacks if the run shows no sign of life for longer than its step may take."""
         if self._is_stuck(run, now):
             run.stacks_deadline = now + STACKS_PATIENCE
-            log.error("run is stuck", group=self._group, job=run.job_id, silent_seconds=round(run.silence(now), 1))
+            log.error("run is stuck", group=self._group, **run.names, silent_seconds=round(run.silence(now), 1))
             ranks.request_stacks()
 
     def _is_stuck(self, run: JobRun, now: float) -> bool:

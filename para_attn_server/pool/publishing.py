@@ -6,6 +6,9 @@ A rename that the disk refuses is tried again: the job has succeeded, and its ou
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import structlog
 
 from para_attn_server.core.job import Output
@@ -15,9 +18,10 @@ log = structlog.get_logger()
 
 
 class Publisher:
-    """Renames outputs, and remembers those that could not be renamed yet."""
+    """Renames outputs, and remembers those that could not be renamed yet. names: what log lines say of a job."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Callable[[str], dict[str, Any]] = lambda job_id: {"job": job_id}) -> None:
+        self._names = names
         self._waiting: dict[str, Output] = {}
 
     def publish(self, job_id: str, output: Output) -> None:
@@ -26,15 +30,20 @@ class Publisher:
             replaces = publish(output, job_id)
         except FileNotFoundError as error:
             self._waiting.pop(job_id, None)
-            log.error("an output was removed before it had its name", job=job_id, path=output.path, error=str(error))
+            log.error(
+                "an output was removed before it had its name",
+                **self._names(job_id),
+                path=output.path,
+                error=str(error),
+            )
         except OSError as error:
             if job_id not in self._waiting:
-                log.error("an output cannot be renamed; it is tried again", job=job_id, error=str(error))
+                log.error("an output cannot be renamed; it is tried again", **self._names(job_id), error=str(error))
             self._waiting[job_id] = output
         else:
             self._waiting.pop(job_id, None)
             if replaces:
-                log.warning("an output has replaced a file", job=job_id, path=output.path)
+                log.warning("an output has replaced a file", **self._names(job_id), path=output.path)
 
     def catch_up(self) -> None:
         """Try those again that wait."""

@@ -81,9 +81,15 @@ class JobRun:
     step: int = 0
     stepped_at: float | None = None
     longest_step: float = 0.0
+    request_id: str | None = None
 
     def __post_init__(self) -> None:
         self.alive_at = self.worked_at = self.started
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What a log line about the run says of it."""
+        return {"job": self.job_id} | ({} if self.request_id is None else {"request_id": self.request_id})
 
     def silence(self, now: float) -> float:
         """Seconds since a sign of life was last seen."""

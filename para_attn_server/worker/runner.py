@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from pydantic import BaseModel
+from structlog.contextvars import bound_contextvars
 
 from para_attn_server.core import output, schema
 from para_attn_server.core.board import REFUSED_ENTRY
@@ -54,7 +55,15 @@ class JobRunner:
         return dist.is_initialized() or not self._made_process_group
 
     def run(self, run: Run) -> None:
-        """One run, from Run to this rank's terminal message. Never raises what the predictor raises."""
+        """One run, from Run to this rank's terminal message. Never raises what the predictor raises.
+
+        All that this thread logs meanwhile has the names of the job and of its request.
+        """
+        names = {"job": run.job_id} | ({} if run.request_id is None else {"request_id": run.request_id})
+        with bound_contextvars(**names):
+            self._run(run)
+
+    def _run(self, run: Run) -> None:
         left = self._attempt(run)
         if isinstance(left, Failed):
             self._send(left)  # before anything else: others may sit in a collective that this rank has left
@@ -104,7 +113,7 @@ class JobRunner:
         except FileNotFoundError:
             raise OutputMissing(others, returned, output.written_by_others(run.output_path, run.job_id)) from None
         if others:
-            log.warning("job %s: files beside the output are removed: %s", run.job_id, named(others))
+            log.warning("files beside the output are removed: %s", named(others))
         return sealed
 
     def _enter(self, run: Run) -> dict[str, Any]:
@@ -133,7 +142,7 @@ class JobRunner:
             log.warning("arguments without a form in JSON are compared as they came: %s", ", ".join(sorted(new)))
 
     def _failure(self, run: Run, error: BaseException) -> Failed:
-        log.error("job failed on this rank", extra={"job": run.job_id, "exception": full_text(error)})
+        log.error("job failed on this rank", extra={"exception": full_text(error)})
         points, step = self._control.points, self._control.steps
         told = describe(error, self._rank, step, run.output_path)
         return Failed(run.serial, self._rank, points, told, isinstance(error, TransientError), traceback_for_job(error))
