@@ -31,7 +31,7 @@ EVENTS = {
     JobStatus.FAILED: ("failed", {"error": ERROR.as_dict()}),
     JobStatus.CANCELED: ("canceled", {}),
 }
-LEGAL = [(source, target) for source in JobStatus for target in TRANSITIONS[source]]
+LEGAL = [(source, target) for source in JobStatus for target in sorted(TRANSITIONS[source])]
 ILLEGAL = [(source, target) for source in JobStatus for target in JobStatus if target not in TRANSITIONS[source]]
 FURTHER: dict[str, Callable[[JobStore, str], Any]] = {
     "request_cancel": lambda store, job_id: store.request_cancel(job_id, 9.0),

@@ -220,8 +220,8 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     assert (body["size"], body["sha256"]) == (5, hashlib.sha256(b"bytes").hexdigest())
     assert body["seed"] == web.job(first).seed
     timings = body["timings"]
-    assert timings["run_seconds"] == pytest.approx(timings["finished_at"] - timings["started_at"], abs=1e-5)
-    assert timings["queued_seconds"] == pytest.approx(timings["started_at"] - timings["created_at"], abs=1e-5)
+    assert timings["run_seconds"] == pytest.approx(timings["finished_at"] - timings["started_at"], abs=1e-3)
+    assert timings["queued_seconds"] == pytest.approx(timings["started_at"] - timings["created_at"], abs=1e-3)
 
 
 @pytest.mark.parametrize("route", ["get_output", "request_status", "outputs"])
