@@ -26,6 +26,8 @@ install = { $(PIP) install --progress-bar raw $(1) 2>&1 | tee $(VENV)/pip.log | 
 PACKAGING := setup.py pyproject.toml constraints.txt
 MODEL ?= demo
 ARGS ?=
+# Two processes of tests, each test file in one of them: most tests wait for processes to start, most of the time.
+TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -41,10 +43,10 @@ serve: $(VENV)/.stamp-demo ## leave a server running on port 5000 (MODEL=demo, A
 	@exec $(BIN)/para-attn-server --model $(MODEL) --num-devices 2 $(ARGS)
 
 test: $(VENV)/.stamp-test ## run the test suite, without what is slow (ARGS: more for pytest)
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(TESTS) -m "not slow" $(ARGS)
 
 test-slow: $(VENV)/.stamp-test
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(TESTS) -m slow $(ARGS)
 
 test-all: ## the whole test suite
 	$(MAKE) test

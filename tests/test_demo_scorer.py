@@ -27,7 +27,7 @@ EXAMPLE = Scene((Item("circle", "red", "left", "large"),), "blue")
 
 
 @pytest.mark.parametrize("shapes", [1, 2])
-@pytest.mark.parametrize("size", [64, 128, 256])
+@pytest.mark.parametrize("size", [64, 128, pytest.param(256, marks=pytest.mark.slow)])
 def test_scorer_reads_true_renders(size: int, shapes: int) -> None:
     """At least 99 % of every attribute is read rightly from anti-aliased, jittered renders."""
     cases = build_cases("dev", shapes, 150)

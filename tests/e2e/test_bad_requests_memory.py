@@ -42,6 +42,7 @@ def growth(server: RunningServer, requests: int, warm_up: int) -> dict[str, tupl
     }
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_memory_is_flat_over_ten_thousand_bad_requests(serve: Callable[..., RunningServer]) -> None:
     server = serve(BOUNDED, max_body=MAX_BODY)
