@@ -27,7 +27,7 @@ PACKAGING := setup.py pyproject.toml constraints.txt
 MODEL ?= demo
 ARGS ?=
 # Two processes of tests, each test file in one of them: most tests wait for processes to start, most of the time.
-TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -10,7 +10,7 @@ if sys.platform != "linux":
         "para-attn-server runs on Linux only: it needs pidfd, memfd and PR_SET_PDEATHSIG. Use Linux, WSL 2 or Docker."
     )
 
-TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.6"]
+TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.7"]
 TEST += ["hypothesis>=6.100", "openapi-spec-validator>=0.7", "schemathesis>=4"]
 LINT = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-psutil", "types-jsonschema"]
 
