@@ -40,7 +40,7 @@ class Census:
     """The lives of a server's processes, over all its restarts, by role."""
 
     def __init__(self) -> None:
-        self.lives: dict[str, dict[psutil.Process, Life]] = {role: {} for role in ("parent", "web worker", "rank")}
+        self.lives: dict[str, dict[psutil.Process, Life]] = {role: {} for role in ("controller", "web worker", "rank")}
 
     def look(self, who: Roles, jobs: int) -> None:
         """Note the memory of all processes. jobs: done so far. A process that is dying is left out."""
@@ -68,7 +68,11 @@ def holdings(who: Roles) -> dict[str, Holdings]:
 
 
 def _watched(who: Roles) -> Iterator[tuple[str, psutil.Process]]:
-    pids = [("parent", who.parent), *(("web worker", pid) for pid in who.web), *(("rank", pid) for pid in who.ranks)]
+    pids = [
+        ("controller", who.controller),
+        *(("web worker", pid) for pid in who.web),
+        *(("rank", pid) for pid in who.ranks),
+    ]
     for role, pid in pids:
         with contextlib.suppress(psutil.NoSuchProcess):
             yield role, psutil.Process(pid)

@@ -22,7 +22,7 @@ from para_attn_server.client import ClientError
 CLIENTS = 6
 MEAN_BETWEEN_FAULTS, SHARE = 16, 1 / 40
 """Jobs from the end of one fault to the next; no more than that share of a phase's jobs."""
-FAULTS = ("rank", "web worker", "gunicorn master", "forkserver", "parent", "restart")
+FAULTS = ("rank", "web worker", "gunicorn master", "forkserver", "controller", "restart")
 _LOOK_EVERY = 0.5
 _PATIENCE = 120.0
 
@@ -92,7 +92,7 @@ class Endurance:
         else:
             with contextlib.suppress(psutil.NoSuchProcess):  # what was done before has ended it just now
                 psutil.Process(self._victim(fault, self._all_there())).kill()
-            if fault == "parent":
+            if fault == "controller":
                 self.server.process.wait()
         self.faults[fault] += 1
         if self.server.process.poll() is not None:
@@ -115,7 +115,7 @@ class Endurance:
         return who
 
     def _victim(self, fault: str, who: Roles) -> int:
-        one = {"gunicorn master": who.master, "forkserver": who.forkserver, "parent": who.parent}
+        one = {"gunicorn master": who.master, "forkserver": who.forkserver, "controller": who.controller}
         several = {"rank": who.ranks, "web worker": who.web}
         return self.rng.choice(several[fault]) if fault in several else one[fault]
 
@@ -125,7 +125,7 @@ class Endurance:
         self.exits.append(self.server.process.wait(_PATIENCE))
 
     def _idle(self) -> bool:
-        """No job is left, and the parent has replaced whatever was killed."""
+        """No job is left, and the controller has replaced whatever was killed."""
         try:
             with Client(self.server.url) as client:
                 status = client.server_status()

@@ -117,16 +117,16 @@ def canceled_jobs(pair: Comparison, count: int, further: dict[str, Any]) -> list
 
 
 def cpu_of_jobs(pair: Comparison, count: int) -> list[Row]:
-    """CPU time of parent, gunicorn master and web worker over jobs of one POST and one ?wait each."""
+    """CPU time of controller, gunicorn master and web worker over jobs of one POST and one ?wait each."""
     processes = roles(pair.server.process.pid)
-    parent, web = Watch([processes.parent]), Watch([processes.master, *processes.web])
+    controller, web = Watch([processes.controller]), Watch([processes.master, *processes.web])
     for _ in range(count):
         pair.server.job(**pair.arguments, seed=pair.number())
-    shares = [MS * watch.cpu() / count for watch in (parent, web)]
+    shares = [MS * watch.cpu() / count for watch in (controller, web)]
     pair.server.stamps.read()
     return [
-        Row(f"CPU per job in parent and web, mean, {pair.name}", "ms", sum(shares), count, target=4.0),
-        Row(f"... of it in the parent, {pair.name}", "ms", shares[0], count),
+        Row(f"CPU per job in controller and web, mean, {pair.name}", "ms", sum(shares), count, target=4.0),
+        Row(f"... of it in the controller, {pair.name}", "ms", shares[0], count),
         Row(f"... of it in gunicorn's master and worker, {pair.name}", "ms", shares[1], count),
     ]
 
@@ -191,7 +191,9 @@ def _polled_rows(name: str, at: dict[int, _Polled]) -> list[Row]:
         rows.append(row_of(figure, "%", spread(polled.slower), target))
     first = at[POLL_RATE]
     rows.append(Row(f"... at {POLL_RATE}/s, the poller's own CPU, of a core", "%", statistics.median(first.poller), 1))
-    rows.append(Row(f"... at {POLL_RATE}/s, parent and web's CPU, of a core", "%", statistics.median(first.front), 1))
+    rows.append(
+        Row(f"... at {POLL_RATE}/s, controller and web's CPU, of a core", "%", statistics.median(first.front), 1)
+    )
     points = [(statistics.median(p.rates), statistics.median(p.slower)) for p in at.values()]
     rate, reached_it = costly_rate(points)
     bound = "" if reached_it else ", more than"

@@ -107,7 +107,7 @@ def _kibibytes(pid: int, what: str) -> int:
 class Roles:
     """The processes of a running server by what they do."""
 
-    parent: int
+    controller: int
     master: int
     web: list[int]
     forkserver: int
@@ -115,16 +115,16 @@ class Roles:
 
     @property
     def front(self) -> list[int]:
-        """Parent, gunicorn master and web workers."""
-        return [self.parent, self.master, *self.web]
+        """Controller, gunicorn master and web workers."""
+        return [self.controller, self.master, *self.web]
 
 
-def roles(parent: int) -> Roles:
-    """Who is who below the parent of a server that is ready; StopIteration where somebody is missing."""
-    children = {child.pid: _command(child) for child in psutil.Process(parent).children()}
+def roles(controller: int) -> Roles:
+    """Who is who below the controller of a server that is ready; StopIteration where somebody is missing."""
+    children = {child.pid: _command(child) for child in psutil.Process(controller).children()}
     master = next(pid for pid, line in children.items() if "para_attn_server.http" in line)
     forkserver = next(pid for pid, line in children.items() if "forkserver" in line)
-    return Roles(parent, master, _children(master), forkserver, _children(forkserver))
+    return Roles(controller, master, _children(master), forkserver, _children(forkserver))
 
 
 def _command(process: psutil.Process) -> str:

@@ -59,7 +59,7 @@ def all_figures(folder: Path, scale: Scale, seed: int) -> tuple[list[Row], Audit
         lambda lab: canceled_jobs(lab, scale.cancels),
         lambda lab: requests_while_healing(lab, scale.kills_under_load),
     )
-    budget = {"step-timeout": f"{BUDGET:g}s", "step-patience": f"{BUDGET:g}s"}
+    budget = {"step-timeout": f"{BUDGET:g}s", "min-step-timeout": f"{BUDGET:g}s"}
     of_hangs, audit_of_hangs = measured(
         Lab(folder / "hangs", seed, **budget), lambda lab: stopped_ranks(lab, scale.stops, BUDGET)
     )
@@ -90,10 +90,11 @@ Measured on {date}, on {where}; {verdict}.
 
 {table}
 
-- Seen: when the parent logs the death. Ready: when it logs that all ranks are set up again. The rank that was killed
+- Seen: when the controller logs the death. Ready: when it logs that all ranks are set up again. The rank that was
+killed
   is the one that is named, or the measurement stops.
 - A stopped rank is found by its job's silence, so its budget is part of the time; it is set with `--step-timeout` and
-  `--step-patience`. Without these, a step may take ten times the job's longest so far, and a minute at the least.
+  `--min-step-timeout`. Without these, a step may take ten times the job's longest so far, and a minute at the least.
 - The exception is raised by the predictor after a random step, while the other rank goes on into a collective. Times
   are from the moment at which it is raised.
 - Cancels: from 0 to 90 % of a job's time after `POST /generate`, answered when all ranks have left the job. The work

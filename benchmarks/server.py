@@ -136,12 +136,12 @@ class ServerProcess:
         return next((record["url"] for record in self.log.records("serving")), None)
 
     def group(self) -> dict[str, Any]:
-        """The first group as /server_status shows it; empty while the parent does not answer."""
+        """The first group as /server_status shows it; empty while the controller does not answer."""
         _, body = self.connection.json("GET", "/server_status")
         return dict(next(iter(body.get("groups", [])), {}))
 
     def loop_lag(self) -> dict[str, float]:
-        """How many seconds the parent's loop came late, as /server_status shows it."""
+        """How many seconds the controller's loop came late, as /server_status shows it."""
         connection = Connection(*self.address)  # of its own: the server closes one that was idle for long
         try:
             return dict(connection.json("GET", "/server_status")[1]["loop_lag"])

@@ -26,7 +26,7 @@ from ledger import Audit, audit
 from server import RANKS, wait_until, workplace
 from table import Row, machine, markdown, told, verdict
 
-SLOPES = {"parent": 32.0, "web worker": 32.0, "rank": 128.0}
+SLOPES = {"controller": 32.0, "web worker": 32.0, "rank": 128.0}
 """Bounds: KiB of memory that a process may grow by in 100 jobs, its first ones left out. What kept one picture of each
 job would grow by 1,200."""
 WARM_UP, LEAST = 1000, 300
@@ -58,7 +58,7 @@ def soak(folder: Path, jobs: int, seed: int) -> tuple[list[Row], Audit, Enduranc
             server.phase(jobs // 4, faults=True)
         rows += told(held(server, start, "at the end"))
         left = settled(lambda: len(zombies(server.server.process.pid)))
-        rows += told([Row("zombies below the parent, at the end", "", left, sum(server.faults.values()), target=0)])
+        rows += told([Row("zombies below the controller, at the end", "", left, sum(server.faults.values()), target=0)])
         server.stop()
     audited = audit(server.ledger, server.state_dir, server.outputs)
     size = sum(path.stat().st_size for path in server.state_dir.glob("jobs.sqlite3*")) / 1024
@@ -102,9 +102,9 @@ def held(server: Endurance, start: dict[str, Holdings], when: str) -> list[Row]:
 
 
 def lag(server: Endurance) -> list[Row]:
-    """How late the parent's loop was over the calm part; judged where the machine was not busy with other things."""
+    """How late the controller's loop was over the calm part; judged where the machine was not busy otherwise."""
     load, cores = os.getloadavg()[1], os.cpu_count() or 1
-    figure = f"lag of the parent's loop, 999 of 1,000 rounds (load {load:.1f} on {cores} cores)"
+    figure = f"lag of the controller's loop, 999 of 1,000 rounds (load {load:.1f} on {cores} cores)"
     target = LAG if load <= LOAD * cores else None
     return [Row(figure, "ms", 1000 * server.server.loop_lag()["p999"], len(server.ledger.entries), target=target)]
 
@@ -178,13 +178,13 @@ are SIGKILL.
 - Memory: what holds no file, over the jobs of the calm part: least squares, without a process's first {warm_up} jobs;
   only of processes with at least {least} jobs after that. The count is of such processes; the worst one is shown.
 - Descriptors and threads: of the idle server, beside what was held after the first jobs, which is the count.
-- Lag: how long what was due in the parent's loop had to wait, a cancel for example; the count is of jobs. It has no
+- Lag: how long what was due in the controller's loop had to wait, a cancel for example; the count is of jobs. It has no
   bound where the machine's load, over five minutes, was above 2 for each core.
 - Left: when the server has ended, of all that was started. The count is of the server's starts.
 - Lost and doubled: the clients' ledger against the server's database and the files in its output folder. A job must
   succeed, unless its client has asked for its cancel. The same arguments must give the same picture, bit for bit; there
   are 48 of them.
-- Attempts: jobs pay for the death of a rank alone, not for that of the parent, the forkserver or the web.
+- Attempts: jobs pay for the death of a rank alone, not for that of the controller, the forkserver or the web.
 
 The same faults one at a time, and what each costs: [reliability.md](reliability.md).
 """

@@ -11,7 +11,7 @@ from diffusers import DiffusionPipeline
 from pydantic import Field
 
 from para_attn_server.core.predictor import Predictor
-from para_attn_server.worker.parallel import parallelize, rank_device
+from para_attn_server.parallel import parallelize, rank_device
 
 Prompt = Annotated[str, Field(min_length=1, max_length=1000)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from diffusers import FluxPipeline
 
 from para_attn_predictors.demo import TEXT_TOKENS, WEIGHTS
-from para_attn_server.worker.parallel import parallelize, rank_device
+from para_attn_server.parallel import parallelize, rank_device
 
 
 def parsed_arguments() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Serve a diffusers pipeline that runs on several GPUs at once.
 
-The names below are loaded when they are first used: ranks and the daemon import this package, and must not pay for
+The names below are loaded when they are first used: ranks and the controller import this package, and must not pay for
 the client's or the server's imports.
 """
 

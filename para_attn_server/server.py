@@ -1,4 +1,4 @@
-"""The Python way in: `ParaAttentionServer`, which runs the daemon as a process of its own.
+"""The Python way in: `ParaAttentionServer`, which runs the controller as a process of its own.
 
 The predictor travels to the ranks as cloudpickle's bytes: nothing of the calling script is run again, so it needs no
 `if __name__ == "__main__"` guard, and a class defined in the script will do.
@@ -20,12 +20,12 @@ from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from para_attn_server.client import Client
-from para_attn_server.core import owner
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
-from para_attn_server.core.launch import ModelSpec
 from para_attn_server.core.lookup import check_model
 from para_attn_server.core.process import WITH_DOCSTRINGS, docstrings_are_lost, python_command, require_linux
 from para_attn_server.core.settings import Settings, load_settings
+from para_attn_server.core.wire import owner
+from para_attn_server.core.wire.launch import ModelSpec
 from para_attn_server.packing import packed
 
 _ERRORS: dict[int, type[ServerError]] = {
@@ -34,7 +34,7 @@ _ERRORS: dict[int, type[ServerError]] = {
     ExitCode.PORT_TAKEN: PortTaken,
     ExitCode.STATE_DIR: StateDirError,
 }
-_STOP_PATIENCE = 30.0  # seconds beyond --grace
+_STOP_PATIENCE = 30.0  # seconds beyond --shutdown-timeout
 
 
 class ParaAttentionServer:
@@ -74,7 +74,7 @@ class ParaAttentionServer:
     def run(self) -> None:
         """Serve until Ctrl-C, SIGTERM or `para-attn-server`'s own end; blocks.
 
-        Raises the ServerError that belongs to the daemon's exit code when it ends by itself.
+        Raises the ServerError that belongs to the controller's exit code when it ends by itself.
         """
         asked: list[int] = []
         with _forwarded_signals(self._terminate, asked):
@@ -118,7 +118,7 @@ class ParaAttentionServer:
             return
         self._terminate()
         try:
-            self._process.wait(self.settings.grace + _STOP_PATIENCE)
+            self._process.wait(self.settings.shutdown_timeout + _STOP_PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()  # everything else dies with it
             self._process.wait()
@@ -133,7 +133,7 @@ class ParaAttentionServer:
 
     def _start(self) -> subprocess.Popen[bytes]:
         if self._process is not None:
-            raise UsageError("this server runs already")
+            raise UsageError("server is already running")
         self._line, theirs = map(_above_standard_streams, socket.socketpair())
         with theirs:
             fd = theirs.fileno()
@@ -141,7 +141,7 @@ class ParaAttentionServer:
             if docstrings_are_lost():
                 environment |= WITH_DOCSTRINGS
             self._process = subprocess.Popen(
-                python_command("para_attn_server.daemon"),
+                python_command("para_attn_server.controller"),
                 pass_fds=[fd],
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -172,13 +172,13 @@ class ParaAttentionServer:
         raise ServerError("the server has ended")
 
     def _hear(self) -> bool:
-        """Take in the daemon's next words; False once it has ended."""
+        """Take in the controller's next words; False once it has ended."""
         told = owner.hear(self._answers)
         self._told |= told
         return bool(told)
 
     def _check(self, process: subprocess.Popen[bytes]) -> None:
-        """Raise what belongs to the exit code of a daemon that has ended, in its own last words."""
+        """Raise what belongs to the exit code of a controller that has ended, in its own last words."""
         if status := process.wait():
             while self._hear():
                 pass
@@ -200,7 +200,7 @@ def _above_standard_streams(made: socket.socket) -> socket.socket:
 
 @contextlib.contextmanager
 def _forwarded_signals(terminate: Callable[[], None], asked: list[int]) -> Any:
-    """Pass Ctrl-C and SIGTERM on to the daemon as SIGTERM; in a thread other than the main one there are none.
+    """Pass Ctrl-C and SIGTERM on to the controller as SIGTERM; in a thread other than the main one there are none.
 
     asked: gets the number of each signal that has come.
     """

@@ -10,7 +10,7 @@ from diffusers import FluxPipeline
 from pydantic import Field
 
 from para_attn_server.core.predictor import Predictor
-from para_attn_server.worker.parallel import parallelize, rank_device, ulysses_limits
+from para_attn_server.parallel import parallelize, rank_device, ulysses_limits
 
 Seed = Annotated[
     Annotated[int, Field(ge=0, le=2**32 - 1)] | None,

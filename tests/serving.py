@@ -125,10 +125,10 @@ class RunningServer:
         return pid
 
     def processes(self) -> dict[str, psutil.Process]:
-        """The parent, and of its children that are there now: gunicorn master, its first web worker, forkserver."""
-        parent = psutil.Process(self.process.pid)
-        found = {"parent": parent}
-        for child in parent.children():
+        """The controller, and of its children that are there now: gunicorn master, its first web worker, forkserver."""
+        controller = psutil.Process(self.process.pid)
+        found = {"controller": controller}
+        for child in controller.children():
             with contextlib.suppress(psutil.Error):  # it may have ended since
                 if "para_attn_server.http" in child.cmdline():
                     found["gunicorn master"] = child
@@ -143,7 +143,7 @@ class RunningServer:
         return self.process.wait(deadline)
 
     def kill(self) -> None:
-        """SIGKILL to the parent alone."""
+        """SIGKILL to the controller alone."""
         self.process.kill()
         self.process.wait(10)
 

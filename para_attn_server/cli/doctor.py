@@ -51,7 +51,7 @@ def all_checks(settings: Settings) -> list[Check]:
     from para_attn_server.cli.checks.software import software_checks
     from para_attn_server.cli.child import ask
 
-    facts = ask("para_attn_server.worker.probe")
+    facts = ask("para_attn_server.rank.probe")
     visible = facts["torch"].get("devices", 0)
     return [
         *machine_checks(settings, ranks_wanted(settings, visible), visible),

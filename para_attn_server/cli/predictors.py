@@ -39,7 +39,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
       para-attn-server predictors demo
       para-attn-server predictors my_predictor.py:MyPredictor --json
     """
-    described = ask("para_attn_server.worker.describe", *names)
+    described = ask("para_attn_server.rank.describe", *names)
     if as_json:
         click.echo(json.dumps(described, indent=2))
     else:

@@ -1,4 +1,4 @@
-"""`para-attn-server serve`, or no command: check the settings, then become the daemon."""
+"""`para-attn-server serve`, or no command: check the settings, then become the controller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from para_attn_server.core.process import python_command, require_linux
 from para_attn_server.core.settings import load_settings
 from para_attn_server.core.signals import held
 
-DAEMON = "para_attn_server.daemon"
+DAEMON = "para_attn_server.controller"
 
 
 @click.command("serve", cls=SettingsCommand)
@@ -23,8 +23,9 @@ DAEMON = "para_attn_server.daemon"
 def command(**options: Any) -> None:
     """Serve a predictor; this is what runs when no command is named.
 
-    It serves until Ctrl-C or SIGTERM. The first one lets running jobs finish within --grace and keeps the rest of the
-    queue for the next start; a second one stops at once. Every option can also be given as environment variable.
+    It serves until Ctrl-C or SIGTERM. The first one lets running jobs finish within --shutdown-timeout and keeps the
+    rest of the queue for the next start; a second one stops at once. Every option can also be given as environment
+    variable.
 
     \b
     Examples:
@@ -42,6 +43,6 @@ def command(**options: Any) -> None:
         )
     check_model(settings.model, settings.model_path)
     sys.stdout.flush()
-    # The daemon takes this process's place, so that signals reach it and click and rich stay out of its memory.
-    with held():  # until the daemon has its handlers
+    # The controller takes this process's place, so that signals reach it and click and rich stay out of its memory.
+    with held():  # until the controller has its handlers
         os.execve(sys.executable, python_command(DAEMON), settings.as_environment(os.environ))

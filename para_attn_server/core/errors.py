@@ -11,7 +11,7 @@
     ├── IdempotencyConflict     the same Idempotency-Key came with another request
     ├── QueueFull               --max-queue jobs are waiting already
     ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
-    ├── DaemonUnreachable       the parent process does not answer on its control socket
+    ├── ControllerUnreachable       the controller does not answer on its control socket
     └── IllegalTransition       a job was asked to go where its life does not lead
 
 Errors cross processes as data: `JobError` is what a failed job carries, from the rank that saw it to the client.
@@ -108,8 +108,8 @@ class NotAccepting(ServerError):
     """The server takes no new work now; the message says why."""
 
 
-class DaemonUnreachable(ServerError):
-    """The parent process does not answer on its control socket."""
+class ControllerUnreachable(ServerError):
+    """The controller does not answer on its control socket."""
 
 
 class IllegalTransition(ServerError):
@@ -120,7 +120,7 @@ class IllegalTransition(ServerError):
 class JobError:
     """Why a job failed, as data.
 
-    type: the class name of the predictor's exception, or what the server found: `invalid_input`, `kwargs_mismatch`,
+    type: the class name of the predictor's exception, or what the server found: `invalid_input`, `arguments_mismatch`,
     `out_of_memory`, `output_missing`, `output_unwritable`, `rank_lost`, `hang`, `poison` (its group was lost in every
     attempt), `timeout` or `expired` (its deadline passed). message: for the client, without traceback or server paths.
     rank and step: where it happened, None where that has no meaning. hint: what to change, if known.

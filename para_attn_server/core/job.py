@@ -62,14 +62,14 @@ class Output:
 class NewJob:
     """A request that passed validation, ready for the queue.
 
-    kwargs: resolved arguments of `predict` (defaults and seed filled in, `output_path` left out). seed: the one among
+    arguments: those of `predict` (defaults and seed filled in, `output_path` left out). seed: the one among
     them, None if the model takes none.
     output_path: absolute path the output will have; already checked against the allowed output root.
     deadline: seconds by the steady clock after which the job is not worth running. idempotency_key: the client's name
     for the request; a second one of the same name is the same job, if its request_digest is the same too.
     """
 
-    kwargs: dict[str, Any]
+    arguments: dict[str, Any]
     output_path: str
     id: str = field(default_factory=lambda: uuid.uuid4().hex)
     deadline: float | None = None

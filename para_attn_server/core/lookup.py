@@ -1,6 +1,6 @@
 """Where a model's name leads, as far as that can be told without importing anything of it.
 
-The command, the Python API and the daemon ask here before anything starts; a rank, which imports, asks here first.
+The command, the Python API and the controller ask here before anything starts; a rank, which imports, asks here first.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An output file's way: written in a hidden folder of its job's own, sealed, recorded by the parent, then renamed.
+"""An output file's way: written in a hidden folder of its job's own, sealed, recorded by the controller, then renamed.
 
     <folder>/.<job id>.part/<name>      while predict writes it, until its job's end is on record
     <folder>/<name>                     afterwards

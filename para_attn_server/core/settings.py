@@ -115,7 +115,7 @@ class Settings(BaseSettings):
         description="How long a running job may go without a step before its worker group counts as hung. Between the "
         "steps of a job its own pace sets a closer limit.",
     )
-    step_patience: Duration = Field(
+    min_step_timeout: Duration = Field(
         60.0,
         description="How long a step may take at the least, however quick the job's other steps were, before its "
         "worker group counts as hung.",
@@ -123,7 +123,9 @@ class Settings(BaseSettings):
     cancel_timeout: Duration = Field(
         30.0, description="How long a canceled job may take to leave before its worker group is rebuilt."
     )
-    grace: Duration = Field(120.0, description="How long running jobs may finish after the first SIGTERM or Ctrl-C.")
+    shutdown_timeout: Duration = Field(
+        120.0, description="How long running jobs may finish after the first SIGTERM or Ctrl-C."
+    )
     keep: Duration = Field(7 * 86400.0, description="How long finished jobs and their outputs are kept.")
 
     state_dir: Path = Field(
@@ -221,7 +223,7 @@ class Settings(BaseSettings):
         return self.state_dir / "jobs.sqlite3"
 
     def as_environment(self, base: Mapping[str, str]) -> dict[str, str]:
-        """`base` with exactly these settings in it: how the command hands them to the daemon and to the web.
+        """`base` with exactly these settings in it: how the command hands them to the controller and to the web.
 
         Without PYTHONINSPECT, which keeps a Python process at a prompt when its work is done.
         """

@@ -16,7 +16,7 @@ from typing import Any
 
 INTERRUPTED = 130
 LOG_FD_VARIABLE = "PARA_ATTN_LOG_FD"
-"""Environment variable that names the descriptor of the JSON log, where stderr is a pipe to the parent."""
+"""Environment variable that names the descriptor of the JSON log, where stderr is a pipe to the controller."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

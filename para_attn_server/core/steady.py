@@ -2,7 +2,7 @@
 
 The steady clock is CLOCK_BOOTTIME, so nobody can set it, it runs while the machine sleeps, and all processes of one
 boot agree on it. It counts as the wall clock did when a server was first started in that boot: moments of two boots can
-be compared as far as the wall clock was right. Nothing here looks for jumps; daemon/retention.py does.
+be compared as far as the wall clock was right. Nothing here looks for jumps; controller/retention.py does.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 VARIABLE = "PARA_ATTN_CLOCK"
-"""Environment variable by which the parent tells its processes what is added to CLOCK_BOOTTIME."""
+"""Environment variable by which the controller tells its processes what is added to CLOCK_BOOTTIME."""
 
 
 def boottime() -> float:

@@ -2,7 +2,8 @@
 
 Three ways lead there: Python's own streams (`print`, a traceback), handlers that libraries have put beside the root
 logger's, and the two descriptors, to which C code and child processes write. The first two are led to the log in the
-process where they are; the descriptors are a pipe that the parent reads (`DescriptorReader`) and its children inherit.
+process where they are; the descriptors are a pipe that the controller reads (`DescriptorReader`) and its children
+inherit.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def adopt_loggers() -> None:
 
 
 def log_fds() -> list[int]:
-    """The descriptor that takes the log where stderr is a pipe to the parent, for starting a process; else none."""
+    """The descriptor that takes the log where stderr is a pipe to the controller, for starting a process; else none."""
     fd = os.environ.get(LOG_FD_VARIABLE)
     return [] if fd is None else [int(fd)]
 

@@ -1,4 +1,4 @@
-"""What an executor does for a worker group, and what it tells the group. All calls are made on the daemon's loop."""
+"""What an executor does for a worker group, and what it tells the group. All calls are on the controller's loop."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 from typing import Protocol
 
-from para_attn_server.core.launch import RankSpec
-from para_attn_server.core.messages import FromRank, ToRank
+from para_attn_server.core.wire.launch import RankSpec
+from para_attn_server.core.wire.ranks import FromRank, ToRank
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class ExitInfo:
     """How a rank's process ended.
 
     how: in words that follow its name, such as `was killed by SIGKILL`. own_fault: False when it was taken down by the
@@ -60,12 +60,12 @@ class RankEvents(Protocol):
         """All ranks of a launch have been started."""
 
     def launch_failed(self, generation: int, reason: str, own_fault: bool, from_outside: bool = False) -> None:
-        """They have not; none of them is left. own_fault, from_outside: as in Death."""
+        """They have not; none of them is left. own_fault, from_outside: as in ExitInfo."""
 
     def message(self, generation: int, rank: int, message: FromRank) -> None:
         """A rank has said something."""
 
-    def died(self, generation: int, rank: int, death: Death) -> None:
+    def died(self, generation: int, rank: int, death: ExitInfo) -> None:
         """A rank's process has ended. Said once, after its messages."""
 
 

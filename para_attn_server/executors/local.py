@@ -1,8 +1,8 @@
 """Ranks as processes of this machine, forked from a forkserver that has torch and diffusers imported.
 
 A thread of its own starts the processes: starting one waits for the forkserver, whose first start takes seconds, and
-the daemon's loop never waits. The thread lives as long as the daemon, because the death signal that guards the
-forkserver fires when the thread that started it ends. Watching and talking is done on the daemon's loop.
+the controller's loop never waits. The thread lives as long as the controller, because the death signal that guards the
+forkserver fires when the thread that started it ends. Watching and talking is done on the controller's loop.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.launch import PARENT_VARIABLE, PRELOAD_VARIABLE, RankSpec, leave_launcher
 from para_attn_server.core.stray_output import log_fds
+from para_attn_server.core.wire.launch import CONTROLLER_VARIABLE, PRELOAD_VARIABLE, RankSpec, leave_launcher
 from para_attn_server.executors.base import RankEvents, RankHandle
 from para_attn_server.executors.forkserver import Forkserver, ForkserverWatch, end_unreachable, kill, latest
 from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
@@ -43,11 +43,11 @@ from para_attn_server.executors.tracker import end_former_tracker, end_tracker, 
 log = structlog.get_logger()
 LOOK_EVERY = 1.0
 """Seconds between two looks at the count of the out-of-memory killer."""
-_PRELOAD = "para_attn_server.worker.preload"
+_PRELOAD = "para_attn_server.rank.preload"
 
 
 class LocalExecutor:
-    """Starts and watches ranks on this machine; one per daemon.
+    """Starts and watches ranks on this machine; one per controller.
 
     preload: modules for the forkserver, by commas. lock: the locked file of the state directory (see helpers.py).
     """
@@ -60,7 +60,7 @@ class LocalExecutor:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOAD])
         leave_launcher(os.environ)
-        os.environ[PARENT_VARIABLE] = str(os.getpid())
+        os.environ[CONTROLLER_VARIABLE] = str(os.getpid())
         os.environ[PRELOAD_VARIABLE] = preload
         ensure_tracker(self._mark)
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
@@ -82,7 +82,7 @@ class LocalExecutor:
     def tick(self, now: float) -> None:
         """Kill a forkserver that is stopped or hangs: a start that waits for it ends, and the groups are rebuilt.
 
-        now: seconds that the daemon has run.
+        now: seconds that the controller has run.
         """
         pid, known = forkserver._forkserver._forkserver_pid, self._forkserver  # type: ignore[attr-defined]
         if self._watch.silent(pid, known is not None and known.pid == pid, now):
@@ -164,7 +164,9 @@ class LocalExecutor:
 
     def _tell_failure(self, generation: int, events: RankEvents, error: Exception, starter: Forkserver | None) -> None:
         reason = f"ranks could not be started ({type(error).__name__})"
-        own_fault = not isinstance(error, EOFError | OSError)  # else the forkserver died, or the parent lacks something
+        own_fault = not isinstance(
+            error, EOFError | OSError
+        )  # else the forkserver died, or the controller lacks something
         killed_by = None if own_fault or starter is None else starter.killed_by(self._oom_kills.take)
         events.launch_failed(generation, reason, own_fault, killed_by in (signal.SIGKILL, signal.SIGTERM))
 
@@ -242,8 +244,8 @@ def _shared_log() -> SharedFd | None:
 def _rank_main(
     spec: RankSpec, mark: str, connection: Connection, board: SharedFd, stacks: SharedFd, log_to: SharedFd | None
 ) -> None:
-    """Runs in the rank: what it imports, the parent must not."""
+    """Runs in the rank: what it imports, the controller must not."""
     os.environ[VARIABLE] = mark
-    from para_attn_server.worker.rank import main
+    from para_attn_server.rank.main import main
 
     main(spec, connection, board.fd, stacks.fd, None if log_to is None else log_to.fd)

@@ -1,8 +1,8 @@
 """Whether the kernel's out-of-memory killer has struck: nothing else tells such a SIGKILL from any other.
 
-The kernel counts its kills per memory cgroup, and the ranks live in the parent's. Sources: memory.events of cgroup v2
-(https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files), memory.oom_control of v1, and /proc/vmstat,
-which counts for the whole machine, where there is neither. All of them have a line `oom_kill N`.
+The kernel counts its kills per memory cgroup, and the ranks live in the controller's. Sources: memory.events of cgroup
+v2 (https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files), memory.oom_control of v1, and
+/proc/vmstat, which counts for the whole machine, where there is neither. All of them have a line `oom_kill N`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One rank's process as the daemon's loop sees it: messages by a socket, its end by a pidfd.
+"""One rank's process as the controller's loop sees it: messages by a socket, its end by a pidfd.
 
 A pidfd, because everything else lies: the process's own sentinel is held open by helpers that the rank has forked,
 and a child that somebody else has reaped looks alive for ever. Reading and writing never block, however a rank has
@@ -21,8 +21,8 @@ from typing import Any
 import psutil
 import structlog
 
-from para_attn_server.core.messages import FromRank, ToRank
-from para_attn_server.executors.base import Death, RankEvents
+from para_attn_server.core.wire.ranks import FromRank, ToRank
+from para_attn_server.executors.base import ExitInfo, RankEvents
 from para_attn_server.executors.helpers import ended
 from para_attn_server.executors.loading import Loading
 from para_attn_server.executors.oom import OomKills
@@ -124,7 +124,7 @@ class RankProcess(asyncio.Protocol):
             return True
 
     def request_stacks(self) -> None:
-        """Have faulthandler in the rank write to its stacks file (see worker/rank.py)."""
+        """Have faulthandler in the rank write to its stacks file (see rank/main.py)."""
         if not self._ended and self._pidfd >= 0:
             os.ftruncate(self._stacks_fd, 0)
             with contextlib.suppress(ProcessLookupError):
@@ -219,15 +219,15 @@ class RankProcess(asyncio.Protocol):
             while data := self._socket.recv(2**16, socket.MSG_DONTWAIT):
                 self.data_received(data)
 
-    def _death(self) -> Death:
+    def _death(self) -> ExitInfo:
         if not self._starter.alive():
             killed_by = self._starter.killed_by(self._oom_kills.take)
-            return Death("ended with the forkserver", own_fault=False, signal=killed_by)
+            return ExitInfo("ended with the forkserver", own_fault=False, signal=killed_by)
         code = self._exit_code()
         if code == -signal.SIGKILL and self._oom_kills.take():
             how = "was killed by the kernel's out-of-memory killer"
-            return Death(how, hint=_OOM_HINT, signal=signal.SIGKILL, oom=True)
-        return Death(_in_words(code), signal=-code if code is not None and code < 0 else None)
+            return ExitInfo(how, hint=_OOM_HINT, signal=signal.SIGKILL, oom=True)
+        return ExitInfo(_in_words(code), signal=-code if code is not None and code < 0 else None)
 
     def _exit_code(self) -> int | None:
         self._process.join(timeout=0.05)  # the forkserver tells it an instant after the death itself

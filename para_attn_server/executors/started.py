@@ -1,4 +1,4 @@
-"""A rank's process just after its start: what the parent holds of it, before anybody follows it."""
+"""A rank's process just after its start: what the controller holds of it, before anybody follows it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATIENCE = 5.0
 
 @dataclass(slots=True, eq=False)
 class StartedRank:
-    """process: multiprocessing's. socket: the parent's end of its pipe. stacks_fd: the file of its stacks.
+    """process: multiprocessing's. socket: the controller's end of its pipe. stacks_fd: the file of its stacks.
 
     pidfd: -1 if it had ended before one could be had. mark: of its helpers (helpers.py). group: that it is of.
     """

@@ -1,8 +1,8 @@
 """multiprocessing's resource tracker: it unlinks the named semaphores and shared memory that dead ranks have left.
 
 So it must outlive the ranks, and it ends when nobody holds its pipe any more. One that is stopped does not see that.
-multiprocessing starts it, so it has no death signal from the parent. It carries a mark of its own instead, beside the
-server's (helpers.py), by which the next start on the same state directory finds it.
+multiprocessing starts it, so it has no death signal from the controller. It carries a mark of its own instead, beside
+the server's (helpers.py), by which the next start on the same state directory finds it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""`python -m para_attn_server.http FD PARENT [BEATS]`: the gunicorn master, started by the parent.
+"""`python -m para_attn_server.http FD PARENT [BEATS]`: the gunicorn master, started by the controller.
 
-FD: the inherited listening socket. PARENT: the parent's process id; the master does not outlive it. BEATS: a
+FD: the inherited listening socket. PARENT: the controller's process id; the master does not outlive it. BEATS: a
 pipe into which the master writes a byte each time its loop goes round. Settings come from the environment.
 """
 
@@ -24,7 +24,7 @@ if __name__ == "__main__":
     from para_attn_server.core.logs import configure_logging
     from para_attn_server.core.settings import load_settings
     from para_attn_server.core.signals import LOG_FD_VARIABLE
-    from para_attn_server.http.gunicorn_app import serve
+    from para_attn_server.http.server.gunicorn_app import serve
 
     settings = load_settings()
     log_fd = os.environ.get(LOG_FD_VARIABLE)

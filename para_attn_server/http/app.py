@@ -8,10 +8,10 @@ from flask import Flask, Response
 from flask.json.provider import DefaultJSONProvider
 
 from para_attn_server.core.settings import Settings
-from para_attn_server.http import errors, request_log
+from para_attn_server.http import problems, request_log
 from para_attn_server.http.bodies import NO_FRAMES
 from para_attn_server.http.forwarded import ForwardedHeaders
-from para_attn_server.http.native import native_routes
+from para_attn_server.http.native.routes import native_routes
 from para_attn_server.http.openapi import add_document
 from para_attn_server.http.origins import Origins
 from para_attn_server.http.routes import blueprint, endpoints
@@ -44,7 +44,7 @@ def create_app(service: JobService, settings: Settings) -> Flask:
     app.before_request(origins.check)
     app.after_request(_on_every_answer)
     app.after_request(origins.allow)
-    errors.register(app, lambda: endpoints(routes))
+    problems.register(app, lambda: endpoints(routes))
     app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign]
     if settings.root_path or settings.trusted_proxy:
         app.wsgi_app = ForwardedHeaders(app.wsgi_app, settings)  # type: ignore[method-assign]

@@ -20,10 +20,10 @@ from flask import Response, current_app, request, send_file
 from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import BadRequest, Gone, PreconditionFailed, RequestEntityTooLarge, UnsupportedMediaType
 
+from para_attn_server.core.arguments.request import MAX_VALUES, TOO_MUCH
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Output
 from para_attn_server.core.output import is_sealed, temporary_path
-from para_attn_server.service.validation import MAX_VALUES, TOO_MUCH
 
 NO_FRAMES = "frame-ancestors 'none'"
 """Content-Security-Policy of every answer: no page shows it in a frame."""

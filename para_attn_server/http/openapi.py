@@ -1,6 +1,6 @@
 """GET /openapi.json: the OpenAPI 3.1 document of all dialects, made from their tables of routes.
 
-Shapes of answers come from the types in `views.py`, problems from `errors.py`, the body of a request from the model.
+Shapes of answers come from the types in `views.py`, problems from `problems.py`, the body of a request from the model.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from flask.typing import ResponseReturnValue
 from pydantic import TypeAdapter
 
 from para_attn_server.core.errors import NotAccepting
-from para_attn_server.http import errors
-from para_attn_server.http.errors import PROBLEM_JSON, Kind, plain
-from para_attn_server.http.routes import REQUEST, RETRY_AFTER, Answer, Route
-from para_attn_server.http.views import ProblemBody
+from para_attn_server.http import problems
+from para_attn_server.http.native.views import ProblemBody
+from para_attn_server.http.problems import PROBLEM_JSON, ProblemType, http_problem
+from para_attn_server.http.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route
 from para_attn_server.service.service import JobService
 
-EVERYWHERE = (*tuple(plain(status) for status in (400, 403, 408, 414, 417, 421, 431, 501)), errors.INTERNAL)
+EVERYWHERE = (*tuple(http_problem(status) for status in (400, 403, 408, 414, 417, 421, 431, 501)), problems.INTERNAL)
 """Problems of every route: what is not HTTP, comes too slowly or is too long, comes from a web page of another place or
 for another host, and a mistake of the server."""
 
@@ -41,8 +41,8 @@ def add_document(routes: list[Route], service: JobService) -> None:
             schema = None
         return document(routes, schema, request.root_url.rstrip("/"))
 
-    answer = Answer(200, "An OpenAPI document.", dict)
-    routes.append(Route("/openapi.json", ("GET",), openapi, (answer,), (errors.STORE_UNUSABLE,)))
+    answer = ResponseSpec(200, "An OpenAPI document.", dict)
+    routes.append(Route("/openapi.json", ("GET",), openapi, (answer,), (problems.STORE_UNUSABLE,)))
 
 
 def document(routes: Sequence[Route], request_schema: dict[str, Any] | None, url: str = "/") -> dict[str, Any]:
@@ -108,14 +108,14 @@ def _operation(route: Route, method: str, references: dict[type, dict[str, Any]]
     return operation
 
 
-def _answer(answer: Answer, references: dict[type, dict[str, Any]]) -> dict[str, Any]:
-    response: dict[str, Any] = {"description": answer.says}
+def _answer(answer: ResponseSpec, references: dict[type, dict[str, Any]]) -> dict[str, Any]:
+    response: dict[str, Any] = {"description": answer.description}
     if answer.body is bytes:
         response["content"] = {"*/*": {}}
     elif answer.body is not None:
         response["content"] = {"application/json": {"schema": references.get(answer.body, {"type": "object"})}}
     if answer.headers:
-        response["headers"] = {name: _header(says) for name, says in answer.headers}
+        response["headers"] = {name: _header(description) for name, description in answer.headers}
     return response
 
 
@@ -128,10 +128,10 @@ def _problems(route: Route, problem: dict[str, Any]) -> Iterator[tuple[str, dict
             yield str(status), _problem(kinds, problem)
 
 
-def _by_status(kinds: Iterable[Kind]) -> dict[int, list[Kind]]:
-    found: dict[int, list[Kind]] = {}
+def _by_status(kinds: Iterable[ProblemType]) -> dict[int, list[ProblemType]]:
+    found: dict[int, list[ProblemType]] = {}
     for kind in kinds:
-        of_status = found.setdefault(kind.status, [plain(kind.status)])
+        of_status = found.setdefault(kind.status, [http_problem(kind.status)])
         if kind not in of_status:
             of_status.append(kind)
     return found
@@ -140,7 +140,7 @@ def _by_status(kinds: Iterable[Kind]) -> dict[int, list[Kind]]:
 _SHARED = _by_status(EVERYWHERE)
 
 
-def _problem(kinds: list[Kind], problem: dict[str, Any]) -> dict[str, Any]:
+def _problem(kinds: list[ProblemType], problem: dict[str, Any]) -> dict[str, Any]:
     schema = {"allOf": [problem], "properties": {"type": {"enum": [kind.type for kind in kinds]}}}
     response = {"description": "; ".join(k.title for k in kinds), "content": {PROBLEM_JSON: {"schema": schema}}}
     if any(kind.retry_after for kind in kinds):
@@ -148,5 +148,5 @@ def _problem(kinds: list[Kind], problem: dict[str, Any]) -> dict[str, Any]:
     return response
 
 
-def _header(says: str) -> dict[str, Any]:
-    return {"description": says, "schema": {"type": "string"}}
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from flask import Response, request
 
 from para_attn_server.core.settings import Settings, listed
-from para_attn_server.http.errors import plain, problem
+from para_attn_server.http.problems import http_problem, problem
 
 HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d*)?", re.IGNORECASE)
 """A `Host` header: a name or an address, and a port."""
@@ -52,7 +52,7 @@ class Origins:
             return _no_host("has a Host header that is not one host with its port")
         if not self._known(host):
             detail = f"The host {host} is not served here; if it is meant to be, name it with --allowed-host."
-            return problem(plain(421), detail)
+            return problem(http_problem(421), detail)
         origin = environ.get("HTTP_ORIGIN")
         if request.method in _SAFE:
             asks = request.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
@@ -84,7 +84,7 @@ class Origins:
         if not foreign:
             return None
         detail = f"A web page of another origin ({origin or site}) may not do this; allow it with --cors-origin."
-        return problem(plain(403), detail)
+        return problem(http_problem(403), detail)
 
     def _is_served(self, host: str) -> bool:
         found = HOST.fullmatch(host)
@@ -116,4 +116,4 @@ def _is_at(origin: str, host: str) -> bool:
 
 
 def _no_host(detail: str) -> Response:
-    return problem(plain(400), f"The request {detail}.")
+    return problem(http_problem(400), f"The request {detail}.")

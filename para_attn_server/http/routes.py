@@ -12,18 +12,18 @@ from typing import Any
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from para_attn_server.http.errors import Kind
+from para_attn_server.http.problems import ProblemType
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseSpec:
     """One answer that is no problem. body: the type of its JSON object, bytes for a file, None for no body.
 
     headers: further ones, by name, each with its meaning.
     """
 
     status: int
-    says: str
+    description: str
     body: type | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -40,8 +40,8 @@ class Route:
     rule: str
     methods: tuple[str, ...]
     function: Callable[..., ResponseReturnValue]
-    answers: tuple[Answer, ...]
-    problems: tuple[Kind, ...] = ()
+    answers: tuple[ResponseSpec, ...]
+    problems: tuple[ProblemType, ...] = ()
     parameters: tuple[dict[str, Any], ...] = ()
     body: dict[str, Any] | None = None
 
@@ -60,7 +60,7 @@ REQUEST = {"$ref": "#/components/schemas/GenerateRequest"}
 """The body of a route that takes the model's arguments, whatever they are."""
 
 RETRY_AFTER = ("Retry-After", "Seconds to wait before asking again.")
-"""A header of answers, as `Answer.headers` takes it."""
+"""A header of answers, as `ResponseSpec.headers` takes it."""
 
 
 def endpoints(routes: Iterable[Route]) -> dict[str, str]:

@@ -13,13 +13,13 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.board import StepBoard
-from para_attn_server.core.channel import GroupView
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError, ServerError
 from para_attn_server.core.job import Job, Output
-from para_attn_server.core.launch import RankSpec
-from para_attn_server.core.messages import (
+from para_attn_server.core.output import temporary_path
+from para_attn_server.core.wire.control import GroupView
+from para_attn_server.core.wire.launch import RankSpec
+from para_attn_server.core.wire.ranks import (
     Cancel,
     Canceled,
     Failed,
@@ -36,21 +36,21 @@ from para_attn_server.core.messages import (
     Step,
     Stop,
 )
-from para_attn_server.core.output import temporary_path
-from para_attn_server.executors.base import Death, Executor, RankHandle
+from para_attn_server.core.wire.step_board import StepBoard
+from para_attn_server.executors.base import Executor, ExitInfo, RankHandle
+from para_attn_server.pool.backoff import Backoff, SetupFailure
 from para_attn_server.pool.idle import IdleWatch
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.monitor import GroupLoss, RunMonitor, Timeouts
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import JobRun, Lost, Outcome
-from para_attn_server.pool.setups import Failures, SetupFailure
 from para_attn_server.pool.streak import FailureStreak
 
 log = structlog.get_logger()
 
 SETTLE_BARRIER = 30.0
 """Seconds that ranks which have all left a failed run have to clean up and to meet at a barrier."""
-STOP_PATIENCE = 2.0
+STOP_TIMEOUT = 2.0
 """Seconds that idle ranks have to leave after Stop."""
 YOUNG = 60.0
 """Seconds after its setup in which the death of an idle rank counts as a failed setup."""
@@ -86,7 +86,7 @@ class Group:
         self._killing = False
         self._verdict: Outcome = None
         self._setup_failure: SetupFailure | None = None  # of the launch under way
-        self._failures = Failures()
+        self._backoff = Backoff()
         self._streak = FailureStreak()
         self._launched_at = self._ready_at = 0.0
         self._deadline: float | None = None  # of the setup, the backoff or the stop, whichever is under way
@@ -97,13 +97,13 @@ class Group:
         """Launch the ranks."""
         self._launch()
 
-    def assign(self, job: Job, kwargs: dict[str, Any], request_id: str | None = None) -> None:
+    def assign(self, job: Job, arguments: dict[str, Any], request_id: str | None = None) -> None:
         """Run a job with these arguments, which came by the request of that name; the group must be ready."""
         self._serial = (self._serial + 1) % 2**24
         part = temporary_path(job.output_path, job.id)
-        self.run = JobRun(job.id, self._serial, self._clock(), part, kwargs, job.deadline, self._clock.long_pauses)
+        self.run = JobRun(job.id, self._serial, self._clock(), part, arguments, job.deadline, self._clock.long_pauses)
         self.run.request_id = request_id
-        self._ranks.send_all(Run(job.id, self._serial, kwargs, job.output_path, request_id))
+        self._ranks.send_all(Run(job.id, self._serial, arguments, job.output_path, request_id))
         self._enter(GroupState.BUSY)
 
     def cancel(self, error: JobError | None = None) -> None:
@@ -120,7 +120,7 @@ class Group:
     def stop(self) -> None:
         """End the ranks: idle ones by themselves, busy ones at once."""
         self._enter(GroupState.STOPPING)
-        self._deadline = self._clock() + STOP_PATIENCE
+        self._deadline = self._clock() + STOP_TIMEOUT
         if self.run is None and self._ranks.all_ready:
             self._ranks.send_all(Stop())
         else:
@@ -168,7 +168,7 @@ class Group:
     def launch_failed(self, generation: int, reason: str, own_fault: bool, from_outside: bool = False) -> None:
         self._launching = False
         self._setup_failure = self._setup_failure or SetupFailure.of(0, reason, own_fault, from_outside)
-        self._buried()
+        self._on_all_exited()
 
     def message(self, generation: int, rank: int, message: FromRank) -> None:
         if generation != self._generation:
@@ -186,7 +186,7 @@ class Group:
             case _:
                 self._on_run_message(self.run, message)
 
-    def died(self, generation: int, rank: int, death: Death) -> None:
+    def died(self, generation: int, rank: int, death: ExitInfo) -> None:
         if generation != self._generation:
             return
         self._ranks.slots[rank].alive = False
@@ -197,11 +197,11 @@ class Group:
             else:
                 self._die_idle(rank, death)
         elif not self._ranks.any_alive and not self._launching:
-            self._buried()
+            self._on_all_exited()
 
     # --- the inside ---
 
-    def _die_idle(self, rank: int, death: Death) -> None:
+    def _die_idle(self, rank: int, death: ExitInfo) -> None:
         """A death in setup, or so soon after it that it belongs to the setup, holds the next one back."""
         if self._ranks.all_ready and self._clock() - self._ready_at >= YOUNG:
             self._lose(f"rank {rank} {death.how}", None)
@@ -233,8 +233,8 @@ class Group:
             case Log():
                 self._listener.run_logged(run.job_id, message.lines, message.left_out)
             case Finished() | Canceled() | Failed():
-                run.note_left(message)
-                self._on_left(run, message, now)
+                run.note_result(message)
+                self._on_rank_result(run, message, now)
             case Settled():
                 run.note_settled(message)
                 if not self._killing and (run.disconnected or len(run.settled) == self.num_ranks):
@@ -251,11 +251,11 @@ class Group:
         seen = self.board.progress(0)
         return (seen.step, seen.total) if seen.serial == run.serial else (0, None)
 
-    def _on_left(self, run: JobRun, message: Finished | Canceled | Failed, now: float) -> None:
+    def _on_rank_result(self, run: JobRun, message: Finished | Canceled | Failed, now: float) -> None:
         if isinstance(message, Failed):
             error = message.error
             log.warning("rank failed", group=self.index, rank=message.rank, **run.names, error=error.as_dict())
-            patience = run.settle_patience(self._ready_at - self._launched_at)
+            patience = run.settle_timeout(self._ready_at - self._launched_at)
             run.settle_deadline = run.settle_deadline or now + patience
         elif run.output is not None:
             run.settle_deadline = run.settle_deadline or now + run.leave_timeout(self._timeouts.step)
@@ -277,7 +277,7 @@ class Group:
             self._lose(damage, outcome)
             return
         self.run = None
-        self._failures.forget()
+        self._backoff.forget()
         self._enter(GroupState.READY)
         self._tell(run, outcome)
 
@@ -286,13 +286,13 @@ class Group:
             ranks = ", ".join(map(str, sorted(run.disconnected)))
             return f"the process group that setup() made is gone on rank {ranks}: predict() must not destroy it"
         error = outcome.error if isinstance(outcome, Lost) else outcome
-        if isinstance(error, JobError) and self._streak.failed(run.kwargs, error.type, self._clock()):
+        if isinstance(error, JobError) and self._streak.failed(run.arguments, error.type, self._clock()):
             return f"different jobs failed one after the other, the last with {error.type}"
         return None
 
     def _tell(self, run: JobRun, outcome: Outcome) -> None:
         if isinstance(outcome, Output):
-            self._streak.succeeded(run.kwargs)
+            self._streak.succeeded(run.arguments)
         outcome = run.without_pauses(outcome, self._clock.long_pauses)
         if run.cause is not None and outcome == run.outcome():
             self._listener.run_failed(run.job_id, run.cause)
@@ -314,9 +314,9 @@ class Group:
             self._killing, self._verdict = True, verdict
         self._ranks.kill()
         if not self._ranks.any_alive and not self._launching:
-            self._buried()
+            self._on_all_exited()
 
-    def _buried(self) -> None:
+    def _on_all_exited(self) -> None:
         """The last rank of a killed or stopped group is dead."""
         run, self.run, self._killing = self.run, None, False
         verdict, self._verdict = (run and run.output) or self._verdict, None  # published before it was killed
@@ -326,14 +326,14 @@ class Group:
         elif failure is not None:
             self._after_failed_setup(failure)
         elif isinstance(verdict, Lost) and (verdict.charge or verdict.from_outside):
-            self._launch_after(*self._failures.lost(verdict.from_outside))
+            self._launch_after(*self._backoff.lost(verdict.from_outside))
         else:
             self._launch()
         if run is not None:  # told last: the group heals, whatever its listener makes of it
             self._tell(run, verdict)
 
     def _after_failed_setup(self, failure: SetupFailure) -> None:
-        backoff, broken = self._failures.add(failure)
+        backoff, broken = self._backoff.add(failure)
         self.cause = str(failure)
         self._launch_after(backoff, broken)
         if (failure.own_fault and backoff) or broken:
@@ -343,7 +343,7 @@ class Group:
         if not pause:
             self._launch()
             return
-        log.warning("worker group waits before its next launch", group=self.index, seconds=pause)
+        log.warning("backing off before relaunch", group=self.index, seconds=pause)
         self._deadline = self._clock() + pause
         self._ranks = Ranks(self.num_ranks)
         self._enter(GroupState.BROKEN if broken else GroupState.RECOVERING)

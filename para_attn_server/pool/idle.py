@@ -5,7 +5,7 @@ Running ranks are the watchdog's matter. What to do about a silent rank is the g
 
 from __future__ import annotations
 
-from para_attn_server.core.messages import Ping
+from para_attn_server.core.wire.ranks import Ping
 from para_attn_server.pool.ranks import Ranks
 
 SILENT, PING_EVERY = 9.0, 2.5

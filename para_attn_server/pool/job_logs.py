@@ -1,7 +1,7 @@
 """The logs of the jobs that run: lines gathered for a moment and written together, so many a job and no more.
 
 The first and the last lines of a job are kept. Of those between them one row says how many there were; it stands where
-the first of them stood. Nothing here survives the parent: a job that runs again afterward begins to count anew.
+the first of them stood. Nothing here survives the controller: a job that runs again afterward begins to count anew.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from enum import StrEnum
 from typing import Protocol
 
-from para_attn_server.core.messages import Failed, Ready
+from para_attn_server.core.wire.ranks import Failed, Ready
+from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.run import Ending, Lost
-from para_attn_server.pool.setups import SetupFailure
 from para_attn_server.stores.base import Progress
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from para_attn_server.core.board import StepBoard
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.steady import steady
+from para_attn_server.core.wire.step_board import StepBoard
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
-from para_attn_server.pool.watchdog import Sight, hang, step_budget
+from para_attn_server.pool.watchdog import RankSnapshot, hang, step_budget
 
 log = structlog.get_logger()
 
@@ -101,6 +101,6 @@ class RunMonitor:
         error = hang(run, run.silence(now), sights)
         return GroupLoss(error.message, Lost(error))
 
-    def _log_stacks(self, sights: list[Sight]) -> None:
+    def _log_stacks(self, sights: list[RankSnapshot]) -> None:
         for rank, sight in enumerate(sights):
             log.error("stacks of a stuck run", group=self._group, rank=rank, **sight.for_log())

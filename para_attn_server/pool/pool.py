@@ -15,22 +15,22 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.channel import JobUpdate, PoolView, ToWeb
 from para_attn_server.core.errors import JobError, ServerError, StateDirError
 from para_attn_server.core.job import Job, JobStatus, Output
-from para_attn_server.core.messages import Failed, Ready
 from para_attn_server.core.output import refusal, sweep
 from para_attn_server.core.steady import steady
-from para_attn_server.pool.contract import ModelContract
+from para_attn_server.core.wire.control import JobUpdate, PoolView, ToWeb
+from para_attn_server.core.wire.ranks import Failed, Ready
+from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.job_logs import JobLogs
-from para_attn_server.pool.ledger import Ledger
 from para_attn_server.pool.life_log import LifeLog
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.publishing import Publisher
 from para_attn_server.pool.run import EXPIRED, GROUP_LOST, Ending, Lost
 from para_attn_server.pool.scheduler import assign
-from para_attn_server.pool.setups import SetupFailure
+from para_attn_server.pool.write_queue import WriteQueue
 from para_attn_server.stores.base import JobStore, Progress
 
 log = structlog.get_logger()
@@ -57,7 +57,7 @@ class Pool:
     def __init__(
         self,
         store: JobStore,
-        contract: ModelContract,
+        contract: ModelInfoWriter,
         max_attempts: int,
         publish: Callable[[ToWeb], None],
         soon: Callable[[Callable[[], None]], object],
@@ -69,7 +69,7 @@ class Pool:
         self._groups: Sequence[Group] = ()
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
-        self._ledger = Ledger()
+        self._writes = WriteQueue()
         self._logs, self._life = JobLogs(store), LifeLog()
         self._publisher = Publisher(self._life.names)
         self._store_version = -1
@@ -84,7 +84,7 @@ class Pool:
         self.ever_ready = False
 
     def start(self, groups: Sequence[Group]) -> None:
-        """Put jobs that a former parent left running back into the queue, and launch the groups."""
+        """Put jobs that a former controller left running back into the queue, and launch the groups."""
         for job in self._store.running():
             self._give_back(job, "the server was restarted", charge=False)
         self._groups = groups
@@ -107,12 +107,12 @@ class Pool:
                 self._assign(started)
         except StateDirError as error:
             self._store_version = -1
-            self._ledger.refused(error)
+            self._writes.refused(error)
 
     def _due(self) -> list[_Due]:
         """What is to be started now. Nothing while there is something to be written first."""
         free = [group.index for group in self._groups if group.state is GroupState.READY]
-        if not free or self.stopping or self.held or self._ledger.behind:
+        if not free or self.stopping or self.held or self._writes.pending:
             return []
         return [
             (job.id, group, self._store.arguments(job.id))
@@ -121,12 +121,12 @@ class Pool:
 
     def _start(self, due: list[_Due]) -> list[_Started]:
         now = time.time()
-        return [(self._store.start(job_id, group, now), group, kwargs) for job_id, group, kwargs in due]
+        return [(self._store.start(job_id, group, now), group, arguments) for job_id, group, arguments in due]
 
     def _assign(self, started: list[_Started]) -> None:
         """Once it is on record that they run."""
-        for job, group, kwargs in started:
-            self._groups[group].assign(job, kwargs, self._life.request_id(job.id))
+        for job, group, arguments in started:
+            self._groups[group].assign(job, arguments, self._life.request_id(job.id))
             self._soon(partial(self._life.started, job))
 
     def cancel(self, job_id: str | None) -> str | None:
@@ -145,14 +145,14 @@ class Pool:
         assert run is not None
         asked_before = run.cancel_deadline is not None
         group.cancel()
-        if not (asked_before and self._ledger.behind):  # else that waits to be written
-            self._ledger.must(partial(self._store.request_cancel, run.job_id, time.time()), at_once=True)
+        if not (asked_before and self._writes.pending):  # else that waits to be written
+            self._writes.write(partial(self._store.request_cancel, run.job_id, time.time()), at_once=True)
         self._must_be_written("the ranks leave the job, but its end cannot be written yet")
         return run.job_id
 
     def _cancel_queued(self, job_id: str) -> str | None:
         """One that runs on no group: queued, or its end waits to be written."""
-        self._ledger.catch_up(at_once=True)
+        self._writes.flush(at_once=True)
         self._must_be_written("the job is not canceled")
         try:
             job = self._store.get(job_id)
@@ -160,13 +160,13 @@ class Pool:
                 return None
             self._update(self._store.cancel(job.id, time.time()))
         except StateDirError as error:
-            self._ledger.refused(error)
+            self._writes.refused(error)
             raise StateDirError(str(error), _public("the job is not canceled", error)) from error
         return job_id
 
     def _must_be_written(self, consequence: str) -> None:
-        error = self._ledger.refusal
-        if self._ledger.behind and error is not None:
+        error = self._writes.refusal
+        if self._writes.pending and error is not None:
             raise StateDirError(str(error), _public(consequence, error))
 
     def tick(self, now: float) -> None:
@@ -174,17 +174,17 @@ class Pool:
         for group in self._groups:
             group.tick(now)
         if self._more_to_expire:
-            self._ledger.may(self._expire)
+            self._writes.try_write(self._expire)
         if self._logs.waiting:
-            self._ledger.may(self._logs.flush)
+            self._writes.try_write(self._logs.flush)
         if now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
         self._publisher.catch_up()
-        if self._ledger.behind:
-            self._ledger.catch_up()
+        if self._writes.pending:
+            self._writes.flush()
             self.dispatch()
-        self._ledger.may(self._look)
+        self._writes.try_write(self._look)
 
     def _look(self) -> None:
         """What no hint told of: new jobs, and jobs whose deadline has passed."""
@@ -215,18 +215,18 @@ class Pool:
 
     def close(self) -> None:
         """All ranks have ended: write what still waits to be written."""
-        self._ledger.catch_up(at_once=True)
+        self._writes.flush(at_once=True)
         self._publisher.catch_up()
 
     @property
     def busy(self) -> bool:
         """True while a job runs, or the store has not been told how one ended."""
-        return self._ledger.behind or any(group.run for group in self._groups)
+        return self._writes.pending or any(group.run for group in self._groups)
 
     @property
     def idle(self) -> bool:
         """True while every group is ready for a job, and nothing waits to be written."""
-        waits = self._ledger.behind or self._logs.waiting or self._more_to_expire
+        waits = self._writes.pending or self._logs.waiting or self._more_to_expire
         return not waits and all(group.state is GroupState.READY for group in self._groups)
 
     @property
@@ -264,7 +264,7 @@ class Pool:
         log.info("worker group is ready", group=group, device=ready.device)
         self.ever_ready = True
         self._versions = ready.versions
-        self._ledger.must(partial(self._contract.reported, ready))
+        self._writes.write(partial(self._contract.reported, ready))
         self.group_changed()
         self.dispatch()
 
@@ -281,7 +281,7 @@ class Pool:
         now = time.monotonic()
         if now - self._written_at.get(job_id, 0.0) >= PROGRESS_EVERY:
             self._written_at[job_id] = now
-            self._ledger.may(partial(self._store.progress, job_id, step, total, time.time()))
+            self._writes.try_write(partial(self._store.progress, job_id, step, total, time.time()))
 
     def run_logged(self, job_id: str, lines: Sequence[str], left_out: int) -> None:
         self._logs.add(job_id, lines, left_out)
@@ -293,14 +293,14 @@ class Pool:
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         self._written_at.pop(job_id, None)
         self._write_logs()
-        self._ledger.must(partial(self._record_end, job_id, outcome, progress, time.time()))
+        self._writes.write(partial(self._record_end, job_id, outcome, progress, time.time()))
         self.dispatch()
 
     def run_lost(self, job_id: str, lost: Lost) -> None:
         self._written_at.pop(job_id, None)
         self._life.lost(job_id, lost.error.message)
         self._write_logs()
-        self._ledger.must(partial(self._record_loss, job_id, lost))
+        self._writes.write(partial(self._record_loss, job_id, lost))
         self.dispatch()
 
     # --- the inside ---
@@ -308,7 +308,7 @@ class Pool:
     def _write_logs(self) -> None:
         """Before the end that belongs below them."""
         if self._logs.waiting:
-            self._ledger.must(self._logs.flush)
+            self._writes.write(self._logs.flush)
 
     def _record_end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> None:
         """In one transaction with the start of the job that follows, which does not wait for the output's name."""

@@ -1,7 +1,7 @@
 """Gives the outputs of succeeded jobs their names, once their ends are on record.
 
 A rename that the disk refuses is tried again: the job has succeeded, and its output is served from where it is
-(http/bodies.py). What nobody renames before the process ends, the next start does (daemon/housekeeping.py).
+(http/bodies.py). What nobody renames before the process ends, the next start does (controller/housekeeping.py).
 """
 
 from __future__ import annotations

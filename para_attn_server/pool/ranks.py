@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from para_attn_server.core.board import StepBoard
-from para_attn_server.core.channel import RankView
-from para_attn_server.core.messages import Ready, ToRank
+from para_attn_server.core.wire.control import RankView
+from para_attn_server.core.wire.ranks import Ready, ToRank
+from para_attn_server.core.wire.step_board import StepBoard
 from para_attn_server.executors.base import RankHandle
-from para_attn_server.pool.watchdog import Sight
+from para_attn_server.pool.watchdog import RankSnapshot
 
 
 @dataclass(slots=True)
@@ -53,10 +53,10 @@ class Ranks:
         for handle in self._living():
             handle.request_stacks()
 
-    def sights(self, board: StepBoard) -> list[Sight]:
+    def sights(self, board: StepBoard) -> list[RankSnapshot]:
         """What is known of each rank, for the watchdog."""
         return [
-            Sight(board.progress(rank), slot.handle.stopped(), slot.handle.stacks())
+            RankSnapshot(board.progress(rank), slot.handle.stopped(), slot.handle.stacks())
             for rank, slot in enumerate(self.slots)
             if slot.handle is not None
         ]

@@ -9,8 +9,8 @@ from typing import Any
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Output
-from para_attn_server.core.messages import Failed, Finished, Left, Settled
-from para_attn_server.executors.base import Death
+from para_attn_server.core.wire.ranks import Failed, Finished, Left, Settled
+from para_attn_server.executors.base import ExitInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class Lost:
     """The run came to nothing through no error of the job's own: it may be tried again.
 
     error: what the job fails with if this was its last attempt. charge: whether this was an attempt; it was none when
-    the server itself took the group down. from_outside: as in Death.
+    the server itself took the group down. from_outside: as in ExitInfo.
     """
 
     error: JobError
@@ -39,7 +39,7 @@ SETTLE_UNPACED = 1.0, 3.0
 """The least and the most of them before a first step has shown the run's pace."""
 LEAVE_LEAST = 3.0
 """Seconds that the other ranks have, at the least, to leave a run whose output is published."""
-OF_THE_REQUEST = ("invalid_input", "kwargs_mismatch")
+OF_THE_REQUEST = ("invalid_input", "arguments_mismatch")
 """The error types that no pause brings about."""
 LOOK_AT_PART_AFTER = 0.5
 """Seconds of silence after which the file that rank zero writes is looked at."""
@@ -49,7 +49,7 @@ LOOK_AT_PART_AFTER = 0.5
 class JobRun:
     """The run that a group is doing. Times are those of the group's clock; a deadline of None is not running.
 
-    part: the file that rank zero writes. kwargs: predict's arguments. expires: its client's deadline (core/steady.py).
+    part: the file that rank zero writes. arguments: predict's. expires: its client's deadline (core/steady.py).
     cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
     pauses_before: the clock's count of long pauses when it began.
     settled: ranks that have been at the barrier. disconnected: ranks whose process group is gone.
@@ -61,7 +61,7 @@ class JobRun:
     serial: int
     started: float
     part: Path
-    kwargs: Mapping[str, Any]
+    arguments: Mapping[str, Any]
     expires: float | None = None
     pauses_before: int = 0
     left: dict[int, Left] = field(default_factory=dict)
@@ -99,7 +99,8 @@ class JobRun:
         """A heartbeat that is new, or a part that has changed since it was last looked at: encoders have no heartbeat.
 
         heartbeat: the latest of its ranks. It is not compared with `now`: the ranks' clock does not stand still while
-        the parent does. logged: of the latest line, which counts for up to `step_timeout` seconds without any other.
+        the controller does. logged: of the latest line, which counts for up to `step_timeout` seconds without any
+        other.
         """
         if heartbeat > self._heartbeat:
             self._heartbeat, self.worked_at = heartbeat, now
@@ -124,7 +125,7 @@ class JobRun:
         """Seconds of its longest step so far; with one step only, of all up to its end; None before that."""
         return self.longest_step or (self.stepped_at and self.stepped_at - self.started)
 
-    def settle_patience(self, rebuild: float) -> float:
+    def settle_timeout(self, rebuild: float) -> float:
         """Seconds that the other ranks have to leave the run when one has failed: two steps. Before the first step, as
         many as it takes to rebuild the group, since that is what too little patience costs."""
         least, most = SETTLE_UNPACED
@@ -134,7 +135,7 @@ class JobRun:
         """Seconds that the other ranks have to leave the run when rank zero has published the output: two steps."""
         return min(step_timeout, max(LEAVE_LEAST, 2 * (self.pace or 0)))
 
-    def note_left(self, message: Left) -> None:
+    def note_result(self, message: Left) -> None:
         """A rank is out of the run; its first terminal message counts."""
         self.left.setdefault(message.rank, message)
         if not isinstance(message, Failed) and not message.connected:
@@ -190,7 +191,7 @@ class JobRun:
         """The failure that explains the run's outcome, where a failure does."""
         if self.output is not None or not self.failures:
             return None
-        return min(self.failures, key=lambda failure: failure.error.type == "kwargs_mismatch")
+        return min(self.failures, key=lambda failure: failure.error.type == "arguments_mismatch")
 
     def without_pauses(self, outcome: Outcome, pauses: int) -> Outcome:
         """The outcome if the machine had not been paused for long in this run: what failed is tried again, uncharged.
@@ -203,7 +204,7 @@ class JobRun:
             return outcome
         return Lost(error, charge=False) if pauses > self.pauses_before else outcome
 
-    def outcome_of_death(self, rank: int, death: Death) -> Outcome:
+    def outcome_of_death(self, rank: int, death: ExitInfo) -> Outcome:
         """What a rank's death makes of the run: nothing new if that rank had told before that the job failed.
 
         Failures of its peers are no cause: they may be what the death did to them.

@@ -29,20 +29,20 @@ class FailureStreak:
         self._pause, self._not_before = PAUSE_FIRST, 0.0
         self._fitted: dict[Any, None] = {}
 
-    def succeeded(self, kwargs: Mapping[str, Any]) -> None:
+    def succeeded(self, arguments: Mapping[str, Any]) -> None:
         """A job has succeeded: the group works."""
         self.rebuilt()
         self._pause, self._not_before = PAUSE_FIRST, 0.0
-        self._fitted[_shape(kwargs)] = None
+        self._fitted[_shape(arguments)] = None
         if len(self._fitted) > _REMEMBERED:
             del self._fitted[next(iter(self._fitted))]
 
-    def failed(self, kwargs: Mapping[str, Any], kind: str, now: float) -> bool:
+    def failed(self, arguments: Mapping[str, Any], kind: str, now: float) -> bool:
         """A job has failed on all ranks alike; True if the group is to be rebuilt for it. kind: its error's type."""
-        if kind in NOT_COUNTED or (kind == "out_of_memory" and _shape(kwargs) not in self._fitted):
+        if kind in NOT_COUNTED or (kind == "out_of_memory" and _shape(arguments) not in self._fitted):
             return False
         self._count += 1
-        self._digests.add(hash(pickle.dumps(kwargs)))
+        self._digests.add(hash(pickle.dumps(arguments)))
         if self._count < FAILURES or len(self._digests) < 2 or now < self._not_before:
             return False
         self._not_before, self._pause = now + self._pause, min(2 * self._pause, PAUSE_LAST)
@@ -54,9 +54,9 @@ class FailureStreak:
         self._digests.clear()
 
 
-def _shape(kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
+def _shape(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
     """What decides how much memory a job takes, as far as its arguments tell: not the seed and not the texts."""
-    return tuple((name, _size(kwargs[name])) for name in sorted(kwargs) if name != "seed")
+    return tuple((name, _size(arguments[name])) for name in sorted(arguments) if name != "seed")
 
 
 def _size(value: Any) -> Any:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from para_attn_server.core.board import Phase, Progress
 from para_attn_server.core.errors import JobError
+from para_attn_server.core.wire.step_board import Phase, Progress
 from para_attn_server.pool.run import JobRun
 
 LEARNED_FROM = 3
@@ -24,7 +24,7 @@ _COLLECTIVE = ("distributed_c10d.py", "_functional_collectives.py")
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class RankSnapshot:
     """What is known of one rank when a run is stuck. stacks: what faulthandler printed, empty if it could not."""
 
     progress: Progress
@@ -37,21 +37,21 @@ class Sight:
         return {"points": self.progress.points, "phase": phase, "stopped": self.stopped, "stacks": self.stacks}
 
 
-def step_budget(run: JobRun, total: int | None, step_timeout: float, step_patience: float) -> float:
+def step_budget(run: JobRun, total: int | None, step_timeout: float, min_step_timeout: float) -> float:
     """Seconds that the run may go without a sign of life now.
 
     The run's own pace counts between its steps; before them, and after the last one (decoding, encoding, saving), only
-    the hard limit does. step_timeout and step_patience: the settings of those names.
+    the hard limit does. step_timeout and min_step_timeout: the settings of those names.
     """
     if not run.entered:
         return min(step_timeout, ENTRY_BUDGET)
     between_steps = total is not None and LEARNED_FROM <= run.step < total
     if not between_steps or not run.longest_step:
         return step_timeout
-    return min(step_timeout, max(step_patience, PATIENCE * run.longest_step))
+    return min(step_timeout, max(min_step_timeout, PATIENCE * run.longest_step))
 
 
-def hang(run: JobRun, silence: float, sights: Sequence[Sight]) -> JobError:
+def hang(run: JobRun, silence: float, sights: Sequence[RankSnapshot]) -> JobError:
     """What a stuck run's client and the log are told; names the laggard where it can."""
     laggard, why = find_laggard(sights)
     who = "which rank is undetermined" if laggard is None else f"rank {laggard} holds the others up"
@@ -59,7 +59,7 @@ def hang(run: JobRun, silence: float, sights: Sequence[Sight]) -> JobError:
     return JobError("hang", message, laggard, run.step)
 
 
-def find_laggard(sights: Sequence[Sight]) -> tuple[int | None, str]:
+def find_laggard(sights: Sequence[RankSnapshot]) -> tuple[int | None, str]:
     """The rank that holds the others up, and how that is known; None where it cannot be told.
 
     In this order: a stopped process; the fewest control points passed (at the same point, one that works is behind one

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from para_attn_server.core.channel import PoolView
 from para_attn_server.core.job import Job
+from para_attn_server.core.wire.control import PoolView
 
 _USABLE = frozenset({"ready", "busy", "starting", "recovering"})
 

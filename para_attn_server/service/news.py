@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from para_attn_server.core.channel import JobUpdate
 from para_attn_server.core.job import JobStatus
+from para_attn_server.core.wire.control import JobUpdate
 
 _KEPT = 256
 

@@ -1,6 +1,6 @@
 """The service: submit, view, wait for and cancel jobs. Every HTTP dialect calls this and nothing below it.
 
-It inserts and reads; transitions are the parent's. No Flask in here, and nothing that knows of processes.
+It inserts and reads; transitions are the controller's. No Flask in here, and nothing that knows of processes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from typing import Any, Protocol
 import structlog
 
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
-from para_attn_server.core.channel import Beat, PoolView
 from para_attn_server.core.errors import (
     FieldError,
     InvalidInput,
@@ -31,10 +30,11 @@ from para_attn_server.core.errors import (
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
+from para_attn_server.core.wire.control import Beat, PoolView
 from para_attn_server.service import budget
-from para_attn_server.service.contract import Contract, ContractReader
-from para_attn_server.service.control import ControlLink
+from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
+from para_attn_server.service.model_info import Contract, ModelInfoReader
 from para_attn_server.service.news import JobNews
 from para_attn_server.stores.base import JobStore, QueueCounts
 
@@ -88,12 +88,12 @@ def _log_text(row: Event) -> str:
 class JobService:
     """The one entrance to jobs for a web worker. Thread-safe as far as its store is."""
 
-    def __init__(self, store: JobStore, control: ControlLink, outputs: Outputs, settings: Settings) -> None:
+    def __init__(self, store: JobStore, control: ControlClient, outputs: Outputs, settings: Settings) -> None:
         self._store = store
         self._control = control
         self._outputs = outputs
         self._settings = settings
-        self._contracts = ContractReader(store)
+        self._contracts = ModelInfoReader(store)
         self._waiters = budget.waiters(settings.web_connections)
         self._cancelers = budget.cancelers(settings.web_connections)
         self._stopping = False
@@ -112,23 +112,23 @@ class JobService:
         return contract
 
     def readiness(self) -> None:
-        """Returns when what is accepted now will be run, by a living parent and some group; else raises NotAccepting or
-        StateDirError, saying why not."""
+        """Returns when what is accepted now will be run, by a living controller and some group; else raises
+        NotAccepting or StateDirError, saying why not."""
         if not self._control.alive:
-            raise NotAccepting("the server's control process does not answer")
+            raise NotAccepting("the controller does not answer")
         self.accepting()
         pool = self._control.pool()
         if pool is not None and pool.trouble is not None:
             raise NotAccepting(pool.trouble)
 
     def beat(self) -> None:
-        """Show the parent that this process's loop goes round; call it once a second, from that loop."""
+        """Show the controller that this process's loop goes round; call it once a second, from that loop."""
         self._control.beat()
 
     def accepting(self) -> None:
         """Returns when new work is taken; raises NotAccepting saying why not.
 
-        A parent that is away is no reason: an accepted job is on disk and waits for it.
+        A controller that is away is no reason: an accepted job is on disk and waits for it.
         """
         pool = self._control.pool()
         if pool is not None and pool.stopping:
@@ -144,12 +144,12 @@ class JobService:
         self.contract()
 
     def pool(self, patience: float = 1.0) -> PoolView | None:
-        """The pool now, None when the parent does not answer; waits up to `patience` seconds for a first word."""
+        """The pool now, None when the controller does not answer; waits up to `patience` seconds for a first word."""
         pool = self._control.pool(patience)
         return pool if self._control.alive else None
 
     def lag(self) -> Beat:
-        """How late the parent's loop was so far."""
+        """How late the controller's loop was so far."""
         return self._control.lag
 
     def counts(self) -> QueueCounts:
@@ -188,9 +188,9 @@ class JobService:
             return known
         self.accepting()
         contract = self.contract()
-        kwargs = contract.validator.validate(body)
-        requested = kwargs.pop(OUTPUT_PATH, None)
-        new = NewJob(kwargs=kwargs, output_path="", seed=kwargs.get(SEED))
+        arguments = contract.validator.validate(body)
+        requested = arguments.pop(OUTPUT_PATH, None)
+        new = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED))
         path = self._outputs.resolve(requested, new.id, contract.output_suffix)
         ends = None if deadline is None else steady() + deadline - time.time()
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
@@ -236,10 +236,10 @@ class JobService:
         """Cancel a job (None: the oldest running one) and wait until it has ended: all ranks have left it.
 
         Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed, or when as many wait as may.
-        Raises JobNotFound, NothingToCancel, DaemonUnreachable, or StateDirError where the store cannot be written: a
-        running job is left all the same.
+        Raises JobNotFound, NothingToCancel, ControllerUnreachable, or StateDirError where the store cannot be written:
+        a running job is left all the same.
         """
-        with suppress(StateDirError):  # the parent knows by itself what runs
+        with suppress(StateDirError):  # the controller knows by itself what runs
             if job_id is not None and self._row(job_id).status.terminal:
                 raise NothingToCancel(f"job {job_id} has ended already")
         deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
@@ -263,7 +263,7 @@ class JobService:
     # --- inside ---
 
     def _explained(self, error: StateDirError) -> StateDirError:
-        """With the parent's reason where it has one: it knows what it has kept, say."""
+        """With the controller's reason where it has one: it knows what it has kept, say."""
         pool = self._control.pool()
         known = pool.trouble if pool is not None and pool.held else None
         return StateDirError(str(error), known or error.public)
@@ -345,8 +345,8 @@ class JobService:
             self._seen.popitem(last=False)
 
     def _moved_on(self, job_id: str, news: JobNews | None) -> Job | None:
-        """What was seen of a job last, and what the parent has said of it since; None where that says too little: how
-        a job ended is in the store alone."""
+        """What was seen of a job last, and what the controller has said of it since; None where that says too little:
+        how a job ended is in the store alone."""
         job = self._seen.get(job_id)
         if job is None or job.status.terminal:
             return job

@@ -1,1 +1,1 @@
-"""The store: jobs and their events, the truth that web workers and parent share. `base` is the contract."""
+"""The store: jobs and their events, the truth that web workers and controller share. `base` is the contract."""

@@ -1,6 +1,6 @@
 """What a job store can do; `sql.py` is the one that ships. One contract test suite runs against every store.
 
-Web workers only insert; only the parent makes transitions. Every transition is a guarded update that raises
+Web workers only insert; only the controller makes transitions. Every transition is a guarded update that raises
 IllegalTransition when the job's status does not allow it, and writes its event in the same transaction.
 All times are Unix seconds, given by the caller. What is called steady, deadlines too, is by the clock that never jumps
 (core/steady.py); a store notes each transition by both.
@@ -17,7 +17,8 @@ from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Event, Job, NewJob, Output
 
 SCHEMA_DOCUMENT = "schema"
-"""Name of the document in which the parent leaves what the ranks reported of the model, for the web workers to read."""
+"""Name of the document in which the controller leaves what the ranks reported of the model, for the web workers to
+read."""
 
 Progress = tuple[int, int | None]
 """Steps done, and of how many (None where unknown)."""
@@ -61,8 +62,8 @@ class JobStore(Protocol):
         """Returns when a job can be inserted; raises StateDirError when its disk is full or its files have gone."""
 
     def put_back(self) -> str | None:
-        """The parent only: make the database's files anew where they were removed; why that cannot be, None if all is
-        well. What another has put in their place is left alone."""
+        """The controller only: make the database's files anew where they were removed; why that cannot be, None if all
+        is well. What another has put in their place is left alone."""
 
     # --- web workers ---
 
@@ -120,7 +121,7 @@ class JobStore(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """The writes made within are one transaction: all of them count, or none where anything in it raises."""
 
-    # --- transitions, the parent only ---
+    # --- transitions, the controller only ---
 
     def start(self, job_id: str, group: int, now: float) -> Job:
         """queued to running; adds one to attempts, sets step to 0."""
@@ -142,7 +143,7 @@ class JobStore(Protocol):
     def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
         """running to queued, in its old place. charge: whether the lost run counts as an attempt."""
 
-    # --- further writes, the parent only ---
+    # --- further writes, the controller only ---
 
     def request_cancel(self, job_id: str, now: float) -> Job:
         """Remember that a running job is to be canceled; raises IllegalTransition unless it runs. Asked twice: once."""

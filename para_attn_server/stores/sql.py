@@ -33,7 +33,7 @@ from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, da
 
 _DELETE_AT_ONCE = 500
 _PLAIN_FIELDS = [field.name for field in dataclasses.fields(Job)][:-3]
-_STORED_FIELDS = [field.name for field in dataclasses.fields(NewJob) if field.name != "kwargs"]
+_STORED_FIELDS = [field.name for field in dataclasses.fields(NewJob) if field.name != "arguments"]
 _inherited: list[Connection] = []
 """Connections of the process that forked this one. They are kept and never used: closing would be a use."""
 
@@ -118,7 +118,7 @@ class SqlStore(JobStore):
             if connection.execute(sql.COUNT_QUEUED).scalar_one() >= max_queued:
                 raise QueueFull(max_queued)
             result = connection.execute(sql.INSERT_JOB, row)
-            connection.execute(sql.INSERT_ARGUMENTS, {"job_id": new.id, "kwargs": new.kwargs})
+            connection.execute(sql.INSERT_ARGUMENTS, {"job_id": new.id, "arguments": new.arguments})
             _add_event(connection, new.id, "queued", now, {})
         (seq,) = result.inserted_primary_key or (0,)
         job = Job(new.id, seq, JobStatus.QUEUED, new.seed, new.output_path, now)
@@ -137,10 +137,10 @@ class SqlStore(JobStore):
 
     def arguments(self, job_id: str) -> dict[str, Any]:
         with self._reading() as connection:
-            kwargs: dict[str, Any] | None = connection.execute(sql.GET_ARGUMENTS, {"of_job": job_id}).scalar()
-        if kwargs is None:
+            arguments: dict[str, Any] | None = connection.execute(sql.GET_ARGUMENTS, {"of_job": job_id}).scalar()
+        if arguments is None:
             raise JobNotFound(f"no job has the id {job_id}")
-        return kwargs
+        return arguments
 
     def position(self, job: Job) -> int:
         with self._reading() as connection:
@@ -191,7 +191,7 @@ class SqlStore(JobStore):
             finally:
                 self._in_transaction = outer
 
-    # --- transitions, the parent only ---
+    # --- transitions, the controller only ---
 
     def start(self, job_id: str, group: int, now: float) -> Job:
         with self._writing() as connection:
@@ -240,7 +240,7 @@ class SqlStore(JobStore):
             _add_event(connection, job_id, "requeued", now, {"cause": cause, "charged": charge})
         return job
 
-    # --- further writes, the parent only ---
+    # --- further writes, the controller only ---
 
     def request_cancel(self, job_id: str, now: float) -> Job:
         with self._writing() as connection:

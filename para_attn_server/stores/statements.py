@@ -128,7 +128,7 @@ INSERT_DOCUMENT = insert(documents)
 
 GET_BY_KEY = select(jobs.c.id, jobs.c.request_digest).where(jobs.c.idempotency_key == bindparam("key"))
 GET_JOB = select(*_JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"))
-GET_ARGUMENTS = select(arguments.c.kwargs).where(arguments.c.job_id == bindparam("of_job"))
+GET_ARGUMENTS = select(arguments.c.arguments).where(arguments.c.job_id == bindparam("of_job"))
 STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job_id"))
 COUNT_QUEUED = select(job_counts.c.jobs).where(job_counts.c.status == JobStatus.QUEUED.value)
 COUNT_QUEUED_BEFORE = select(func.count()).select_from(jobs).where(_IS_QUEUED, jobs.c.seq < bindparam("before"))

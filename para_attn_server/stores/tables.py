@@ -82,7 +82,7 @@ arguments = Table(
     "arguments",
     metadata,
     Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
-    Column("kwargs", JSON, nullable=False),
+    Column("kwargs", JSON, nullable=False, key="arguments"),
 )
 """The arguments of each job. Apart from its row, for they may be megabytes, and SQLite writes a row as a whole."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tables import figures
 
-FAULTS = ("rank", "web worker", "gunicorn master", "forkserver", "parent", "restart")
+FAULTS = ("rank", "web worker", "gunicorn master", "forkserver", "controller", "restart")
 
 
 @pytest.mark.slow

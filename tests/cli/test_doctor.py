@@ -73,10 +73,10 @@ def test_a_server_that_holds_the_state_directory_is_noticed(settings: Settings) 
     settings.state_dir.mkdir()
     lock = settings.state_dir / "lock"
     lock.write_text("4711\n")
-    assert by_name(places.place_checks(settings))["state directory's holder"].state is State.OK
+    assert by_name(places.place_checks(settings))["state directory lock"].state is State.OK
     with lock.open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        check = by_name(places.place_checks(settings))["state directory's holder"]
+        check = by_name(places.place_checks(settings))["state directory lock"]
     assert check.state is State.PROBLEM
     assert "4711" in check.found
 

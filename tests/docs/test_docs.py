@@ -127,7 +127,7 @@ def test_every_route_has_a_section(method: str, path: str) -> None:
 
 
 def problem_types() -> set[str]:
-    kinds = [call.args[1] for call in calls(PACKAGE / "http", "Kind")]
+    kinds = [call.args[1] for call in calls(PACKAGE / "http", "ProblemType")]
     slugs = {kind.value for kind in kinds if isinstance(kind, ast.Constant) and kind.value}
     assert len(slugs) > 10
     return slugs

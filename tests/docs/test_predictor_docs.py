@@ -10,8 +10,9 @@ import predictor as example
 import pytest
 from ranks import world_of_one
 
+from para_attn_server.core.arguments.model import arguments_model
+from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.predictor import Predictor
-from para_attn_server.core.schema import arguments_model, request_schema
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCKS = re.findall(r"```python\n(.*?)```", (DOCS / "predictors.md").read_text(encoding="utf-8"), re.DOTALL)

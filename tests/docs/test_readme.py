@@ -36,7 +36,7 @@ from para_attn_server import Client
 from para_attn_server.cli import serve
 from para_attn_server.core import install
 from para_attn_server.core.settings import ENV_PREFIX
-from para_attn_server.worker.loader import load_class
+from para_attn_server.rank.loader import load_class
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ("http-api", "job-life", "operations", "step-control")

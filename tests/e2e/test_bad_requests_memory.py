@@ -1,4 +1,5 @@
-"""Memory over thousands of bad requests of every kind: neither the web worker nor the parent keeps anything of them."""
+"""Memory over thousands of bad requests of every kind: neither the web worker nor the controller keeps anything of
+them."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def growth(server: RunningServer, requests: int, warm_up: int) -> dict[str, tupl
     for request in itertools.islice(kinds, warm_up):
         assert answer_to(port, request)[0] == request.status
     found = server.processes()
-    watched = {name: found[name] for name in ("parent", "web worker")}
+    watched = {name: found[name] for name in ("controller", "web worker")}
     samples: dict[str, list[float]] = {name: [] for name in watched}
     for _ in range(SAMPLES):
         for request in itertools.islice(kinds, requests // SAMPLES):

@@ -25,7 +25,7 @@ from para_attn_server.client import ClientError
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 KILLS = 50
-VICTIMS = ("parent", "gunicorn master", "web worker", "forkserver", "all")
+VICTIMS = ("controller", "gunicorn master", "web worker", "forkserver", "all")
 
 
 class Load(threading.Thread):
@@ -71,7 +71,7 @@ def test_fifty_kills_lose_nothing_and_double_nothing(serve: Callable[..., Runnin
             targets = list(alive.values()) if victim == "all" else [alive[victim]] if victim in alive else []
             for target in targets:
                 target.kill()
-            if victim in ("parent", "all"):
+            if victim in ("controller", "all"):
                 server.process.wait(10)
                 server = serve(counting_model, max_queue=100000, port=port)
             wait_until(partial(answers, server), 60, f"the server after the death of {victim}")

@@ -42,7 +42,7 @@ def test_the_first_sigterm_drains_and_the_queue_is_kept(serve: Serve, counting_m
     assert server.get(f"/request_status/{running}").status_code in (200, 202), "clients see their jobs while it drains"
     assert server.process.wait(30) == 0
     assert server.complaints() == [], "a clean stop is no reason to warn"
-    wait_until(lambda: gone(everything), 5)  # multiprocessing's resource tracker ends at the EOF of the parent's pipe
+    wait_until(lambda: gone(everything), 5)  # multiprocessing's resource tracker ends with the controller's pipe
     again = serve(counting_model)
     again.wait_ready()
     assert again.status(running)["status"] == "succeeded"
@@ -53,7 +53,7 @@ def test_the_first_sigterm_drains_and_the_queue_is_kept(serve: Serve, counting_m
 
 
 def test_a_job_longer_than_the_grace_period_runs_again_after_the_restart(serve: Serve, counting_model: str) -> None:
-    server = serve(counting_model, grace="200ms")
+    server = serve(counting_model, shutdown_timeout="200ms")
     server.wait_ready()
     job_id = server.submit(steps=100, delay=0.03, seed=9)
     server.wait_step(job_id, 2)
@@ -64,7 +64,7 @@ def test_a_job_longer_than_the_grace_period_runs_again_after_the_restart(serve: 
     assert again.status(job_id)["attempts"] == 1, "a drain is not charged to the job"
 
 
-def test_what_a_killed_parent_leaves_is_removed_by_the_next(
+def test_what_a_killed_controller_leaves_is_removed_by_the_next(
     serve: Serve, counting_model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = tmp_path / ("deep" * 25)  # beyond the length of a socket's address
@@ -86,7 +86,7 @@ def test_what_a_killed_parent_leaves_is_removed_by_the_next(
 
 
 def test_a_second_sigterm_stops_at_once(serve: Serve, counting_model: str) -> None:
-    server = serve(counting_model, grace="1h")
+    server = serve(counting_model, shutdown_timeout="1h")
     server.wait_ready()
     job_id = server.submit(steps=100000, delay=0.01)
     server.wait_step(job_id, 2)
@@ -95,7 +95,7 @@ def test_a_second_sigterm_stops_at_once(serve: Serve, counting_model: str) -> No
     assert server.terminate(deadline=15) == 0
 
 
-def test_killing_the_parent_leaves_no_process_even_a_stopped_rank(serve: Serve, counting_model: str) -> None:
+def test_killing_the_controller_leaves_no_process_even_a_stopped_rank(serve: Serve, counting_model: str) -> None:
     server = serve(counting_model)
     server.wait_ready()
     job_id = server.submit(steps=60, delay=0.05, seed=4)
@@ -109,7 +109,7 @@ def test_killing_the_parent_leaves_no_process_even_a_stopped_rank(serve: Serve, 
     again = serve(counting_model, port=port)
     again.wait_ready()
     assert [again.result(i).status_code for i in (job_id, *queued)] == [200, 200, 200]
-    assert again.status(job_id)["attempts"] == 1, "the parent's death is not charged to the job"
+    assert again.status(job_id)["attempts"] == 1, "the controller's death is not charged to the job"
 
 
 @pytest.mark.parametrize("victim", ["gunicorn master", "web worker", "forkserver"])
@@ -147,7 +147,7 @@ def test_two_groups_work_side_by_side(serve: Serve, counting_model: str) -> None
     assert server.group(1)["cause"] is None
 
 
-def test_the_parent_never_imports_torch_nor_the_predictor(serve: Serve, counting_model: str) -> None:
+def test_the_controller_never_imports_torch_nor_the_predictor(serve: Serve, counting_model: str) -> None:
     server = serve(counting_model)
     server.wait_ready()
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
@@ -155,7 +155,8 @@ def test_the_parent_never_imports_torch_nor_the_predictor(serve: Serve, counting
     web = server.processes()["gunicorn master"]
     for process in [web, *web.children()]:
         assert "libtorch" not in Path(f"/proc/{process.pid}/maps").read_text()
-    code = "import sys, para_attn_server.daemon.daemon; print([m for m in ('torch', 'diffusers') if m in sys.modules])"
+    module = "para_attn_server.controller.controller"
+    code = f"import sys, {module}; print([m for m in ('torch', 'diffusers') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

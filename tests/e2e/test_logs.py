@@ -17,7 +17,7 @@ TALKING = f"{Path(__file__).parents[1] / 'predictors' / 'talking.py'}:TalkingPre
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Takes two seconds of silence for a hang."""
-    settings = {"step_timeout": "2s", "step_patience": "1s", "max_attempts": 1}
+    settings = {"step_timeout": "2s", "min_step_timeout": "1s", "max_attempts": 1}
     yield from shared_server(TALKING, tmp_path_factory.mktemp("talking"), **settings)
 
 

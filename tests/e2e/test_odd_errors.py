@@ -61,4 +61,4 @@ def test_a_predictor_that_saves_on_every_rank_makes_the_file_of_rank_zero(odd: R
 
 
 def test_ranks_whose_validators_make_different_arguments_do_not_begin(odd: RunningServer) -> None:
-    assert error_of(odd, own=True)["type"] == "kwargs_mismatch"
+    assert error_of(odd, own=True)["type"] == "arguments_mismatch"

@@ -123,7 +123,7 @@ def test_a_second_server_is_refused_though_the_lock_was_removed(
 def test_a_damaged_log_is_kept_and_said_at_the_next_start(
     serve: Callable[..., RunningServer], counting_model: str, tmp_path: Path
 ) -> None:
-    first = serve(counting_model, grace="0s")
+    first = serve(counting_model, shutdown_timeout="0s")
     first.wait_ready()
     jobs = [first.submit(seed=number, steps=100000, delay=0.01) for number in range(5)]
     for process in first.processes().values():
@@ -133,7 +133,7 @@ def test_a_damaged_log_is_kept_and_said_at_the_next_start(
     first.kill()
     content[32 + (len(content) - 32) // 2 // 4120 * 4120 + 2000] ^= 1
     log.write_bytes(content)
-    second = serve(counting_model, grace="0s")
+    second = serve(counting_model, shutdown_timeout="0s")
     second.wait_ready()
     (notice,) = second.get("/server_status").json()["notices"]
     (kept,) = (tmp_path / "state").glob("jobs.sqlite3-wal.damaged-*")

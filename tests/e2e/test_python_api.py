@@ -147,7 +147,7 @@ def test_a_daemon_that_ends_before_it_has_read_the_model_raises_the_error_of_its
     class Large(Predictor):
         weights = b"w" * size
 
-    (tmp_path / "structlog.py").write_text(end)  # a module that the daemon imports first of all
+    (tmp_path / "structlog.py").write_text(end)  # a module that the controller imports first of all
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ServerError) as caught, ParaAttentionServer(Large, port=0, **SETTINGS):

@@ -34,7 +34,7 @@ def runs(process: psutil.Process) -> bool:
 def test_helpers_of_a_rank_that_dies_by_itself_are_gone_when_its_group_is_back(
     serve: Serve, tmp_path: Path, how: str
 ) -> None:
-    server = serve(LEAVING, num_groups=2, max_attempts=1, grace="0s")
+    server = serve(LEAVING, num_groups=2, max_attempts=1, shutdown_timeout="0s")
     server.wait_ready()
     wait_until(lambda: [server.group(g)["state"] for g in (0, 1)] == ["ready", "ready"], 60)
     lost, lost_job = helper_of(server, tmp_path / "lost", how)
@@ -61,18 +61,18 @@ def test_helpers_do_not_outlive_the_servers_orderly_end(serve: Serve, tmp_path: 
 
 
 @pytest.mark.parametrize("how", ["group", "session", "orphan", "fork"])
-def test_helpers_that_a_killed_parent_leaves_are_ended_by_the_next_start(
+def test_helpers_that_a_killed_controller_leaves_are_ended_by_the_next_start(
     serve: Serve, tmp_path: Path, how: str
 ) -> None:
-    foreign = serve(LEAVING, state_dir=tmp_path / "other", output_dir=tmp_path / "other outputs", grace="0s")
-    server = serve(LEAVING, max_attempts=1, grace="0s")
+    foreign = serve(LEAVING, state_dir=tmp_path / "other", output_dir=tmp_path / "other outputs", shutdown_timeout="0s")
+    server = serve(LEAVING, max_attempts=1, shutdown_timeout="0s")
     server.wait_ready()
     foreign.wait_ready()
     spared, _ = helper_of(foreign, tmp_path / "foreign", how)
     helper, _ = helper_of(server, tmp_path / "note", how)
     server.kill()
     assert runs(helper), "else this test shows nothing"
-    again = serve(LEAVING, max_attempts=1, grace="0s")
+    again = serve(LEAVING, max_attempts=1, shutdown_timeout="0s")
     again.wait_ready()
     assert not runs(helper)
     assert runs(spared), "the helper of a server that lives"

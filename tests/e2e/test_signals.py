@@ -41,8 +41,8 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     [
         ("para_attn_server", "click"),
         ("para_attn_server", "para_attn_server.core.settings"),
-        ("para_attn_server.daemon", "structlog"),
-        ("para_attn_server.daemon", "para_attn_server.pool.pool"),
+        ("para_attn_server.controller", "structlog"),
+        ("para_attn_server.controller", "para_attn_server.pool.pool"),
     ],
 )
 def test_a_signal_during_the_imports(target: str, module: str, number: signal.Signals) -> None:
@@ -51,11 +51,11 @@ def test_a_signal_during_the_imports(target: str, module: str, number: signal.Si
 
 
 @pytest.mark.parametrize("number", EXITS)
-def test_a_signal_between_the_command_and_the_daemon(number: signal.Signals) -> None:
+def test_a_signal_between_the_command_and_the_controller(number: signal.Signals) -> None:
     code = (
         "import os; from para_attn_server.core import process, signals\n"
         f"with signals.held(): os.kill(os.getpid(), {int(number)}); "
-        "command = process.python_command('para_attn_server.daemon'); os.execv(command[0], command)"
+        "command = process.python_command('para_attn_server.controller'); os.execv(command[0], command)"
     )
     done = run("-P", "-c", code)
     assert (done.returncode, done.stderr) == EXITS[number]

@@ -37,7 +37,7 @@ def answers(server: RunningServer, path: str) -> bool:
         return False
 
 
-def test_a_stopped_parent_is_not_ready_within_five_seconds_and_loses_no_job(server: RunningServer) -> None:
+def test_a_stopped_controller_is_not_ready_within_five_seconds_and_loses_no_job(server: RunningServer) -> None:
     os.kill(server.process.pid, signal.SIGSTOP)
     wait_until(lambda: server.get("/readyz").status_code == 503, 5)
     assert server.get("/server_status").json()["type"].endswith("pool-down")

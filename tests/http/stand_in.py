@@ -1,4 +1,4 @@
-"""A stand-in for the parent: the other end of the control channel and the only one who makes transitions.
+"""A stand-in for the controller: the other end of the control channel and the only one who makes transitions.
 
 Tests tell it what happens to a job; it runs no jobs by itself.
 """
@@ -15,8 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from para_attn_server.core import channel
-from para_attn_server.core.channel import (
+from para_attn_server.core.errors import JobError
+from para_attn_server.core.job import Job, Output
+from para_attn_server.core.wire import control as channel
+from para_attn_server.core.wire.control import (
     Beat,
     CancelOrder,
     CancelReply,
@@ -27,8 +29,6 @@ from para_attn_server.core.channel import (
     RankView,
     Submitted,
 )
-from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Job, Output
 from para_attn_server.stores.sql import SqlStore
 
 

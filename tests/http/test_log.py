@@ -18,7 +18,7 @@ from para_attn_server.stores.base import LogRow, LogWrite
 
 
 def write(web: Web, job_id: str, *data: dict[str, Any], kind: str = "log") -> Sequence[int]:
-    """Rows in a job's log, as the parent writes them; their ids."""
+    """Rows in a job's log, as the controller writes them; their ids."""
     return web.parent.store.log(LogWrite([LogRow(job_id, kind, time.time(), each) for each in data]))
 
 

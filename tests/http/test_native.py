@@ -14,8 +14,8 @@ from stand_in import pool_view
 from waiting import wait_until
 from web import Web
 
-from para_attn_server.core.channel import GroupView, RankView
 from para_attn_server.core.errors import JobError
+from para_attn_server.core.wire.control import GroupView, RankView
 
 UNKNOWN = "0123456789abcdef" * 2
 JSON = {"content-type": "application/json"}
@@ -29,7 +29,7 @@ def fields(answer: Any) -> dict[str, str]:
 # --- POST /generate ---
 
 
-def test_a_request_becomes_a_job_that_the_parent_is_told_of(web: Web) -> None:
+def test_a_request_becomes_a_job_that_the_controller_is_told_of(web: Web) -> None:
     answer = web.post("/generate", json={"prompt": "a", "width": 64})
     assert answer.status_code == 202
     job_id = answer.json()["request_id"]
@@ -151,7 +151,7 @@ def test_a_stopping_server_takes_nothing(web: Web) -> None:
 
 
 @pytest.mark.parametrize("how", ["stopped", "gone"])
-def test_without_a_living_parent_it_is_not_ready_within_five_seconds_and_still_accepts(web: Web, how: str) -> None:
+def test_without_a_living_controller_it_is_not_ready_within_five_seconds_and_still_accepts(web: Web, how: str) -> None:
     if how == "gone":
         web.parent.vanish()
     web.parent.beats = False
@@ -303,7 +303,7 @@ def test_a_wait_ends_with_its_time(web: Web) -> None:
     assert 0.2 <= time.monotonic() - began < 3
 
 
-def test_a_wait_goes_on_by_the_store_when_the_parent_is_away(web: Web) -> None:
+def test_a_wait_goes_on_by_the_store_when_the_controller_is_away(web: Web) -> None:
     job_id = web.started()
     web.parent.vanish()
     timer = threading.Timer(0.3, web.parent.succeed, [job_id])

@@ -219,7 +219,7 @@ def test_unknown_routes_and_methods(web: Web) -> None:
     assert web.get("/cancel").status_code == 405
 
 
-def test_without_a_parent_jobs_are_taken_and_the_status_says_so(web: Web) -> None:
+def test_without_a_controller_jobs_are_taken_and_the_status_says_so(web: Web) -> None:
     web.parent.vanish()
     wait_until(lambda: web.get("/server_status").status_code == 500, 5)
     assert web.post("/cancel").status_code == 503

@@ -190,7 +190,7 @@ def test_the_log_has_no_line_per_request_and_none_of_gunicorns_chatter(own: Web)
 
 
 @pytest.mark.parametrize("victim", ["launcher", "master"])
-def test_no_process_outlives_a_killed_parent(own: Web, victim: str) -> None:
+def test_no_process_outlives_a_killed_controller(own: Web, victim: str) -> None:
     listener = own.listener.fileno()
     script = (
         "import os, subprocess, sys, time\n"

@@ -94,7 +94,7 @@ def test_what_the_parser_refuses_is_logged_under_the_name_in_its_answer(
     assert "secret" not in logged.log()
 
 
-def test_a_job_is_accepted_under_its_requests_name_and_the_parent_hears_it(logged: Web) -> None:
+def test_a_job_is_accepted_under_its_requests_name_and_the_controller_hears_it(logged: Web) -> None:
     answer = logged.post("/generate", json={"prompt": "a"}, headers={"X-Request-Id": "mine-1"})
     job_id = answer.json()["request_id"]
     (line,) = wait_until(lambda: records(logged, event="job accepted", job=job_id), 5, "its line")

@@ -17,7 +17,7 @@ import pytest
 from waiting import wait_until
 from web import PROBLEM_JSON, Web
 
-from para_attn_server.http.connection import KEEPALIVE_SECONDS
+from para_attn_server.http.server.connection import KEEPALIVE_SECONDS
 
 PATIENCE = 1.0
 SLACK = 10.0  # connections are looked at once a second; the rest is for a busy machine

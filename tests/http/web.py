@@ -1,4 +1,4 @@
-"""The real web processes on a loopback port, as the parent starts them, with the stand-in parent behind."""
+"""The real web processes on a loopback port, as the controller starts them, with the stand-in parent behind."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from pydantic import Field
 from stand_in import StandInParent
 from waiting import wait_until
 
-from para_attn_server.core.channel import PoolView
+from para_attn_server.core.arguments.model import arguments_model
+from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.job import Job
-from para_attn_server.core.schema import arguments_model, request_schema
 from para_attn_server.core.settings import Settings
-from para_attn_server.http.native import native_routes
+from para_attn_server.core.wire.control import PoolView
+from para_attn_server.http.native.routes import native_routes
 from para_attn_server.http.openapi import add_document, document
 from para_attn_server.http.routes import Route
 from para_attn_server.stores.migrate import ensure_schema
@@ -82,7 +83,7 @@ class Web:
         wait_until(lambda: self.parent.links == self.settings.web_workers, 10, "the control links")
 
     def command(self, parent: int) -> list[str]:
-        """How the parent starts gunicorn."""
+        """How the controller starts gunicorn."""
         return [sys.executable, "-m", "para_attn_server.http", str(self.listener.fileno()), str(parent)]
 
     def _answers(self) -> bool:
@@ -93,12 +94,12 @@ class Web:
             return False
 
     def put_schema(self, schema: dict[str, Any] | None = SCHEMA) -> None:
-        """Write the schema document, as the parent does when the ranks are ready; None: as at a new model's start."""
+        """Write the schema document, as the controller does when ranks are ready; None: as at a new model's start."""
         document = {"model": "stand-in", "version": "1", "schema": schema, "output_suffix": ".png"}
         self.parent.store.put_document("schema", document)
 
     def new_parent(self, view: PoolView | None = None) -> None:
-        """The parent dies and another one comes."""
+        """The controller dies and another one comes."""
         self.parent.close()
         self.parent = StandInParent(self.settings.state_dir, view)
         wait_until(lambda: self.parent.links == self.settings.web_workers, 15, "the control links")

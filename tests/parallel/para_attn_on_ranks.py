@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from diffusers import AutoencoderKL, FluxPipeline, HunyuanVideoTransformer3DModel, WanTransformer3DModel
 
-from para_attn_server.worker import para_attn_compat
+from para_attn_server.rank import para_attn_compat
 
 PLANS: dict[str, dict[str, int]] = {
     "ulysses": {},

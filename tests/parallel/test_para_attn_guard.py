@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from para_attn_server.core.errors import SetupFailed
-from para_attn_server.worker import para_attn_compat
+from para_attn_server.rank import para_attn_compat
 
 CP, FBC = "context_parallel.diffusers_adapters", "first_block_cache.diffusers_adapters"
 VAE = "parallel_vae.diffusers_adapters.autoencoder_kl"

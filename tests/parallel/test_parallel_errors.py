@@ -14,10 +14,10 @@ from diffusers import FluxTransformer2DModel
 from pipelines import save_tiny_flux
 from ranks import free_port, pretend_world, rank_environment
 
+from para_attn_server import parallel
 from para_attn_server.core import install
 from para_attn_server.core.errors import SetupFailed
-from para_attn_server.worker import parallel
-from para_attn_server.worker.parallel import parallelize, rank_device
+from para_attn_server.parallel import parallelize, rank_device
 
 
 class FluxTransformer2DModelWithExtras(FluxTransformer2DModel):
@@ -115,7 +115,7 @@ sys.meta_path.insert(0, Blocker())
 import torch.distributed as dist
 from para_attn_predictors.flux import FluxPredictor
 from para_attn_server.core.errors import SetupFailed
-from para_attn_server.worker.parallel import parallelize
+from para_attn_server.parallel import parallelize
 
 predictor = FluxPredictor(sys.argv[1])
 predictor.setup()

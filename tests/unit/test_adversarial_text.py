@@ -18,15 +18,16 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from para_attn_server.cli.arguments import request_arguments
 from para_attn_server.core.arguments.formats import LONGEST_FOR_PYTHON
+from para_attn_server.core.arguments.model import arguments_model
+from para_attn_server.core.arguments.request import RequestValidator
+from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import ServerError
-from para_attn_server.core.schema import arguments_model, request_schema
 from para_attn_server.core.settings import load_settings, parse_duration
 from para_attn_server.http import bodies
 from para_attn_server.http.headers import deadline, idempotency_key
-from para_attn_server.http.native import _checked
+from para_attn_server.http.native.routes import _checked
 from para_attn_server.outputs.folder import OutputFolder
-from para_attn_server.service.validation import RequestValidator
-from para_attn_server.worker.failures import describe, full_text
+from para_attn_server.rank.failures import describe, full_text
 
 TIMES = 16
 """A long text is that many times a short one."""

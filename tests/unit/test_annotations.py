@@ -14,8 +14,10 @@ import pytest
 import torch
 from pydantic import Field
 
+from para_attn_server.core.arguments.model import arguments_model
+from para_attn_server.core.arguments.schema import request_schema
+from para_attn_server.core.arguments.signature import output_path_type
 from para_attn_server.core.errors import SetupFailed
-from para_attn_server.core.schema import arguments_model, output_path_type, request_schema
 
 INTERNALS = (
     "pydantic-core",

@@ -108,7 +108,7 @@ def test_an_error_in_a_variable_names_the_variable(
     assert variable("web_workers") in error
 
 
-def test_serving_becomes_the_daemon_with_the_settings_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serving_becomes_the_controller_with_the_settings_in_its_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
     CliRunner().invoke(command_line, ["--model", "demo", "--keep", "1h", "--state-dir", "/x"], catch_exceptions=False)

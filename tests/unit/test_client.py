@@ -29,7 +29,7 @@ from para_attn_server.core.errors import UsageError
 
 ACCEPTED = Answer(202, {"request_id": "ab"})
 FULL = Answer(429, {"title": "The queue is full", "detail": "later"}, {"Retry-After": "7"})
-BUSY = Answer(503, {"title": "No new work is taken now", "detail": "starting"}, {"Retry-After": "5"})
+BUSY = Answer(503, {"title": "Not accepting jobs", "detail": "starting"}, {"Retry-After": "5"})
 HANGS_UP = Answer(0)
 FILE = {"Content-Disposition": "inline; filename=ab.png"}
 

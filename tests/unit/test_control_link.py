@@ -1,4 +1,4 @@
-"""A web worker's end of the control channel, against a real Unix socket that the test plays the parent on."""
+"""A web worker's end of the control channel, against a real Unix socket that the test plays the controller on."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from para_attn_server.core import channel
-from para_attn_server.core.channel import (
+from para_attn_server.core.errors import ControllerUnreachable, StateDirError
+from para_attn_server.core.wire import control as channel
+from para_attn_server.core.wire.control import (
     CancelOrder,
     CancelReply,
     Follow,
@@ -26,14 +27,13 @@ from para_attn_server.core.channel import (
     RankView,
     Submitted,
 )
-from para_attn_server.core.errors import DaemonUnreachable, StateDirError
-from para_attn_server.service.control import ControlLink
+from para_attn_server.service.control_client import ControlClient
 
 VIEW = PoolView(started_at=1.0, groups=[GroupView(0, "ready", 2.0, [RankView(0, 7, "cpu")])], mean_seconds=3.0)
 
 
 class Parent:
-    """The parent's end of one connection at a time."""
+    """The controller's end of one connection at a time."""
 
     def __init__(self, state_dir: Path) -> None:
         self.listener = channel.listen(state_dir)
@@ -105,16 +105,16 @@ def parent(tmp_path: Path) -> Iterator[Parent]:
 
 
 @pytest.fixture
-def link(tmp_path: Path) -> Iterator[ControlLink]:
+def link(tmp_path: Path) -> Iterator[ControlClient]:
     """A link that is not started yet; its thread is gone afterwards."""
-    link = ControlLink(tmp_path)
+    link = ControlClient(tmp_path)
     yield link
     link.close()
-    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "control-link"], 5)
+    wait_until(lambda: not [t for t in threading.enumerate() if t.name == "control-client"], 5)
 
 
 @pytest.fixture
-def linked(parent: Parent, link: ControlLink) -> ControlLink:
+def linked(parent: Parent, link: ControlClient) -> ControlClient:
     """A link on the line."""
     link.start()
     parent.accept()
@@ -122,14 +122,14 @@ def linked(parent: Parent, link: ControlLink) -> ControlLink:
     return link
 
 
-def test_it_starts_no_thread_before_it_is_asked(link: ControlLink) -> None:
-    assert not [t for t in threading.enumerate() if t.name == "control-link"]
+def test_it_starts_no_thread_before_it_is_asked(link: ControlClient) -> None:
+    assert not [t for t in threading.enumerate() if t.name == "control-client"]
     assert link.pool() is None
     assert not link.connected
     link.submitted("a")  # lost, and nobody minds
 
 
-def test_it_keeps_the_latest_view_also_of_a_parent_that_is_gone(parent: Parent, linked: ControlLink) -> None:
+def test_it_keeps_the_latest_view_also_of_a_controller_that_is_gone(parent: Parent, linked: ControlClient) -> None:
     parent.send(PoolView(started_at=9.0))
     wait_until(lambda: linked.pool() == PoolView(started_at=9.0), 5)
     parent.close()
@@ -137,18 +137,18 @@ def test_it_keeps_the_latest_view_also_of_a_parent_that_is_gone(parent: Parent, 
     assert linked.pool() == PoolView(started_at=9.0)
 
 
-def test_waiting_for_a_first_view_ends_with_its_patience(link: ControlLink) -> None:
+def test_waiting_for_a_first_view_ends_with_its_patience(link: ControlClient) -> None:
     began = time.monotonic()
     assert link.pool(patience=0.1) is None
     assert 0.09 < time.monotonic() - began < 2
 
 
-def test_a_hint_reaches_the_parent(parent: Parent, linked: ControlLink) -> None:
+def test_a_hint_reaches_the_controller(parent: Parent, linked: ControlClient) -> None:
     linked.submitted("abc")
     assert parent.receive() == Submitted("abc")
 
 
-def test_it_keeps_the_latest_step_of_each_job(parent: Parent, linked: ControlLink) -> None:
+def test_it_keeps_the_latest_step_of_each_job(parent: Parent, linked: ControlClient) -> None:
     for step in range(3):
         parent.send(JobUpdate("a", "running", step, 10))
     parent.send(JobUpdate("b", "running", 1, None))
@@ -159,7 +159,7 @@ def test_it_keeps_the_latest_step_of_each_job(parent: Parent, linked: ControlLin
     assert linked.live("c") is None
 
 
-def test_a_life_lasts_as_long_as_only_steps_change(parent: Parent, linked: ControlLink) -> None:
+def test_a_life_lasts_as_long_as_only_steps_change(parent: Parent, linked: ControlClient) -> None:
     lives = []
     for status, step in [("running", 0), ("running", 5), ("queued", 5), ("running", 0), ("running", 1), ("running", 0)]:
         parent.send(JobUpdate("a", status, step, 10))
@@ -172,7 +172,7 @@ def test_a_life_lasts_as_long_as_only_steps_change(parent: Parent, linked: Contr
     assert len(set(lives)) == 4
 
 
-def test_a_running_jobs_steps_are_asked_for_once_in_a_run(parent: Parent, linked: ControlLink) -> None:
+def test_a_running_jobs_steps_are_asked_for_once_in_a_run(parent: Parent, linked: ControlClient) -> None:
     linked.follow("a")  # it ran before this connection: nothing has been said of it
     assert parent.receive() == Follow("a")
     for run in range(2):
@@ -192,7 +192,7 @@ def test_a_running_jobs_steps_are_asked_for_once_in_a_run(parent: Parent, linked
     assert parent.receive() == Submitted("last")
 
 
-def test_its_memory_of_jobs_is_bounded(parent: Parent, linked: ControlLink) -> None:
+def test_its_memory_of_jobs_is_bounded(parent: Parent, linked: ControlClient) -> None:
     for number in range(3000):
         parent.send(JobUpdate(str(number), "running", 0, None))
     wait_until(lambda: linked.live("2999"), 10)
@@ -200,7 +200,7 @@ def test_its_memory_of_jobs_is_bounded(parent: Parent, linked: ControlLink) -> N
     assert linked.live("2900") is not None
 
 
-def test_a_watcher_is_woken_by_its_job_alone_and_not_by_steps(parent: Parent, linked: ControlLink) -> None:
+def test_a_watcher_is_woken_by_its_job_alone_and_not_by_steps(parent: Parent, linked: ControlClient) -> None:
     with linked.watch("a") as woken:
         parent.send(JobUpdate("b", "succeeded", 1, 1))
         wait_until(lambda: linked.live("b"), 5)
@@ -213,7 +213,7 @@ def test_a_watcher_is_woken_by_its_job_alone_and_not_by_steps(parent: Parent, li
 
 
 def test_watchers_are_woken_when_the_link_goes_down_and_when_the_server_stops(
-    parent: Parent, linked: ControlLink
+    parent: Parent, linked: ControlClient
 ) -> None:
     with linked.watch("a") as woken:
         parent.send(PoolView(started_at=1.0, stopping=True))
@@ -224,7 +224,7 @@ def test_watchers_are_woken_when_the_link_goes_down_and_when_the_server_stops(
         assert linked.live("a") is None
 
 
-def test_it_connects_anew_and_forgets_the_old_connections_news(parent: Parent, linked: ControlLink) -> None:
+def test_it_connects_anew_and_forgets_the_old_connections_news(parent: Parent, linked: ControlClient) -> None:
     parent.send(JobUpdate("a", "running", 4, 10))
     wait_until(lambda: linked.live("a"), 5)
     parent.hang_up()
@@ -236,7 +236,7 @@ def test_it_connects_anew_and_forgets_the_old_connections_news(parent: Parent, l
     assert parent.receive() == Submitted("b")
 
 
-def test_it_waits_for_a_parent_that_comes_late(tmp_path: Path, link: ControlLink) -> None:
+def test_it_waits_for_a_controller_that_comes_late(tmp_path: Path, link: ControlClient) -> None:
     link.start()
     wait_until(lambda: not link.connected, 5)
     parent = Parent(tmp_path)
@@ -247,7 +247,7 @@ def test_it_waits_for_a_parent_that_comes_late(tmp_path: Path, link: ControlLink
         parent.close()
 
 
-def test_garbage_from_the_parent_makes_it_connect_anew(parent: Parent, linked: ControlLink) -> None:
+def test_garbage_from_the_controller_makes_it_connect_anew(parent: Parent, linked: ControlClient) -> None:
     parent.send_bytes(b'[]\n{"type":"Nope"}\n')
     parent.accept(PoolView(started_at=6.0))
     wait_until(lambda: linked.pool() == PoolView(started_at=6.0), 5)
@@ -257,7 +257,7 @@ def test_garbage_from_the_parent_makes_it_connect_anew(parent: Parent, linked: C
 
 
 @pytest.mark.parametrize("told", ["abc", None])
-def test_a_cancel_is_answered_by_the_parent(parent: Parent, linked: ControlLink, told: str | None) -> None:
+def test_a_cancel_is_answered_by_the_controller(parent: Parent, linked: ControlClient, told: str | None) -> None:
     with ThreadPoolExecutor(1) as executor:
         answer = executor.submit(linked.cancel, "abc", 5)
         order = parent.receive()
@@ -268,7 +268,7 @@ def test_a_cancel_is_answered_by_the_parent(parent: Parent, linked: ControlLink,
         assert answer.result(5) == told
 
 
-def test_a_cancel_that_the_store_refuses_is_said_at_once(parent: Parent, linked: ControlLink) -> None:
+def test_a_cancel_that_the_store_refuses_is_said_at_once(parent: Parent, linked: ControlClient) -> None:
     with ThreadPoolExecutor(1) as executor:
         answer = executor.submit(linked.cancel, "abc", 60)
         order = parent.receive()
@@ -279,7 +279,7 @@ def test_a_cancel_that_the_store_refuses_is_said_at_once(parent: Parent, linked:
     assert refused.value.public == "the disk is full"
 
 
-def test_cancels_at_once_get_each_their_own_answer(parent: Parent, linked: ControlLink) -> None:
+def test_cancels_at_once_get_each_their_own_answer(parent: Parent, linked: ControlClient) -> None:
     with ThreadPoolExecutor(8) as executor:
         answers = {name: executor.submit(linked.cancel, name, 5) for name in "abcdefgh"}
         orders = [parent.receive() for _ in answers]
@@ -289,29 +289,29 @@ def test_cancels_at_once_get_each_their_own_answer(parent: Parent, linked: Contr
         assert {name: answer.result(5) for name, answer in answers.items()} == {n: f"{n}!" for n in "abcdefgh"}
 
 
-def test_a_cancel_without_an_answer_ends_with_its_deadline(parent: Parent, linked: ControlLink) -> None:
+def test_a_cancel_without_an_answer_ends_with_its_deadline(parent: Parent, linked: ControlClient) -> None:
     began = time.monotonic()
-    with pytest.raises(DaemonUnreachable):
+    with pytest.raises(ControllerUnreachable):
         linked.cancel("a", timeout=0.2)
     assert time.monotonic() - began < 3
 
 
-def test_a_cancel_without_a_parent_is_refused(link: ControlLink) -> None:
-    with pytest.raises(DaemonUnreachable):
+def test_a_cancel_without_a_controller_is_refused(link: ControlClient) -> None:
+    with pytest.raises(ControllerUnreachable):
         link.cancel(None, timeout=0.2)
 
 
-def test_a_cancel_is_not_kept_waiting_by_a_connection_that_was_lost(parent: Parent, linked: ControlLink) -> None:
+def test_a_cancel_is_not_kept_waiting_by_a_connection_that_was_lost(parent: Parent, linked: ControlClient) -> None:
     with ThreadPoolExecutor(1) as executor:
         answer = executor.submit(linked.cancel, "a", 60)
         parent.receive()
         parent.hang_up()
-        with pytest.raises(DaemonUnreachable):
+        with pytest.raises(ControllerUnreachable):
             answer.result(5)
 
 
 def test_a_cancel_that_is_refused_for_a_lost_connection_is_not_ordered_on_the_next(
-    parent: Parent, linked: ControlLink, monkeypatch: pytest.MonkeyPatch
+    parent: Parent, linked: ControlClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def reconnect() -> None:
         parent.hang_up()
@@ -319,13 +319,13 @@ def test_a_cancel_that_is_refused_for_a_lost_connection_is_not_ordered_on_the_ne
         wait_until(lambda: linked.pool() == PoolView(started_at=7.0), 5)
 
     monkeypatch.setattr(linked, "_changed", Interrupted(linked._changed, reconnect))
-    with pytest.raises(DaemonUnreachable):
+    with pytest.raises(ControllerUnreachable):
         linked.cancel("a", timeout=5)
     linked.submitted("b")
     assert parent.receive() == Submitted("b")
 
 
-def test_a_parent_that_reads_nothing_holds_nobody_up(parent: Parent, linked: ControlLink) -> None:
+def test_a_controller_that_reads_nothing_holds_nobody_up(parent: Parent, linked: ControlClient) -> None:
     began = time.monotonic()
     while linked.connected and time.monotonic() - began < 20:
         linked.submitted("x" * 60_000)
@@ -335,7 +335,7 @@ def test_a_parent_that_reads_nothing_holds_nobody_up(parent: Parent, linked: Con
     wait_until(lambda: linked.pool() == PoolView(started_at=8.0), 5)
 
 
-def test_closing_ends_the_thread_and_wakes_whoever_waits(parent: Parent, linked: ControlLink) -> None:
+def test_closing_ends_the_thread_and_wakes_whoever_waits(parent: Parent, linked: ControlClient) -> None:
     with linked.watch("a") as woken:
         linked.close()
         assert woken.is_set()
@@ -344,7 +344,7 @@ def test_closing_ends_the_thread_and_wakes_whoever_waits(parent: Parent, linked:
     linked.close()
 
 
-def test_a_view_that_is_older_than_a_reported_end_is_waited_for(parent: Parent, linked: ControlLink) -> None:
+def test_a_view_that_is_older_than_a_reported_end_is_waited_for(parent: Parent, linked: ControlClient) -> None:
     busy = replace(VIEW, groups=[replace(VIEW.groups[0], state="busy", job_id="j")])
     parent.send(busy)
     parent.send(JobUpdate("j", "running", 1, 2))

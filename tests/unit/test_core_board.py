@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from waiting import wait_until
 
-from para_attn_server.core.board import REFUSED_ENTRY, Decision, Phase, StepBoard
+from para_attn_server.core.wire.step_board import REFUSED_ENTRY, Decision, Phase, StepBoard
 
 SERIALS = st.integers(1, 2**24 - 1)
 FOLLOWER = """
 import sys
-from para_attn_server.core.board import Decision, Phase, StepBoard
+from para_attn_server.core.wire.step_board import Decision, Phase, StepBoard
 board = StepBoard(int(sys.argv[1]), 2)
 board.enter(1, 7, 12345)
 for point in range(1, 2001):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from para_attn_server.core import channel
-from para_attn_server.core.channel import (
+from para_attn_server.core.wire import control as channel
+from para_attn_server.core.wire.control import (
     Alive,
     Beat,
     CancelOrder,
@@ -23,7 +23,7 @@ from para_attn_server.core.channel import (
     PoolView,
     RankView,
     Submitted,
-    ToParent,
+    ToController,
     ToWeb,
     connect,
     decode,
@@ -34,7 +34,7 @@ from para_attn_server.core.channel import (
 GROUP = GroupView(
     0, "recovering", 12.5, [RankView(0, 4711, "cuda:0"), RankView(1, None, None)], job_id="j1", cause='died\n"ü"'
 )
-MESSAGES: list[ToParent | ToWeb] = [
+MESSAGES: list[ToController | ToWeb] = [
     Submitted("j1"),
     Follow("j1"),
     Alive(),
@@ -52,19 +52,19 @@ MESSAGES: list[ToParent | ToWeb] = [
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_a_message_is_one_line_and_comes_back_equal(message: ToParent | ToWeb) -> None:
+def test_a_message_is_one_line_and_comes_back_equal(message: ToController | ToWeb) -> None:
     line = encode(message)
     assert line.endswith(b"\n") and line.count(b"\n") == 1
     assert decode(line) == message
 
 
 def test_every_message_type_is_tried_here() -> None:
-    assert {type(message) for message in MESSAGES} == {*get_args(ToParent), *get_args(ToWeb)}
+    assert {type(message) for message in MESSAGES} == {*get_args(ToController), *get_args(ToWeb)}
 
 
 @given(st.lists(st.sampled_from(MESSAGES), max_size=6), st.data())
 def test_messages_arrive_whole_wherever_the_stream_is_cut(
-    messages: list[ToParent | ToWeb], data: st.DataObject
+    messages: list[ToController | ToWeb], data: st.DataObject
 ) -> None:
     stream = b"".join(map(encode, messages))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
@@ -97,7 +97,7 @@ def test_a_line_that_is_no_message_is_a_value_error(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 12])
-def test_parent_and_web_meet_in_any_state_directory(tmp_path: Path, depth: int) -> None:
+def test_controller_and_web_meet_in_any_state_directory(tmp_path: Path, depth: int) -> None:
     state_dir = tmp_path.joinpath(*["a-rather-long-folder-name"] * depth)
     state_dir.mkdir(parents=True, exist_ok=True)
     with listen(state_dir) as server, connect(state_dir) as client:
@@ -109,7 +109,7 @@ def test_parent_and_web_meet_in_any_state_directory(tmp_path: Path, depth: int) 
             assert list(LineBuffer().feed(accepted.recv(4096))) == [Submitted("j1")]
 
 
-def test_a_socket_left_by_a_dead_parent_is_replaced(tmp_path: Path) -> None:
+def test_a_socket_left_by_a_dead_controller_is_replaced(tmp_path: Path) -> None:
     listen(tmp_path).close()
     with pytest.raises(ConnectionRefusedError):
         connect(tmp_path)
@@ -117,7 +117,7 @@ def test_a_socket_left_by_a_dead_parent_is_replaced(tmp_path: Path) -> None:
         pass
 
 
-def test_connecting_without_a_parent_is_an_os_error_and_leaks_nothing(tmp_path: Path) -> None:
+def test_connecting_without_a_controller_is_an_os_error_and_leaks_nothing(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for place in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(OSError, match=r"."):

@@ -41,7 +41,7 @@ def test_a_name_that_leads_nowhere_is_refused_by_the_python_api(model: str, mode
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("module", ["para_attn_server", "para_attn_server.daemon"])
+@pytest.mark.parametrize("module", ["para_attn_server", "para_attn_server.controller"])
 @pytest.mark.parametrize(("model", "model_path", "words"), [WRONG[1], WRONG[4], WRONG[-1]])
 def test_command_and_daemon_refuse_it_in_one_line_before_they_serve(
     module: str, model: str, model_path: str | None, words: str, tmp_path: Path

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
+from para_attn_server.core.arguments.model import arguments_model, digest, validated
+from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import InvalidInput, SetupFailed
-from para_attn_server.core.schema import arguments_model, digest, request_schema, validated
 
 
 class Colour(StrEnum):

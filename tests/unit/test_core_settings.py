@@ -24,10 +24,10 @@ def test_defaults_need_nothing() -> None:
 
 def test_arguments_win_over_the_environment_which_wins_over_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARA_ATTN_SERVER_PORT", "6000")
-    monkeypatch.setenv("PARA_ATTN_SERVER_GRACE", "3m")
+    monkeypatch.setenv("PARA_ATTN_SERVER_SHUTDOWN_TIMEOUT", "3m")
     assert load_settings().port == 6000
     assert load_settings(port=7000).port == 7000
-    assert load_settings(port=7000).grace == 180.0
+    assert load_settings(port=7000).shutdown_timeout == 180.0
 
 
 @pytest.mark.parametrize(
@@ -98,8 +98,8 @@ def test_a_setting_that_there_is_not_names_the_closest() -> None:
 def test_every_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARA_ATTN_SERVER_PORT", "-1")
     with pytest.raises(UsageError) as caught:
-        load_settings(grace="soon", num_groups=0)
-    assert {part.split(":")[0] for part in str(caught.value).split("; ")} == {"port", "grace", "num_groups"}
+        load_settings(shutdown_timeout="soon", num_groups=0)
+    assert {part.split(":")[0] for part in str(caught.value).split("; ")} == {"port", "shutdown_timeout", "num_groups"}
 
 
 def test_settings_are_handed_on_as_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+from para_attn_server.controller.devices import group_devices
 from para_attn_server.core.errors import SetupFailed, UsageError
 from para_attn_server.core.gpus import driver_version, visible_gpus, why_torch_sees_none
-from para_attn_server.core.launch import ModelSpec, RankSpec
 from para_attn_server.core.settings import Settings
-from para_attn_server.daemon.devices import group_devices
-from para_attn_server.worker import device
+from para_attn_server.core.wire.launch import ModelSpec, RankSpec
+from para_attn_server.rank import device
 
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build  (dvs-builder@U16)\nGCC 12"
 CLOSED = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.57.02  Tue Jul 13 16:14:05 UTC 2021\nGCC version: 9.3.0"

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from para_attn_server.core.channel import GroupView, PoolView
 from para_attn_server.core.job import Job, JobStatus
+from para_attn_server.core.wire.control import GroupView, PoolView
 from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
 
 RUNNING = Job("a", 1, JobStatus.RUNNING, None, "/o", created_at=90.0, started_at=100.0, started_steady=100.0)

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from para_attn_server.core.board import Phase
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output
-from para_attn_server.core.launch import ModelSpec, RankSpec
-from para_attn_server.core.messages import (
+from para_attn_server.core.output import prepare, seal, temporary_path
+from para_attn_server.core.steady import steady
+from para_attn_server.core.wire.launch import ModelSpec, RankSpec
+from para_attn_server.core.wire.ranks import (
     Canceled,
     Failed,
     Finished,
@@ -28,13 +29,9 @@ from para_attn_server.core.messages import (
     Started,
     Step,
 )
-from para_attn_server.core.output import prepare, seal, temporary_path
-from para_attn_server.core.steady import steady
-from para_attn_server.executors.base import Death
-from para_attn_server.pool.group import SETTLE_BARRIER, STOP_PATIENCE, YOUNG, Group
-from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
-from para_attn_server.pool.run import LEAVE_LEAST, SETTLE_LEAST, SETTLE_UNPACED
-from para_attn_server.pool.setups import (
+from para_attn_server.core.wire.step_board import Phase
+from para_attn_server.executors.base import ExitInfo
+from para_attn_server.pool.backoff import (
     BACKOFF_FIRST,
     BACKOFF_LAST,
     BROKEN_AFTER,
@@ -45,13 +42,16 @@ from para_attn_server.pool.setups import (
     MACHINERY_BACKOFF_LAST,
     MACHINERY_BROKEN_AFTER,
 )
+from para_attn_server.pool.group import SETTLE_BARRIER, STOP_TIMEOUT, YOUNG, Group
+from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
+from para_attn_server.pool.run import LEAVE_LEAST, SETTLE_LEAST, SETTLE_UNPACED
 from para_attn_server.pool.watchdog import ENTRY_BUDGET
 
 JOB = Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0)
 OUTPUT = Output("/out/a.png", "image/png", 3, "ab")
 RANKS = 2
-KILLED = Death("was killed by SIGKILL", signal=signal.SIGKILL)
-CRASHED = Death("was killed by SIGSEGV", signal=signal.SIGSEGV)
+KILLED = ExitInfo("was killed by SIGKILL", signal=signal.SIGKILL)
+CRASHED = ExitInfo("was killed by SIGSEGV", signal=signal.SIGSEGV)
 
 
 class Handle:
@@ -139,7 +139,7 @@ class Script:
         self.say(0, Started(self.group.run.serial))
         return self
 
-    def die(self, *ranks: int, death: Death = KILLED) -> None:
+    def die(self, *ranks: int, death: ExitInfo = KILLED) -> None:
         for rank in ranks:
             self.group.died(self.generation, rank, death)
 
@@ -402,9 +402,9 @@ def test_stop_lets_idle_ranks_leave_and_kills_them_if_they_do_not() -> None:
     script = Script().ready()
     script.group.stop()
     assert [handle.sent for handle in script.handles] == [["Stop"], ["Stop"]]
-    script.die(0, death=Death("exited with status 0"))
+    script.die(0, death=ExitInfo("exited with status 0"))
     assert not script.group.stopped
-    script.pass_time(STOP_PATIENCE)
+    script.pass_time(STOP_TIMEOUT)
     assert script.handles[1].killed
     script.die(1)
     assert script.group.stopped
@@ -460,7 +460,7 @@ def test_a_job_over_its_time_is_canceled_and_fails() -> None:
 @pytest.mark.parametrize("own_fault", [True, False])
 def test_only_a_death_of_the_ranks_own_is_charged_to_the_job(own_fault: bool) -> None:
     script = Script().busy()
-    script.die(0, 1, death=Death("ended", own_fault))
+    script.die(0, 1, death=ExitInfo("ended", own_fault))
     assert [lost.charge for _, lost in script.heard("run_lost")] == [own_fault]
 
 
@@ -469,7 +469,7 @@ def test_setups_cut_short_by_the_servers_own_machinery_are_tried_sooner_and_more
     for attempt in range(1, MACHINERY_BROKEN_AFTER):
         assert script.launches == attempt
         script.launched()
-        script.die(0, 1, death=Death("ended with the forkserver", own_fault=False))
+        script.die(0, 1, death=ExitInfo("ended with the forkserver", own_fault=False))
         assert script.group.state == "recovering"
         script.pass_time(MACHINERY_BACKOFF_LAST)
     assert script.heard("setup_failed") == []
@@ -585,10 +585,10 @@ def in_setup(script: Script) -> None:
 def in_backoff(script: Script) -> None:
     script.launched()
     for _ in range(BROKEN_AFTER - 1):
-        script.die(0, 1, death=Death("exited with status 1"))
+        script.die(0, 1, death=ExitInfo("exited with status 1"))
         script.pass_time(BACKOFF_LAST)
         script.launched()
-    script.die(0, 1, death=Death("exited with status 1"))
+    script.die(0, 1, death=ExitInfo("exited with status 1"))
 
 
 def before_predict(script: Script) -> None:
@@ -724,25 +724,25 @@ def test_no_rank_is_pinged_while_it_runs_and_a_long_run_is_no_silence() -> None:
     assert script.group.state == "ready"
 
 
-def kill_idle(script: Script, death: Death) -> None:
+def kill_idle(script: Script, death: ExitInfo) -> None:
     script.ready()
     script.die(0, death=death)
     script.die(1)
 
 
-def kill_in_setup(script: Script, death: Death) -> None:
+def kill_in_setup(script: Script, death: ExitInfo) -> None:
     script.launched()
     script.die(1, death=death)
     script.die(0)
 
 
-def kill_busy(script: Script, death: Death) -> None:
+def kill_busy(script: Script, death: ExitInfo) -> None:
     script.busy()
     script.die(0, death=death)
     script.die(1)
 
 
-def fail_launch(script: Script, death: Death) -> None:
+def fail_launch(script: Script, death: ExitInfo) -> None:
     script.group.launch_failed(script.generation, "EOFError", own_fault=False, from_outside=death.from_outside)
 
 
@@ -750,12 +750,12 @@ def fail_launch(script: Script, death: Death) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("own_fault", [True, False], ids=["rank", "forkserver"])
 def test_ranks_killed_from_outside_are_relaunched_at_once_and_never_make_the_group_broken(
-    strike: Callable[[Script, Death], None], number: signal.Signals, own_fault: bool
+    strike: Callable[[Script, ExitInfo], None], number: signal.Signals, own_fault: bool
 ) -> None:
     script = Script()
     for kills in range(1, 30):
         assert script.launches == kills
-        strike(script, Death("was killed", own_fault, signal=number))
+        strike(script, ExitInfo("was killed", own_fault, signal=number))
         assert script.group.state != "broken"
         if kills > KILLS_UNPAUSED:
             assert script.launches == kills
@@ -766,13 +766,13 @@ def test_ranks_killed_from_outside_are_relaunched_at_once_and_never_make_the_gro
     "death",
     [
         CRASHED,
-        Death("was killed by SIGABRT", signal=signal.SIGABRT),
-        Death("exited with status 1"),
-        Death("was killed by the kernel's out-of-memory killer", signal=signal.SIGKILL, oom=True),
+        ExitInfo("was killed by SIGABRT", signal=signal.SIGABRT),
+        ExitInfo("exited with status 1"),
+        ExitInfo("was killed by the kernel's out-of-memory killer", signal=signal.SIGKILL, oom=True),
     ],
     ids=["segv", "abrt", "exit", "oom"],
 )
-def test_ranks_that_die_by_a_fault_of_their_own_after_setup_back_off_until_broken(death: Death) -> None:
+def test_ranks_that_die_by_a_fault_of_their_own_after_setup_back_off_until_broken(death: ExitInfo) -> None:
     script = Script()
     for deaths in range(1, BROKEN_AFTER):
         kill_idle(script, death)

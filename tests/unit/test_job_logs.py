@@ -1,4 +1,4 @@
-"""The jobs' logs as the parent writes them: in batches, so many rows a job, and none lost to a store that refuses."""
+"""The jobs' logs as the controller writes them: in batches, so many rows a job, none lost to a store that refuses."""
 
 from __future__ import annotations
 

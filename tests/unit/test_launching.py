@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from para_attn_server.core.launch import ModelSpec, leave_launcher
+from para_attn_server.controller.launching import spec_maker
 from para_attn_server.core.settings import Settings
-from para_attn_server.daemon.launching import spec_maker
+from para_attn_server.core.wire.launch import ModelSpec, leave_launcher
 
 
 def test_groups_that_start_together_never_share_a_rendezvous_port() -> None:

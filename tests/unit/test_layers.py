@@ -15,12 +15,13 @@ PACKAGE = ROOT / "para_attn_server"
 
 ALLOWED: dict[str, set[str]] = {
     "core": set(),
-    "worker": {"core"},
+    "rank": {"core"},
+    "parallel": {"core", "rank"},
     "stores": {"core"},
     "outputs": {"core"},
     "executors": {"core"},
     "pool": {"core", "stores", "executors"},
-    "daemon": {"core", "stores", "outputs", "executors", "pool"},
+    "controller": {"core", "stores", "outputs", "executors", "pool"},
     "service": {"core", "stores", "outputs"},
     "http": {"core", "stores", "outputs", "service"},
     "client": {"core"},
@@ -31,7 +32,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli", "core"},
 }
 CORE_MAY_IMPORT = {"pydantic", "pydantic_core", "pydantic_settings", "annotated_types", "structlog"}
-ARGUMENTS_MAY_IMPORT = {"jsonschema"}  # only there: what the daemon imports of core/ has no need of it
+ARGUMENTS_MAY_IMPORT = {"jsonschema"}  # only there: what the controller imports of core/ has no need of it
 TORCH = {"torch", "diffusers", "transformers", "para_attn", "accelerate"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 30
 
@@ -64,8 +65,8 @@ def test_imports_go_down_only(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_torch_lives_in_worker_alone(path: Path) -> None:
-    if layer_of(path) != "worker":
+def test_torch_lives_in_ranks_alone(path: Path) -> None:
+    if layer_of(path) not in ("rank", "parallel"):
         assert not {name.split(".")[0] for name in imports(path)} & TORCH
 
 
@@ -76,8 +77,9 @@ def test_core_imports_the_standard_library_and_pydantic_only(path: Path) -> None
     assert outside <= CORE_MAY_IMPORT | further
 
 
-def test_the_daemon_does_without_the_check_of_requests() -> None:
-    program = "import sys, para_attn_server.daemon.daemon; print({'jsonschema', 'torch', 'flask'} & sys.modules.keys())"
+def test_the_controller_does_without_the_check_of_requests() -> None:
+    module = "para_attn_server.controller.controller"
+    program = f"import sys, {module}; print({{'jsonschema', 'torch', 'flask'}} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -85,7 +87,7 @@ def test_the_daemon_does_without_the_check_of_requests() -> None:
 @pytest.mark.parametrize("path", sources(ROOT / "predictors"), ids=lambda p: p.name)
 def test_predictors_import_the_contract_and_the_parallel_helpers_only(path: Path) -> None:
     ours = {name for name in imports(path) if name.startswith("para_attn_server")}
-    allowed = ("para_attn_server.Predictor", "para_attn_server.core.predictor", "para_attn_server.worker.parallel")
+    allowed = ("para_attn_server.Predictor", "para_attn_server.core.predictor", "para_attn_server.parallel")
     assert all(name.startswith(allowed) for name in ours), ours
     assert "para_attn" not in {name.split(".")[0] for name in imports(path)}
 

@@ -20,8 +20,8 @@ from ranks import free_port
 from serving import COUNTING
 from structlog.testing import capture_logs
 
-from para_attn_server.core.board import StepBoard
-from para_attn_server.core.launch import ModelSpec, RankSpec
+from para_attn_server.core.wire.launch import ModelSpec, RankSpec
+from para_attn_server.core.wire.step_board import StepBoard
 from para_attn_server.executors import local
 from para_attn_server.executors.forkserver import Forkserver, latest
 from para_attn_server.executors.helpers import server_mark
@@ -61,7 +61,7 @@ class Told:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Run a scenario with an executor; nothing may go wrong on the loop unseen."""
-    for name in (local.PARENT_VARIABLE, local.PRELOAD_VARIABLE, local.VARIABLE):
+    for name in (local.CONTROLLER_VARIABLE, local.PRELOAD_VARIABLE, local.VARIABLE):
         monkeypatch.setenv(name, "")
     (tmp_path / "lock").touch()
 

@@ -81,7 +81,7 @@ def test_a_database_of_this_version_is_only_looked_at(database: Path, monkeypatc
     ensure_schema(database)
 
 
-def test_migrating_loads_no_alembic_in_the_parent(tmp_path: Path) -> None:
+def test_migrating_loads_no_alembic_in_the_controller(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from para_attn_server.stores.migrate import ensure_schema\n"

@@ -9,8 +9,8 @@ import pytest
 
 from para_attn_server.core.errors import StateDirError
 from para_attn_server.core.job import NewJob
-from para_attn_server.core.messages import Ready
-from para_attn_server.pool.contract import ModelContract
+from para_attn_server.core.wire.ranks import Ready
+from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.stores.base import SCHEMA_DOCUMENT
 from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.sql import SqlStore
@@ -31,24 +31,24 @@ def schema(store: SqlStore) -> object:
 
 
 def test_the_schema_is_known_again_after_a_restart_with_the_same_model(store: SqlStore) -> None:
-    ModelContract(store, "demo", "1").claim()
+    ModelInfoWriter(store, "demo", "1").claim()
     assert schema(store) is None
-    ModelContract(store, "demo", "1").reported(READY)
-    ModelContract(store, "demo", "1").claim()
+    ModelInfoWriter(store, "demo", "1").reported(READY)
+    ModelInfoWriter(store, "demo", "1").claim()
     assert schema(store) == {"type": "object"}
 
 
 @pytest.mark.parametrize(("model", "version"), [("flux", "1"), ("demo", "2")])
 def test_another_model_or_version_forgets_it(store: SqlStore, model: str, version: str) -> None:
-    ModelContract(store, "demo", "1").reported(READY)
-    ModelContract(store, model, version).claim()
+    ModelInfoWriter(store, "demo", "1").reported(READY)
+    ModelInfoWriter(store, model, version).claim()
     assert schema(store) is None
 
 
 def test_jobs_that_wait_for_another_model_are_not_taken_over(store: SqlStore) -> None:
-    ModelContract(store, "demo", "1").reported(READY)
+    ModelInfoWriter(store, "demo", "1").reported(READY)
     store.insert(NewJob({}, "/o"), 10, 0.0)
     with pytest.raises(StateDirError, match=r"1 unfinished job\(s\) of another model \(demo\)"):
-        ModelContract(store, "flux", "1").claim()
-    ModelContract(store, "demo", "2").claim()
+        ModelInfoWriter(store, "flux", "1").claim()
+    ModelInfoWriter(store, "demo", "2").claim()
     assert store.counts().queued == 1

@@ -49,7 +49,8 @@ assert before == after == ["Steps"] * 3, after
 """
 OPENED = """
 import dataclasses, json, pickle, sys
-from para_attn_server.core.schema import arguments_model, request_schema, validated
+from para_attn_server.core.arguments.model import arguments_model, validated
+from para_attn_server.core.arguments.schema import request_schema
 for given in (pickle.load(sys.stdin.buffer)(), pickle.load(sys.stdin.buffer)):
     model = arguments_model(given.predict)
     body = {"prompt": "a", "size": {"width": 7}, "point": {"x": 1}, "frame": {"size": {"width": 9}}}

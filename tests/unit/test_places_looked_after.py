@@ -1,4 +1,4 @@
-"""What the daemon makes of the places that it looks after, one look after the other, on a chosen clock."""
+"""What the controller makes of the places that it looks after, one look after the other, on a chosen clock."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from para_attn_server.controller.places import ANSWERS_WITHIN, LOOK_EVERY, Places, StatePlaces, Trouble
+from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.core.errors import StateDirError
-from para_attn_server.daemon.places import ANSWERS_WITHIN, LOOK_EVERY, Places, StatePlaces, Trouble
-from para_attn_server.daemon.temporary import RunFolder
 from para_attn_server.stores.sqlite import full
 
 

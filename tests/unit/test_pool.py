@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from para_attn_server.core.channel import CancelOrder, CancelReply, Follow, JobUpdate, LineBuffer, PoolView, encode
+from para_attn_server.controller.control_server import ControlServer, WebConnection
+from para_attn_server.controller.housekeeping import finish_outputs
 from para_attn_server.core.errors import JobError, StateDirError
 from para_attn_server.core.job import JobStatus, NewJob, Output
 from para_attn_server.core.output import prepare, seal, temporary_path
-from para_attn_server.daemon.control import ControlServer, WebConnection
-from para_attn_server.daemon.housekeeping import finish_outputs
+from para_attn_server.core.wire.control import CancelOrder, CancelReply, Follow, JobUpdate, LineBuffer, PoolView, encode
 from para_attn_server.outputs.folder import OutputFolder
-from para_attn_server.pool.contract import ModelContract
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.pool import EXPIRED_AT_ONCE, Pool
 from para_attn_server.pool.run import Lost
 from para_attn_server.stores.migrate import ensure_schema
@@ -46,7 +46,7 @@ def store(empty: Path, tmp_path: Path) -> Iterator[SqlStore]:
 
 @pytest.fixture
 def pool(store: SqlStore) -> Pool:
-    return Pool(store, ModelContract(store, "m", "1"), 2, lambda _: None, lambda _: None, lambda _: None)
+    return Pool(store, ModelInfoWriter(store, "m", "1"), 2, lambda _: None, lambda _: None, lambda _: None)
 
 
 def running(store: SqlStore, folder: Path, group: int) -> tuple[str, Output]:
@@ -243,7 +243,7 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
         patch.setattr(
             "para_attn_server.stores.sql.begin_write", lambda connection: begun.append(begin_write(connection))
         )
-        pool._ledger.catch_up(at_once=True)
+        pool._writes.flush(at_once=True)
     ended, queued = store.get(job_id), store.get(second)
     assert ended is not None and queued is not None
     assert (ended.status, queued.status) == (JobStatus.SUCCEEDED, JobStatus.RUNNING)
@@ -253,7 +253,7 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
 
 def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore) -> None:
     told: list[Any] = []
-    pool = Pool(store, ModelContract(store, "m", "1"), 2, told.append, lambda _: None, lambda _: None)
+    pool = Pool(store, ModelInfoWriter(store, "m", "1"), 2, told.append, lambda _: None, lambda _: None)
     jobs = [store.insert(NewJob({}, "/a.png", deadline=1.0), 1000, 1.0).id for _ in range(2 * EXPIRED_AT_ONCE + 1)]
     for now, left in ((10.0, EXPIRED_AT_ONCE + 1), (10.1, 1), (10.2, 0)):
         pool.tick(now)

@@ -10,9 +10,10 @@ from ranks import pretend_world
 
 from para_attn_predictors.demo import DemoPredictor
 from para_attn_predictors.flux import FluxPredictor
+from para_attn_server.core.arguments.model import arguments_model, validated
+from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import InvalidInput
 from para_attn_server.core.predictor import Predictor
-from para_attn_server.core.schema import arguments_model, request_schema, validated
 
 SHIPPED = [FluxPredictor, DemoPredictor]
 

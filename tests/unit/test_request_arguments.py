@@ -36,10 +36,10 @@ from pydantic import (
     StringConstraints,
 )
 
+from para_attn_server.core.arguments.model import arguments_model, compared_by_input, digest, dumped, parsed, validated
+from para_attn_server.core.arguments.request import RequestValidator
+from para_attn_server.core.arguments.schema import request_schema as schema_of
 from para_attn_server.core.errors import InvalidInput, SetupFailed
-from para_attn_server.core.schema import arguments_model, compared_by_input, digest, dumped, parsed, validated
-from para_attn_server.core.schema import request_schema as schema_of
-from para_attn_server.service.validation import RequestValidator
 
 if TYPE_CHECKING:
     from nowhere import Picture

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from para_attn_server.controller import retention
+from para_attn_server.controller.retention import AT_ONCE, ClockWatch, Retention, settle_clock
 from para_attn_server.core import steady as clock
 from para_attn_server.core.job import NewJob, Output
-from para_attn_server.daemon import retention
-from para_attn_server.daemon.retention import AT_ONCE, ClockWatch, Retention, settle_clock
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore

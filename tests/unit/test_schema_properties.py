@@ -20,9 +20,11 @@ from hypothesis import strategies as st
 from pydantic import UUID4, AnyUrl, BaseModel, Field, HttpUrl, StringConstraints
 from typing_extensions import TypedDict
 
+from para_attn_server.core.arguments import OUTPUT_PATH
+from para_attn_server.core.arguments.model import arguments_model, dumped, parsed, validated
+from para_attn_server.core.arguments.request import RequestValidator
+from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import InvalidInput
-from para_attn_server.core.schema import OUTPUT_PATH, arguments_model, dumped, parsed, request_schema, validated
-from para_attn_server.service.validation import RequestValidator
 
 
 class Colour(StrEnum):

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from para_attn_server.core.process import python_command
-from para_attn_server.worker.loader import load_class
-from para_attn_server.worker.search_path import add_folders, module_name
+from para_attn_server.rank.loader import load_class
+from para_attn_server.rank.search_path import add_folders, module_name
 
 PREDICTOR = """
 import queue, helper_of_mine

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from para_attn_server.core.channel import JobUpdate, PoolView
 from para_attn_server.core.errors import NothingToCancel, StateDirError
 from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.settings import Settings
+from para_attn_server.core.wire.control import JobUpdate, PoolView
 from para_attn_server.service.news import JobNews
 from para_attn_server.service.service import JobService
 
@@ -121,20 +121,20 @@ def test_an_end_that_was_seen_stays(service: JobService, store: Store, control: 
     assert service.view("a").job.status is JobStatus.FAILED
 
 
-def test_without_a_word_of_the_parent_or_a_row_nothing_is_made_up(service: JobService, control: Control) -> None:
+def test_without_a_word_of_the_controller_or_a_row_nothing_is_made_up(service: JobService, control: Control) -> None:
     control.alive = False
     for job_id in "ab":
         with pytest.raises(StateDirError):
             service.view(job_id)
 
 
-def test_a_cancel_reaches_the_parent_all_the_same(service: JobService, control: Control) -> None:
+def test_a_cancel_reaches_the_controller_all_the_same(service: JobService, control: Control) -> None:
     with pytest.raises(NothingToCancel):
         service.cancel("a")
     assert control.ordered == ["a"]
 
 
-def test_the_reason_that_the_parent_knows_goes_before_the_web_workers_own(
+def test_the_reason_that_the_controller_knows_goes_before_the_web_workers_own(
     service: JobService, control: Control
 ) -> None:
     with pytest.raises(StateDirError) as refused:

@@ -18,13 +18,13 @@ import psutil
 import pytest
 from waiting import wait_until
 
-from para_attn_server.core import channel
-from para_attn_server.core.channel import Alive, Beat, LineBuffer, encode
+from para_attn_server.controller import control_server, web_supervisor
+from para_attn_server.controller.control_server import ControlServer
+from para_attn_server.controller.pulse import BEAT_EVERY, LoopLag, Pulse, Supervisor
+from para_attn_server.controller.web_supervisor import SILENT_AT_START, WebSupervisor
 from para_attn_server.core.settings import Settings
-from para_attn_server.daemon import control, web
-from para_attn_server.daemon.control import ControlServer
-from para_attn_server.daemon.pulse import BEAT_EVERY, LoopLag, Pulse, Supervisor
-from para_attn_server.daemon.web import SILENT_AT_START, WebServer
+from para_attn_server.core.wire import control as channel
+from para_attn_server.core.wire.control import Alive, Beat, LineBuffer, encode
 from para_attn_server.executors import forkserver
 from para_attn_server.executors.forkserver import ForkserverWatch
 
@@ -59,7 +59,7 @@ def stop(pid: int) -> None:
     wait_until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, 5)
 
 
-# --- the parent's beats ---
+# --- the controller's beats ---
 
 
 def test_the_lag_of_the_loop_is_told_by_quantiles() -> None:
@@ -116,12 +116,12 @@ def test_a_watchdog_for_another_process_and_none_at_all_are_no_matter() -> None:
     Supervisor({}).notify("READY=1")
 
 
-# --- those whom the parent watches ---
+# --- those whom the controller watches ---
 
 
 def test_a_web_worker_that_says_nothing_any_more_is_killed(tmp_path: Path, start: Start) -> None:
     program = (
-        "import sys, time; from pathlib import Path; from para_attn_server.core import channel\n"
+        "import sys, time; from pathlib import Path; from para_attn_server.core.wire import control as channel\n"
         "line = channel.connect(Path(sys.argv[1]))\n"
         "line.sendall(channel.encode(channel.Alive())); time.sleep(60)"
     )
@@ -134,9 +134,9 @@ def test_a_web_worker_that_says_nothing_any_more_is_killed(tmp_path: Path, start
         quiet = channel.connect(tmp_path)  # this process: it has never said that it is alive
         while not any(connection._heard_at for connection in server._connections):
             await asyncio.sleep(0.01)
-        server.tick(now + control.SILENT)
+        server.tick(now + control_server.SILENT)
         assert worker.poll() is None
-        server.tick(now + control.SILENT + 0.1)
+        server.tick(now + control_server.SILENT + 0.1)
         assert worker.wait(5) == -signal.SIGKILL
         quiet.close()
         server.close()
@@ -168,38 +168,40 @@ def test_a_gunicorn_whose_master_is_stopped_is_killed_and_started_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = "import os, sys, time\nwhile True: os.write(int(sys.argv[1]), b'.'); time.sleep(0.05)"
-    monkeypatch.setattr(web, "python_command", lambda *arguments: [sys.executable, "-c", program, arguments[-1]])
-    monkeypatch.setattr(web, "RESTART_AFTER", 0.01)
+    monkeypatch.setattr(
+        web_supervisor, "python_command", lambda *arguments: [sys.executable, "-c", program, arguments[-1]]
+    )
+    monkeypatch.setattr(web_supervisor, "RESTART_AFTER", 0.01)
 
     async def play() -> None:
         with socket.socket() as listener:
-            server = WebServer(asyncio.get_running_loop(), Settings(state_dir=tmp_path), listener)
+            server = WebSupervisor(asyncio.get_running_loop(), Settings(state_dir=tmp_path), listener)
             server.start()
             first, now = pid(server), 100.0
             server.tick(now)
             while server._limit == SILENT_AT_START:  # its first beat
                 await asyncio.sleep(0.01)
-                now += web.LOOK_EVERY
+                now += web_supervisor.LOOK_EVERY
                 server.tick(now)
             stop(first)
-            now += web.LOOK_EVERY
+            now += web_supervisor.LOOK_EVERY
             server.tick(now)
             heard = server._heard_at  # now, if it came to one more beat before it was stopped
             assert heard is not None
-            server.tick(heard + web.SILENT)
+            server.tick(heard + web_supervisor.SILENT)
             assert server._process.poll() is None  # type: ignore[union-attr]
-            server.tick(heard + web.SILENT + web.LOOK_EVERY)
+            server.tick(heard + web_supervisor.SILENT + web_supervisor.LOOK_EVERY)
             while pid(server) == first:
                 await asyncio.sleep(0.01)
             stop(pid(server))
             server.tick(now + 20)
-            server.tick(now + 20 + web.SILENT)
+            server.tick(now + 20 + web_supervisor.SILENT)
             await server.stop(0.1)
 
     asyncio.run(asyncio.wait_for(play(), 30))
 
 
-def pid(server: WebServer) -> int:
+def pid(server: WebSupervisor) -> int:
     assert server._process is not None
     return server._process.pid
 

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from pydantic import BaseModel, Field
 
+from para_attn_server.core.arguments import OUTPUT_PATH
+from para_attn_server.core.arguments.model import arguments_model, validated
+from para_attn_server.core.arguments.request import MAX_DEPTH, MAX_PROBLEMS, RequestValidator
+from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import InvalidInput
-from para_attn_server.core.schema import OUTPUT_PATH, arguments_model, request_schema, validated
-from para_attn_server.service.validation import MAX_DEPTH, MAX_PROBLEMS, RequestValidator
 
 
 class Point(BaseModel, extra="forbid"):
@@ -132,8 +134,8 @@ def test_a_wrong_value_is_told_what_would_be_right(argument: str, value: Any, sa
 def test_a_missing_and_an_unknown_argument_are_named() -> None:
     said = refused({"widht": 1, "x/y~z": 2})
     assert said["#/prompt"] == "is missing; it must be a string, with 1 to 20 characters"
-    assert said["#/widht"].startswith("is no argument of this model; did you mean width? known: prompt, width,")
-    assert said["#/x~1y~0z"].startswith("is no argument of this model; known: prompt, width,")
+    assert said["#/widht"].startswith("is an unknown argument; did you mean width? known: prompt, width,")
+    assert said["#/x~1y~0z"].startswith("is an unknown argument; known: prompt, width,")
 
 
 def test_every_wrong_argument_is_named_once() -> None:
@@ -148,7 +150,7 @@ def test_every_wrong_argument_is_named_once() -> None:
 def test_a_wrong_member_of_a_nested_argument_is_pointed_at() -> None:
     said = refused({"prompt": "a", "points": [{"x": 1}, {"x": "1", "z": 1}]})
     assert said["#/points/1/x"] == 'must be an integer, not "1"'
-    assert said["#/points/1/z"] == "is no argument of this model; known: x, y"
+    assert said["#/points/1/z"] == "is an unknown argument; known: x, y"
     assert refused({"prompt": "a", "points": 3})["#/points"] == "must be an array or null, not 3"
 
 

@@ -13,7 +13,7 @@ _MOSTLY_TAKEN = 0.5
 
 
 def device_checks(settings: Settings, facts: dict[str, Any]) -> list[Check]:
-    """facts: the answer of `para_attn_server.worker.probe`."""
+    """facts: the answer of `para_attn_server.rank.probe`."""
     driver, visible = facts["driver"], facts["torch"].get("devices", 0)
     checks = [_driver(driver, visible), _torch_devices(facts["torch"], driver, settings.device)]
     checks += [_gpu(index, gpu) for index, gpu in enumerate(driver.get("gpus", []))]

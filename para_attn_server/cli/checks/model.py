@@ -15,16 +15,16 @@ def model_checks(settings: Settings) -> list[Check]:
     """Nothing where no --model is given; the hub is asked only where the model is a repository of it."""
     if not settings.model:
         return []
-    described = ask("para_attn_server.worker.describe", settings.model)[0]
+    described = ask("para_attn_server.rank.describe", settings.model)[0]
     if "error" in described:
         return [problem("model", described["error"], _NAMES)]
     checks = [ok("model", described["class"])]
     path = settings.model_path or described["model_path"]
-    return checks if path is None else [*checks, *hub_checks(path, ask("para_attn_server.worker.hub", path))]
+    return checks if path is None else [*checks, *hub_checks(path, ask("para_attn_server.rank.hub", path))]
 
 
 def hub_checks(model_path: str, facts: dict[str, Any]) -> list[Check]:
-    """facts: the answer of `para_attn_server.worker.hub`."""
+    """facts: the answer of `para_attn_server.rank.hub`."""
     if not facts["repo"]:
         return [ok("model files", model_path)]
     token = "set" if facts["token"] else "not set"

@@ -22,7 +22,7 @@ def place_checks(settings: Settings) -> list[Check]:
     """The address, the state directory (free, writable, local), the output directory (writable)."""
     return [
         _address(settings.host, settings.port),
-        _holder(settings.state_dir),
+        _lock(settings.state_dir),
         _file_system(settings.state_dir),
         _writable("state directory", settings.state_dir, "--state-dir"),
         _writable("output directory", settings.output_dir, "--output-dir"),
@@ -50,13 +50,13 @@ def _address_advice(error: OSError) -> str:
     return "give --host an address of this machine, or 0.0.0.0 for all of them"
 
 
-def _holder(state_dir: Path) -> Check:
+def _lock(state_dir: Path) -> Check:
     """A running server holds an exclusive flock on `lock` in its state directory (stores/lock.py)."""
-    name = "state directory's holder"
+    name = "state directory lock"
     try:
         descriptor = os.open(state_dir / _LOCK_NAME, os.O_RDONLY)
     except FileNotFoundError:
-        return ok(name, "none")
+        return ok(name, "free")
     except OSError as error:
         return problem(name, f"{state_dir / _LOCK_NAME}: {error.strerror}", "choose another --state-dir")
     try:
@@ -66,7 +66,7 @@ def _holder(state_dir: Path) -> Check:
         return problem(name, f"another server (process {process})", "stop that one, or choose another --state-dir")
     finally:
         os.close(descriptor)
-    return ok(name, "none")
+    return ok(name, "free")
 
 
 def _file_system(state_dir: Path) -> Check:
@@ -90,7 +90,7 @@ def file_system_of(path: Path, mounts: str) -> str:
 
 def _writable(name: str, folder: Path, option: str) -> Check:
     there = _existing(folder)
-    found = str(folder) if there == folder else f"{folder} (to be made)"
+    found = str(folder) if there == folder else f"{folder} (will be created)"
     try:
         with tempfile.TemporaryFile(dir=there) as file:
             file.write(b"doctor")

@@ -16,7 +16,7 @@ _NEEDED = ("torch", "diffusers", "transformers", "gunicorn", "gevent")
 
 
 def software_checks(facts: dict[str, Any]) -> list[Check]:
-    """facts: the answer of `para_attn_server.worker.probe`."""
+    """facts: the answer of `para_attn_server.rank.probe`."""
     needed = [_package(name, facts.get(name, {})) for name in _NEEDED]
     return [*needed, _para_attn(facts["para_attn"]), *(_extra(name, *extra) for name, extra in _EXTRAS.items())]
 

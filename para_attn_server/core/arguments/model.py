@@ -66,10 +66,10 @@ def arguments_model(
     return _model(arguments)
 
 
-def parsed(model: type[BaseModel], kwargs: Mapping[str, Any]) -> BaseModel:
+def parsed(model: type[BaseModel], arguments: Mapping[str, Any]) -> BaseModel:
     """The arguments, validated; raises InvalidInput naming each wrong one."""
     try:
-        return model.model_validate_json(json.dumps(kwargs), strict=True)
+        return model.model_validate_json(json.dumps(arguments), strict=True)
     except ValidationError as error:
         raise InvalidInput([FieldError(_pointer(e["loc"]), str(e["msg"])) for e in error.errors()]) from None
 
@@ -79,24 +79,24 @@ def values(arguments: BaseModel) -> dict[str, Any]:
     return {_name(field): value for field, value in arguments.__dict__.items()}
 
 
-def validated(model: type[BaseModel], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def validated(model: type[BaseModel], arguments: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments as Python objects of their annotated types; raises InvalidInput naming each wrong one."""
-    return values(parsed(model, kwargs))
+    return values(parsed(model, arguments))
 
 
-def dumped(arguments: BaseModel, kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def dumped(model: BaseModel, arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What ranks compare: each argument as predict gets it, in JSON; and the names of those that have no such form.
 
-    kwargs: as they came; an argument that cannot be dumped stands there as it came.
+    arguments: as they came; one that cannot be dumped stands there as it came.
     """
     dump: dict[str, Any] = {}
     as_they_came = []
-    for field in type(arguments).model_fields:
+    for field in type(model).model_fields:
         try:
-            dump |= arguments.model_dump(mode="json", include={field}, warnings=False)
+            dump |= model.model_dump(mode="json", include={field}, warnings=False)
             dump[field]  # not of one that is excluded from dumps
         except Exception:  # also what a serializer of the predictor's own raises
-            dump[field] = kwargs.get(_name(field))
+            dump[field] = arguments.get(_name(field))
             as_they_came.append(_name(field))
     return dump, as_they_came
 

@@ -204,7 +204,7 @@ def _in_only_option(error: ValidationError) -> list[ValidationError]:
 def _unknown(name: str, known: list[str]) -> str:
     close = difflib.get_close_matches(name[:100], known, 1)
     hint = f"did you mean {close[0]}? " if close else ""
-    return f"is no argument of this model; {hint}known: {', '.join(known)}"
+    return f"is an unknown argument; {hint}known: {', '.join(known)}"
 
 
 def _join(pointer: str, part: str | int) -> str:

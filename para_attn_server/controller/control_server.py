@@ -1,0 +1,210 @@
+"""The controller's end of the control channel: orders from web workers in, news to all of them out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.job import JobStatus
+from para_attn_server.core.wire.control import (
+    SOCKET_NAME,
+    Alive,
+    CancelOrder,
+    CancelReply,
+    Follow,
+    JobUpdate,
+    LineBuffer,
+    PoolView,
+    Submitted,
+    ToWeb,
+    encode,
+    listen,
+)
+
+log = structlog.get_logger()
+SILENT = 10.0
+"""Seconds without a sign of life after which a web worker is killed."""
+_MOST_UNREAD = 4 * 2**20
+"""Bytes that a web worker may leave unread before its connection is cut; it connects again and asks the store."""
+
+
+class ControlServer:
+    """Serves the control socket on the controller's loop.
+
+    on_submitted and on_cancel carry out the orders; view gives the PoolView that greets each new connection.
+    """
+
+    def __init__(
+        self,
+        on_submitted: Callable[[str, str | None], None],
+        on_cancel: Callable[[str | None], str | None],
+        view: Callable[[], PoolView],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.on_submitted, self.on_cancel, self.view, self.clock = on_submitted, on_cancel, view, clock
+        self._connections: set[WebConnection] = set()
+        self._running: dict[str, JobUpdate] = {}
+        self._server: asyncio.Server | None = None
+        self._path: Path | None = None
+        self._bound: tuple[int, int] | None = None
+
+    async def start(self, state_dir: Path) -> None:
+        """Begin to serve in that directory."""
+        self._path = state_dir / SOCKET_NAME
+        await self._listen()
+
+    async def look(self) -> None:
+        """Listen anew where the socket was removed; the connections stay. Raises OSError."""
+        if self._path is not None and _id(self._path) != self._bound:
+            await self._listen()
+            log.warning("the control socket was gone and has been made anew")
+
+    async def _listen(self) -> None:
+        assert self._path is not None
+        if self._server is not None:
+            self._server.close()
+        listener = listen(self._path.parent)
+        self._bound = _id(self._path)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(lambda: WebConnection(self), sock=listener)
+
+    def publish(self, message: ToWeb) -> None:
+        """Send news to every web worker, a job's steps to those that follow it; never blocks."""
+        step_of = message.job_id if isinstance(message, JobUpdate) and self._is_step(message) else None
+        to = [each for each in self._connections if step_of is None or step_of in each.follows]
+        if to:
+            line = encode(message)
+            for connection in to:
+                connection.write(line)
+
+    def _is_step(self, update: JobUpdate) -> bool:
+        """Whether all that is new is the step of a job that was running before."""
+        if update.status != JobStatus.RUNNING:
+            self._running.pop(update.job_id, None)
+            for connection in self._connections:
+                connection.follows.discard(update.job_id)
+            return False
+        known = update.job_id in self._running
+        self._running[update.job_id] = update
+        return known
+
+    def follow(self, connection: WebConnection, job_id: str) -> None:
+        """Report a job's steps to that web worker, the one that it has reached at once."""
+        if (latest := self._running.get(job_id)) is not None:
+            connection.follows.add(job_id)
+            connection.write(encode(latest))
+
+    def tick(self, now: float) -> None:
+        """Kill web workers that show no sign of life any more; gunicorn starts others. now: by the clock."""
+        for connection in list(self._connections):
+            if connection.silent(now) > SILENT:
+                connection.end_worker()
+
+    def close(self) -> None:
+        """Close the socket and all connections."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+
+    def opened(self, connection: WebConnection) -> None:
+        """A web worker has connected."""
+        self._connections.add(connection)
+        connection.write(encode(self.view()))
+
+    def closed(self, connection: WebConnection) -> None:
+        """A web worker has gone."""
+        self._connections.discard(connection)
+
+
+def _id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino
+
+
+class WebConnection(asyncio.Protocol):
+    """One web worker's connection."""
+
+    def __init__(self, server: ControlServer) -> None:
+        self._server = server
+        self._buffer = LineBuffer()
+        self._transport: asyncio.Transport | None = None
+        self._heard_at: float | None = None
+        self.follows: set[str] = set()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._server.opened(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.closed(self)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for message in self._buffer.feed(data):
+                self._carry_out(message)
+        except ValueError:
+            log.warning("invalid message on control connection; closing")
+            self.close()
+
+    def _carry_out(self, message: Any) -> None:
+        try:
+            if isinstance(message, Submitted):
+                self._server.on_submitted(message.job_id, message.request_id)
+            elif isinstance(message, Follow):
+                self._server.follow(self, message.job_id)
+            elif isinstance(message, Alive):
+                self._heard_at = self._server.clock()
+            elif isinstance(message, CancelOrder):
+                self.write(encode(self._canceled(message)))
+        except StateDirError as error:
+            log.error("an order could not be carried out", error=str(error))
+
+    def _canceled(self, order: CancelOrder) -> CancelReply:
+        try:
+            return CancelReply(order.request, self._server.on_cancel(order.job_id))
+        except StateDirError as error:
+            return CancelReply(order.request, None, error.public or "the queue's database cannot be written")
+
+    def write(self, line: bytes) -> None:
+        """Queue one line."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transport.get_write_buffer_size() > _MOST_UNREAD:
+            self._transport.abort()
+            return
+        self._transport.write(line)
+
+    def silent(self, now: float) -> float:
+        """Seconds since the worker's last sign of life; 0 before its first."""
+        return 0.0 if self._heard_at is None else now - self._heard_at
+
+    def end_worker(self) -> None:
+        """Kill the process at the other end."""
+        assert self._transport is not None
+        peer = self._transport.get_extra_info("socket")
+        (pid,) = struct.unpack_from("i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+        log.error("a web worker shows no sign of life and is killed", pid=pid)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        self._transport.abort()
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._transport is not None:
+            self._transport.close()

@@ -1,0 +1,346 @@
+"""The controller: owns the port, the store's transitions, the ranks and the web server, and outlives them all.
+
+One asyncio loop; every callback is short, and nothing in it waits for a rank, a web worker or a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from para_attn_server.controller.control_server import ControlServer
+from para_attn_server.controller.devices import group_devices
+from para_attn_server.controller.housekeeping import finish_outputs
+from para_attn_server.controller.launching import identity, spec_maker
+from para_attn_server.controller.places import Places, StatePlaces, Trouble
+from para_attn_server.controller.pulse import Pulse, Supervisor
+from para_attn_server.controller.retention import ClockWatch, Retention, settle_clock
+from para_attn_server.controller.temporary import RunFolder
+from para_attn_server.controller.web_supervisor import WebSupervisor
+from para_attn_server.core.clock import RunningClock
+from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StateDirError, UsageError
+from para_attn_server.core.logs import configure_logging
+from para_attn_server.core.lookup import check_model
+from para_attn_server.core.settings import ENV_PREFIX, Settings, load_settings
+from para_attn_server.core.signals import StopSignals
+from para_attn_server.core.steady import steady
+from para_attn_server.core.stray_output import DescriptorReader
+from para_attn_server.core.streams import lose_what_cannot_be_written
+from para_attn_server.core.wire.launch import ModelSpec
+from para_attn_server.core.wire.owner import inherited_line, receive_model, tell
+from para_attn_server.executors.local import LocalExecutor
+from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.pool.backoff import SetupFailure
+from para_attn_server.pool.group import Group
+from para_attn_server.pool.model_info import ModelInfoWriter
+from para_attn_server.pool.monitor import Timeouts
+from para_attn_server.pool.pool import Pool
+from para_attn_server.stores.lock import LOCK_NAME, StateDirLock
+from para_attn_server.stores.migrate import ensure_schema
+from para_attn_server.stores.sql import SqlStore
+from para_attn_server.stores.sqlite import kept_copies
+from para_attn_server.stores.wal import damaged_logs, keep_damaged
+
+log = structlog.get_logger()
+
+SOON = 0.01
+"""Seconds for which news of the pool are gathered."""
+TICK = 0.1
+"""Seconds between two looks at deadlines and lost hints."""
+IDLE_TICK = 0.5
+"""The same while every group is ready and nothing is to be done: each look costs CPU time, all day long."""
+WEB_TIMEOUT = 5.0
+
+
+class Controller:
+    """One server: from a bound port to a clean exit code."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        model: ModelSpec,
+        listener: socket.socket,
+        store: SqlStore,
+        contract: ModelInfoWriter,
+        line: socket.socket | None,
+        lock: StateDirLock,
+        run_folder: RunFolder,
+    ) -> None:
+        self._settings, self._store, self._line = settings, store, line
+        self._loop = asyncio.get_running_loop()
+        self._clock = RunningClock(TICK)
+        self._listener = listener
+        self._model = model
+        self._stop = asyncio.Event()
+        self._stop_now = asyncio.Event()
+        self._exit_code = ExitCode.OK
+        self._setup_failure: SetupFailure | None = None
+        self._web = WebSupervisor(self._loop, settings, listener)
+        self._executor = LocalExecutor(self._loop, settings.preload, settings.state_dir / LOCK_NAME)
+        self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view(), self._clock)
+        self._supervisor = Supervisor(os.environ)
+        self._pulse = Pulse(self._control.publish, self._supervisor, self._loop.time)
+        self._pool = Pool(
+            store,
+            contract,
+            settings.max_attempts,
+            self._control.publish,
+            lambda function: self._loop.call_later(SOON, function),
+            self._on_setup_failed,
+        )
+        self._outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
+        state = StatePlaces(lock, run_folder, self._control, store)
+        self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
+        self._pool.notices = _notices(settings.database)
+        self._retention = Retention(store, self._outputs, settings.keep, ClockWatch(settings.keep))
+
+    async def run(self, signals: StopSignals) -> ExitCode:
+        """Serve until told to stop; the command's exit code."""
+        signals.follow(self._stop_soon)
+        await self._control.start(self._settings.state_dir)
+        self._web.start()
+        finish_outputs(self._store, self._outputs)
+        self._pool.start(self._make_groups())
+        ticking = asyncio.create_task(self._tick())
+        address, port = self._listener.getsockname()[:2]
+        url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
+        state_dir = str(self._settings.state_dir)
+        log.info("serving", url=url, model=self._settings.model, pid=os.getpid(), state_dir=state_dir)
+        self._supervisor.notify("READY=1")
+        self._follow_owner(url)
+        await self._stop.wait()
+        await self._shut_down()
+        ticking.cancel()
+        return self._exit_code
+
+    def _follow_owner(self, url: str) -> None:
+        """Tell the program that started this daemon where it serves; stop when that program is gone."""
+        tell(self._line, url=url)
+        if self._line is not None:
+            self._line.setblocking(False)
+            self._loop.add_reader(self._line.fileno(), self._on_owner)
+
+    def _on_owner(self) -> None:
+        assert self._line is not None
+        try:
+            if self._line.recv(4096):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass  # gone the hard way
+        self._loop.remove_reader(self._line.fileno())
+        log.info("the program that started the server is gone")
+        self._stop.set()
+
+    def _make_groups(self) -> list[Group]:
+        num_ranks, devices = group_devices(self._settings)
+        return [
+            Group(
+                index,
+                num_ranks,
+                spec_maker(self._settings, self._model, index, num_ranks, devices[index]),
+                self._executor,
+                self._pool,
+                Timeouts(
+                    self._settings.setup_timeout,
+                    self._settings.step_timeout,
+                    self._settings.min_step_timeout,
+                    self._settings.job_timeout,
+                    self._settings.cancel_timeout,
+                ),
+                self._clock,
+            )
+            for index in range(self._settings.num_groups)
+        ]
+
+    async def _tick(self) -> None:
+        while True:
+            now = self._clock()
+            self._pulse.woke()
+            try:
+                self._pool.tick(now)
+                self._control.tick(now)
+                self._web.tick(now)
+                self._executor.tick(now)
+                self._retention.tick(now)
+                await self._places.tick()
+            except Exception:
+                log.exception("unhandled error in main loop")
+            pause = IDLE_TICK if self._pool.idle else TICK
+            self._pulse.tick(pause)
+            self._clock.every = pause
+            await asyncio.sleep(pause)
+
+    # --- what happens ---
+
+    def _on_submitted(self, job_id: str, request_id: str | None) -> None:
+        self._pool.submitted(job_id, request_id)
+
+    def _on_cancel(self, job_id: str | None) -> str | None:
+        return self._pool.cancel(job_id)
+
+    def _on_trouble(self, trouble: Trouble | None) -> None:
+        self._pool.hold(None if trouble is None else trouble.reason, trouble is not None and trouble.holds)
+
+    def _on_setup_failed(self, failure: SetupFailure) -> None:
+        if self._pool.ever_ready:
+            return
+        self._setup_failure = failure
+        self._exit_code = ExitCode.USAGE if failure.error.usage else ExitCode.SETUP_FAILED
+        self._stop_now.set()
+        self._stop.set()
+
+    def _stop_soon(self) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: so does the process
+            self._loop.call_soon_threadsafe(self._on_signal)
+
+    def _on_signal(self) -> None:
+        if self._stop.is_set():
+            log.warning("second signal: stopping immediately")
+            self._stop_now.set()
+        self._stop.set()
+
+    # --- the end ---
+
+    async def _shut_down(self) -> None:
+        """POSTs are refused first; running jobs may finish; then the web ends, then the ranks."""
+        self._supervisor.notify("STOPPING=1")
+        self._pool.drain()
+        if self._pool.busy and not self._stop_now.is_set():
+            log.info("draining: running jobs may finish", shutdown_timeout=self._settings.shutdown_timeout)
+            await self._until(lambda: not self._pool.busy or self._stop_now.is_set(), self._settings.shutdown_timeout)
+        self._pool.stop()
+        await asyncio.gather(self._web.stop(WEB_TIMEOUT), self._until(lambda: self._pool.stopped, 30.0))
+        self._pool.close()
+        self._control.close()
+        self._executor.close()
+        if self._setup_failure is not None:
+            traceback = "" if self._setup_failure.error.usage else self._setup_failure.error.traceback
+            _say_why(self._settings.log_format, str(self._setup_failure), traceback)
+            tell(self._line, reason=str(self._setup_failure))
+        with contextlib.suppress(StateDirError):
+            log.info("stopped", queued=self._store.counts().queued)
+
+    async def _until(self, done: Callable[[], bool], patience: float) -> None:
+        """Wait for a condition, up to `patience` seconds."""
+        ends = self._clock() + patience
+        while not done() and self._clock() < ends:
+            await asyncio.sleep(0.01)
+
+
+def main(signals: StopSignals) -> int:
+    """Run the controller with the settings of the environment; returns the exit code. signals: of this process."""
+    lose_what_cannot_be_written()
+    line = inherited_line()
+    log_format = os.environ.get(f"{ENV_PREFIX}LOG_FORMAT", "").strip().lower()
+    with _json_alone() if log_format == "json" else contextlib.nullcontext() as log_fd:
+        try:
+            settings = load_settings()
+            configure_logging(settings.log_level, settings.log_format, "server", log_fd)
+            return _serve(settings, line, signals)
+        except ServerError as error:
+            _say_why(log_format, str(error))
+            tell(line, reason=str(error))
+            return int(error.exit_code)
+
+
+@contextlib.contextmanager
+def _json_alone() -> Iterator[int]:
+    """Make records of all that this process and its children print; the descriptor that takes the log."""
+    reader = DescriptorReader()
+    configure_logging("info", "json", "server", reader.log_fd)  # for settings that are wrong
+    reader.start()
+    try:
+        yield reader.log_fd
+    finally:
+        reader.close()
+
+
+def _say_why(log_format: str, reason: str, traceback: str = "") -> None:
+    """Why the server ends by itself."""
+    if log_format == "json":
+        log.critical("the server ends", reason=reason, **({"exception": traceback} if traceback else {}))
+    else:
+        print(f"{traceback}\npara-attn-server: {reason}".lstrip(), file=sys.stderr)
+
+
+def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals) -> int:
+    model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
+    if line is None:  # else its owner has looked, with a search path of its own
+        check_model(model.name, model.model_path)
+    group_devices(settings)  # too few devices is known before anything starts
+    _make_output_dir(settings.output_dir)
+    with StateDirLock(settings.state_dir) as lock, _bind(settings) as listener:
+        run_folder = RunFolder(settings.state_dir)
+        if not settings.database.exists():
+            log.info("new state directory", state_dir=str(settings.state_dir))
+        _look_for_damage(settings.database)
+        ensure_schema(settings.database)
+        store = SqlStore.open(settings.database, durable=False, steady=steady)
+        with contextlib.closing(store):
+            settle_clock(store)
+            contract = ModelInfoWriter(store, *identity(model))
+            contract.claim()
+            return asyncio.run(_run(signals, settings, model, listener, store, contract, line, lock, run_folder))
+
+
+def _look_for_damage(database: Path) -> None:
+    """Before anybody opens the database: SQLite throws a damaged log away without a word."""
+    found = keep_damaged(database)
+    if found is not None and found.kept is not None:
+        lost = {"transactions": found.transactions, "frames": found.frames}
+        log.error("the queue's write-ahead log is damaged; what it held is lost", **lost, kept=found.kept.name)
+
+
+def _notices(database: Path) -> list[str]:
+    lost = "part of the queue was lost to a damaged write-ahead log, which was kept as"
+    replaced = "the queue's database was replaced while a server ran; what that server had is kept as"
+    return [f"{lost} {name}" for name in damaged_logs(database)] + [
+        f"{replaced} {name}" for name in kept_copies(str(database))
+    ]
+
+
+def _make_output_dir(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = f"{folder} cannot be made ({error.strerror}); choose another --output-dir"
+        raise UsageError(f"output_dir: {reason}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError(f"output_dir: {folder} cannot be written to; allow it, or choose another --output-dir")
+
+
+async def _run(signals: StopSignals, *parts: Any) -> int:
+    return int(await Controller(*parts).run(signals))  # a Controller is made on the loop that it runs on
+
+
+def _listen_advice(error: OSError) -> str:
+    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+        return "choose another --host: an address of this machine, or 0.0.0.0 for all of them"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need privileges: choose another --port"
+    return "stop what listens there, or choose another --port"
+
+
+def _bind(settings: Settings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {_listen_advice(error)}"
+        raise PortTaken(reason) from None
+    return listener

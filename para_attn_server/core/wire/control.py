@@ -1,0 +1,203 @@
+"""The control channel between the controller and the web workers: JSON lines over a Unix socket.
+
+It carries hints and orders, never the truth: jobs live in the store, and whoever misses a message here finds out
+from there. The controller binds `control.sock` in the state directory; each web worker holds one connection.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from para_attn_server.core.steady import steady
+
+SOCKET_NAME = "control.sock"
+
+# --- web to controller ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job has been inserted into the store, by the request of that name (X-Request-Id)."""
+
+    job_id: str
+    request_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """Cancel a job; job_id None means the oldest running one. `request` comes back in the CancelReply."""
+
+    request: int
+    job_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The web worker's event loop goes round: said every few seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Somebody looks at this running job: its steps are wanted."""
+
+    job_id: str
+
+
+# --- controller to web ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReply:
+    """job_id: the job that is being canceled (or is already); None: there was nothing to cancel. error: why the store
+    could not take the order, for clients; a running job is left all the same."""
+
+    request: int
+    job_id: str | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdate:
+    """A job has changed its status, or made a step: that goes to those only who follow it."""
+
+    job_id: str
+    status: str
+    step: int
+    total_steps: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RankView:
+    """One rank as users see it."""
+
+    rank: int
+    pid: int | None
+    device: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """One worker group as users see it. state: starting, ready, busy, recovering, broken or stopping; since: Unix
+    seconds; cause: why it is recovering or broken."""
+
+    index: int
+    state: str
+    since: float
+    ranks: list[RankView]
+    job_id: str | None = None
+    cause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolView:
+    """The pool as users see it, sent on every change. started_steady: started_at by the steady clock; stopping: a drain
+    has begun; mean_seconds: recent mean time of a
+    job on a group, None before the first; versions: of the packages in the ranks; trouble: why a new job would fail,
+    None if nothing is in its way; held: no job is taken until then; notices: what an operator should know."""
+
+    started_at: float
+    stopping: bool = False
+    groups: list[GroupView] = field(default_factory=list)
+    mean_seconds: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    started_steady: float = field(default_factory=steady, compare=False)
+    trouble: str | None = None
+    held: bool = False
+    notices: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The controller's loop goes round: said every 1.5 s. How late it was so far, in seconds: half of the time at most
+    median, 999 times in a thousand at most p999, once longest."""
+
+    median: float = 0.0
+    p999: float = 0.0
+    longest: float = 0.0
+
+
+ToController = Submitted | CancelOrder | Alive | Follow
+ToWeb = CancelReply | JobUpdate | PoolView | Beat
+_MESSAGES = (Submitted, CancelOrder, Alive, Follow, CancelReply, JobUpdate, PoolView, Beat)
+_TYPES: dict[str, Any] = {cls.__name__: cls for cls in _MESSAGES}
+
+
+def encode(message: ToController | ToWeb) -> bytes:
+    """One line of JSON."""
+    if isinstance(message, PoolView):
+        fields = asdict(message)
+    else:  # flat, and sent at every step: no deep copy
+        fields = {name: getattr(message, name) for name in type(message).__slots__}
+    return json.dumps({"type": type(message).__name__, **fields}).encode() + b"\n"
+
+
+def decode(line: bytes) -> ToController | ToWeb:
+    """The message of one line; raises ValueError if it is none."""
+    data = json.loads(line)
+    cls = _TYPES.get(str(data.pop("type", ""))) if isinstance(data, dict) else None
+    if cls is None:
+        raise ValueError("unknown control message")
+    try:
+        if cls is PoolView:
+            data["groups"] = [
+                GroupView(**{**group, "ranks": [RankView(**rank) for rank in group["ranks"]]})
+                for group in data["groups"]
+            ]
+        message: ToController | ToWeb = cls(**data)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"malformed control message: {error}") from error
+    return message
+
+
+class LineBuffer:
+    """Cuts a byte stream into messages."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[ToController | ToWeb]:
+        """The messages that `data` completes."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            yield decode(line)
+
+
+@contextmanager
+def _short_path(state_dir: Path) -> Iterator[str]:
+    """A path to the socket that fits the 107 bytes of a Unix address, however deep the state directory lies."""
+    fd = os.open(state_dir, os.O_PATH | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{fd}/{SOCKET_NAME}"
+    finally:
+        os.close(fd)
+
+
+def listen(state_dir: Path) -> socket.socket:
+    """The controller's listening socket, non-blocking, readable and writable by this user only."""
+    (state_dir / SOCKET_NAME).unlink(missing_ok=True)
+    server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    with _short_path(state_dir) as path:
+        server.bind(path)
+        (state_dir / SOCKET_NAME).chmod(0o600)
+    server.listen(64)
+    server.setblocking(False)
+    return server
+
+
+def connect(state_dir: Path) -> socket.socket:
+    """A web worker's connection; raises OSError when no controller listens."""
+    client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        with _short_path(state_dir) as path:
+            client.connect(path)
+    except OSError:
+        client.close()
+        raise
+    return client

@@ -1,0 +1,1 @@
+"""The native dialect: its routes, and what it answers."""

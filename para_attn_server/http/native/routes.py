@@ -1,0 +1,214 @@
+"""The native dialect: the routes of the server's own API. Shapes are in `views.py`, errors in `problems.py`."""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from flask import Response, request
+from flask.typing import ResponseReturnValue
+
+from para_attn_server.core.errors import JobNotFound
+from para_attn_server.core.job import JobStatus
+from para_attn_server.http import problems
+from para_attn_server.http.bodies import WAIT_PARAMETER, json_object, output_file, output_in_json, wait_seconds
+from para_attn_server.http.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT, after
+from para_attn_server.http.headers import PARAMETERS, deadline, idempotency_key
+from para_attn_server.http.native import views
+from para_attn_server.http.problems import http_problem, problem
+from para_attn_server.http.request_log import request_id
+from para_attn_server.http.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route, endpoints
+from para_attn_server.service.service import JobService, JobView
+
+_PACKAGE = "para-attn-server"
+_JOB_ID = re.compile(r"[0-9a-f]{1,64}")
+_POLL_AGAIN = {"Retry-After": "1"}
+
+_ID: dict[str, Any] = {
+    "name": "job_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{_JOB_ID.pattern}$"},
+}
+_ID_AND_WAIT = (_ID, WAIT_PARAMETER)
+
+_LOCATION = ("Location", "Where the output will be.")
+_UNDER_WAY = ResponseSpec(202, "The job is queued or runs.", views.StatusBody, (RETRY_AFTER,))
+_NO_OUTPUT = (
+    problems.INVALID_INPUT,
+    problems.JOB_NOT_FOUND,
+    problems.JOB_CANCELED,
+    problems.JOB_FAILED,
+    problems.STORE_UNUSABLE,
+)
+_NO_FILE = (*_NO_OUTPUT, http_problem(410))
+_NO_CANCEL = (
+    problems.JOB_NOT_FOUND,
+    problems.NOTHING_TO_CANCEL,
+    problems.CONTROLLER_UNREACHABLE,
+    problems.STORE_UNUSABLE,
+)
+_NO_JOB = (
+    problems.INVALID_INPUT,
+    http_problem(413),
+    http_problem(415),
+    problems.IDEMPOTENCY_CONFLICT,
+    problems.QUEUE_FULL,
+    problems.NOT_ACCEPTING,
+    problems.STORE_UNUSABLE,
+)
+_FILE = (
+    ResponseSpec(200, "The output file, in its own media type.", bytes, (("ETag", "The file's SHA-256."),)),
+    ResponseSpec(206, "The range that was asked for.", bytes),
+    ResponseSpec(304, "The file is the one that the client has (If-None-Match)."),
+    _UNDER_WAY,
+)
+_LOG = ResponseSpec(
+    200,
+    "The log in UTF-8, or what has come behind the cursor.",
+    bytes,
+    (
+        (LOG_NEXT, "The cursor from which to read on."),
+        (JOB_STATUS, "The job's status: nothing follows its end."),
+    ),
+)
+_NO_LOG = (problems.INVALID_INPUT, problems.JOB_NOT_FOUND, problems.STORE_UNUSABLE)
+_CANCELED = (
+    ResponseSpec(200, "The job has ended.", views.StatusBody),
+    ResponseSpec(202, "It has not ended yet.", views.StatusBody),
+)
+
+
+def native_routes(service: JobService) -> list[Route]:
+    """The routes of the native dialect over a service."""
+    native = _Native(service)
+    result = ResponseSpec(200, "The job has succeeded.", views.ResultBody)
+    output = ResponseSpec(200, "The job has succeeded.", views.OutputBody)
+    server = ResponseSpec(200, "The server works.", views.ServerBody)
+    accepted = ResponseSpec(202, "The job is on disk and will be run.", views.AcceptedBody, (_LOCATION, RETRY_AFTER))
+    known = (problems.NOT_ACCEPTING, problems.STORE_UNUSABLE)
+    both = ("GET", "POST")
+    native.routes = [
+        Route("/", ("GET",), native.index, (ResponseSpec(200, "This server.", views.IndexBody),)),
+        Route("/generate", ("POST",), native.generate, (accepted,), _NO_JOB, PARAMETERS, REQUEST),
+        Route("/get_output/<job_id>", both, native.get_output, (output, _UNDER_WAY), _NO_FILE, _ID_AND_WAIT),
+        Route("/request_status/<job_id>", both, native.request_status, (result, _UNDER_WAY), _NO_OUTPUT, _ID_AND_WAIT),
+        Route(
+            "/outputs/<job_id>",
+            ("GET",),
+            native.outputs,
+            _FILE,
+            (*_NO_FILE, http_problem(412), http_problem(416)),
+            _ID_AND_WAIT,
+        ),
+        Route("/jobs/<job_id>/log", ("GET",), native.log, (_LOG,), _NO_LOG, (_ID, AFTER_PARAMETER)),
+        Route("/cancel", ("POST",), native.cancel, _CANCELED, _NO_CANCEL),
+        Route("/cancel/<job_id>", ("POST",), native.cancel, _CANCELED, _NO_CANCEL, (_ID,)),
+        Route("/server_status", both, native.server_status, (server,), (problems.POOL_DOWN, problems.STORE_UNUSABLE)),
+        Route("/schema", ("GET",), native.schema, (ResponseSpec(200, "A JSON Schema (2020-12).", dict),), known),
+        Route("/healthz", ("GET",), native.healthz, (ResponseSpec(200, "Alive.", views.AliveBody),)),
+        Route("/readyz", ("GET",), native.readyz, (ResponseSpec(200, "Ready.", views.ReadyBody),), known),
+    ]
+    return native.routes
+
+
+class _Native:
+    """One method per route."""
+
+    def __init__(self, service: JobService) -> None:
+        self._service = service
+        self._versions = {_PACKAGE: version(_PACKAGE), "python": platform.python_version()}
+        self.routes: Iterable[Route] = ()
+
+    def index(self) -> ResponseReturnValue:
+        """What this server is and where to go from here."""
+        return {"name": _PACKAGE, "version": self._versions[_PACKAGE], "endpoints": endpoints(self.routes)}
+
+    def generate(self) -> ResponseReturnValue:
+        """Queue a job."""
+        job = self._service.submit(json_object(), idempotency_key(), deadline(), request_id())
+        return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **_POLL_AGAIN}
+
+    def get_output(self, job_id: str) -> ResponseReturnValue:
+        """A job's output in base64, or how the job stands."""
+        view = self._looked_up(job_id)
+        output = view.job.output
+        return (
+            _unfinished(view)
+            if output is None
+            else output_in_json(output, view.job.id, views.result_body(view, output))
+        )
+
+    def request_status(self, job_id: str) -> ResponseReturnValue:
+        """How a job stands."""
+        view = self._looked_up(job_id)
+        output = view.job.output
+        return _unfinished(view) if output is None else views.result_body(view, output)
+
+    def outputs(self, job_id: str) -> ResponseReturnValue:
+        """The output file itself, or how the job stands."""
+        view = self._looked_up(job_id)
+        output = view.job.output
+        return _unfinished(view) if output is None else output_file(output, view.job.id)
+
+    def log(self, job_id: str) -> ResponseReturnValue:
+        """What the predictor has logged for a job, with the traceback of its failure, as text."""
+        log = self._service.log(_checked(job_id), after())
+        return Response(
+            log.text, mimetype="text/plain", headers={LOG_NEXT: str(log.next), JOB_STATUS: log.status.value}
+        )
+
+    def cancel(self, job_id: str | None = None) -> ResponseReturnValue:
+        """Cancel a job; answers when it has ended."""
+        view = self._service.cancel(None if job_id is None else _checked(job_id))
+        return views.status_body(view), 200 if view.job.status.terminal else 202
+
+    def server_status(self) -> ResponseReturnValue:
+        """The worker groups, the queue, uptime and versions."""
+        pool = self._service.pool()
+        if pool is None:
+            return problem(problems.POOL_DOWN, "The controller does not answer.")
+        body = views.server_body(pool, self._service.counts(), self._versions, self._service.lag())
+        if pool.groups and all(group.state == "broken" for group in pool.groups):
+            reason = pool.groups[0].cause or "all worker groups are broken"
+            return problem(problems.POOL_DOWN, reason, server=body)
+        return body
+
+    def schema(self) -> ResponseReturnValue:
+        """JSON Schema of the arguments of POST /generate."""
+        return self._service.contract().schema
+
+    def healthz(self) -> ResponseReturnValue:
+        """Alive."""
+        return {"status": "alive"}
+
+    def readyz(self) -> ResponseReturnValue:
+        """Ready for new work, or 503 with the reason."""
+        self._service.readiness()
+        return {"status": "ready"}
+
+    def _looked_up(self, job_id: str) -> JobView:
+        seconds = wait_seconds()
+        _checked(job_id)
+        return self._service.wait(job_id, seconds) if seconds else self._service.view(job_id)
+
+
+def _checked(job_id: str) -> str:
+    if not _JOB_ID.fullmatch(job_id):
+        raise JobNotFound("there is no such job: an id is up to 64 hexadecimal digits")
+    return job_id
+
+
+def _unfinished(view: JobView) -> ResponseReturnValue:
+    """The answer for a job without an output: 202 on its way, 410 canceled, 500 failed."""
+    job = view.job
+    if job.status not in (JobStatus.CANCELED, JobStatus.FAILED):
+        return views.status_body(view), 202, _POLL_AGAIN
+    known = {"request_id": job.id, "attempts": job.attempts, "seed": job.seed}
+    if job.status is JobStatus.CANCELED:
+        return problem(problems.JOB_CANCELED, "It has no output.", **known, step=job.step)
+    error = job.error.as_dict() if job.error is not None else {"type": "exception", "message": "unknown"}
+    return problem(problems.JOB_FAILED, error["message"], **known, error=error, timings=views.timings(job))

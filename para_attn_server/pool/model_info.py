@@ -1,0 +1,49 @@
+"""The contract of the served model, as the web reads it from the store: the request schema that the ranks reported.
+
+It outlives a restart, so that jobs are accepted while the model is still being loaded; it does not outlive a change of
+the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.wire.ranks import Ready
+from para_attn_server.stores.base import SCHEMA_DOCUMENT, JobStore
+
+
+class ModelInfoWriter:
+    """Keeps the `schema` document of a store.
+
+    model: which model is served, in words. version: changes when the model's code does, as far as that can be seen.
+    """
+
+    def __init__(self, store: JobStore, model: str, version: str) -> None:
+        self._store, self._model, self._version = store, model, version
+
+    def claim(self) -> None:
+        """Take the store over for this model; a schema of another model or version is forgotten.
+
+        Raises StateDirError while jobs of another model wait there: this one would refuse them or misdraw them.
+        """
+        document = self._store.document(SCHEMA_DOCUMENT)
+        counts = self._store.counts()
+        unfinished = counts.queued + counts.running
+        if document is not None and document["model"] != self._model and unfinished:
+            raise StateDirError(
+                f"the state directory holds {unfinished} unfinished job(s) of another model ({document['model']}); "
+                "start that model to finish them, or choose another --state-dir"
+            )
+        if document is None or (document["model"], document["version"]) != (self._model, self._version):
+            self._write({"schema": None, "output_suffix": ""})
+
+    def reported(self, ready: Ready) -> None:
+        """The ranks are set up and have told what predict takes."""
+        known = {"schema": ready.schema, "output_suffix": ready.output_suffix}
+        document = self._store.document(SCHEMA_DOCUMENT) or {}
+        if {name: document.get(name) for name in known} != known:
+            self._write(known)
+
+    def _write(self, known: dict[str, Any]) -> None:
+        self._store.put_document(SCHEMA_DOCUMENT, {"model": self._model, "version": self._version, **known})

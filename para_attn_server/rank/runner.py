@@ -1,0 +1,173 @@
+"""Runs jobs on one rank: validate, agree with the other ranks, predict, seal, clean up. Says what became of it."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from pydantic import BaseModel
+from structlog.contextvars import bound_contextvars
+
+from para_attn_server.core import output
+from para_attn_server.core.arguments.model import digest, dumped, parsed, values
+from para_attn_server.core.arguments.signature import output_path_type
+from para_attn_server.core.job import Output
+from para_attn_server.core.predictor import TransientError
+from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRank, Left, Run, Started
+from para_attn_server.core.wire.step_board import REFUSED_ENTRY
+from para_attn_server.rank.failures import ArgumentsDiffer, OutputMissing, describe, full_text, named, traceback_for_job
+from para_attn_server.rank.hooks import StepHooks
+from para_attn_server.rank.step_control import RunCanceled, RunRefused, StepControl
+
+log = logging.getLogger(__name__)
+
+
+class JobRunner:
+    """Runs one job after the other on this rank.
+
+    model: of predict's arguments. control: this rank's step control. send: to the controller.
+    """
+
+    def __init__(
+        self,
+        predictor: Any,
+        model: type[BaseModel],
+        control: StepControl,
+        rank: int,
+        send: Callable[[FromRank], None],
+    ) -> None:
+        self._predictor, self.model, self._control = predictor, model, control
+        self._rank, self._send = rank, send
+        self._compared_by_input: set[str] = set()
+        self._path_type = output_path_type(predictor.predict)
+        self._hooks = self._new_hooks()
+        self._made_process_group = dist.is_initialized()
+
+    @property
+    def connected(self) -> bool:
+        """False when the process group that setup() made is gone: a predictor has destroyed it."""
+        return dist.is_initialized() or not self._made_process_group
+
+    def run(self, run: Run) -> None:
+        """One run, from Run to this rank's terminal message. Never raises what the predictor raises.
+
+        All that this thread logs meanwhile has the names of the job and of its request.
+        """
+        names = {"job": run.job_id} | ({} if run.request_id is None else {"request_id": run.request_id})
+        with bound_contextvars(**names):
+            self._run(run)
+
+    def _run(self, run: Run) -> None:
+        left = self._attempt(run)
+        if isinstance(left, Failed):
+            self._send(left)  # before anything else: others may sit in a collective that this rank has left
+        if not isinstance(left, Finished):
+            self._clean_up(run)
+        self._control.leave()
+        if not isinstance(left, Failed):
+            self._send(replace(left, connected=self.connected))
+
+    def _new_hooks(self) -> StepHooks:
+        return StepHooks(self._control.pipeline_step, partial(self._control.allows, "a pipeline's steps"))
+
+    def _attempt(self, run: Run) -> Left:
+        started = time.perf_counter()
+        self._hooks = self._new_hooks()
+        try:
+            published = self._predict(run)
+        except RunCanceled:
+            return Canceled(run.serial, self._rank, self._control.points)
+        except BaseException as error:  # sys.exit() in a predictor, too, ends the job and not the rank
+            if self._control.canceled:  # whatever the predictor made of RunCanceled
+                return Canceled(run.serial, self._rank, self._control.points)
+            return self._failure(run, error)
+        return Finished(run.serial, self._rank, self._control.points, time.perf_counter() - started, published)
+
+    def _predict(self, run: Run) -> Output | None:
+        arguments = self._enter(run)
+        if self._rank == 0:
+            self._send(Started(run.serial))
+        temporary = output.temporary_path(run.output_path, run.job_id, self._rank)
+        if self._rank:  # rank zero has made the job's folder before its entry, which every rank has waited for
+            output.prepare_rank(run.output_path, run.job_id, self._rank)
+        try:
+            with self._hooks.installed(getattr(self._predictor, "pipe", None)):
+                returned = self._predictor.predict(**arguments, output_path=self._path_type(temporary))
+        finally:
+            self._control.returned()
+        if self._control.canceled_late():
+            raise RunCanceled
+        return self._seal(run, returned) if self._rank == 0 else None
+
+    def _seal(self, run: Run, returned: object) -> Output:
+        """The output as the controller is to record it; the controller gives it its name."""
+        others = output.beside(run.output_path, run.job_id)
+        try:
+            sealed = output.seal(run.output_path, run.job_id, self._control.alive)
+        except FileNotFoundError:
+            raise OutputMissing(others, returned, output.written_by_others(run.output_path, run.job_id)) from None
+        if others:
+            log.warning("files beside the output are removed: %s", named(others))
+        return sealed
+
+    def _enter(self, run: Run) -> dict[str, Any]:
+        refusal: BaseException = ArgumentsDiffer()
+        arguments: dict[str, Any] = {}
+        try:
+            model = parsed(self.model, run.arguments)
+            dump, as_they_came = dumped(model, run.arguments)
+            self._say_how_compared(as_they_came)
+            arguments, entry = values(model), digest(dump, run.output_path)
+            if self._rank == 0:
+                output.prepare(run.output_path, run.job_id)  # what cannot be written is known before the work
+        except BaseException as error:  # a predictor's own validator may raise anything, and on this rank alone
+            refusal, entry = error, REFUSED_ENTRY
+        try:
+            self._control.enter(run.serial, entry)
+        except RunRefused:
+            pass  # raised below, so that its own cause stays the cause that is logged
+        else:
+            return arguments
+        raise refusal
+
+    def _say_how_compared(self, as_they_came: list[str]) -> None:
+        if new := set(as_they_came) - self._compared_by_input:
+            self._compared_by_input |= new
+            log.warning("arguments without a form in JSON are compared as they came: %s", ", ".join(sorted(new)))
+
+    def _failure(self, run: Run, error: BaseException) -> Failed:
+        log.error("job failed on this rank", extra={"exception": full_text(error)})
+        points, step = self._control.points, self._control.steps
+        told = describe(error, self._rank, step, run.output_path)
+        return Failed(run.serial, self._rank, points, told, isinstance(error, TransientError), traceback_for_job(error))
+
+    def _clean_up(self, run: Run) -> None:
+        """Leave no half-done state to the next job: hooks and caches of pipelines, memory, the job's folder."""
+        own = getattr(self._predictor, "pipe", None)
+        for pipe in [own, *(pipe for pipe in self._hooks.called() if pipe is not own)]:
+            with _logged("pipeline cleanup failed"):
+                if hasattr(pipe, "maybe_free_model_hooks"):
+                    pipe.maybe_free_model_hooks()
+        with _logged("memory could not be freed"):
+            gc.collect()
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()
+        if self._rank == 0:
+            output.sweep(run.output_path, run.job_id)
+
+
+@contextlib.contextmanager
+def _logged(event: str) -> Iterator[None]:
+    """A GPU that has failed says so again at each call; the job's own cause has been reported."""
+    try:
+        yield
+    except Exception:
+        log.exception(event)
