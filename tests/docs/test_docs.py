@@ -213,7 +213,7 @@ def test_the_readme_leads_to_every_page() -> None:
 
 
 def test_the_layers_in_the_docs_are_those_that_are_enforced() -> None:
-    tree = ast.parse(text("tests/unit/test_layers.py"))
+    tree = ast.parse(text("tests/test_layers.py"))
     (allowed,) = (ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.AnnAssign) and n.value)
     documented: dict[str, set[str]] = {}
     for row in rows("docs/architecture.md"):

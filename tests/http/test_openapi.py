@@ -16,7 +16,7 @@ from web import DOCUMENT, SCHEMA, Web, routes
 from para_attn_server.core.settings import load_settings
 from para_attn_server.http.app import create_app
 from para_attn_server.http.openapi import document
-from para_attn_server.http.routes import Answer, Route
+from para_attn_server.http.routes import ResponseSpec, Route
 
 NESTED = {
     "type": "object",
@@ -89,7 +89,7 @@ def test_two_dialects_share_one_document() -> None:
     def create() -> Any:
         """Make a picture."""
 
-    of_another = Route("/v1/pictures", ("POST",), create, (Answer(200, "Made.", dict),))
+    of_another = Route("/v1/pictures", ("POST",), create, (ResponseSpec(200, "Made.", dict),))
     made = valid(document([*routes(), of_another], None))
     assert made["paths"]["/v1/pictures"]["post"]["summary"] == "Make a picture"
 

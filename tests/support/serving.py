@@ -17,11 +17,11 @@ import httpx
 import psutil
 from waiting import wait_until
 
-COUNTING = f"{Path(__file__).parent / 'predictors' / 'counting.py'}:CountingPredictor"
-CHAOS = f"{Path(__file__).parent / 'predictors' / 'chaos.py'}:ChaosPredictor"
+COUNTING = f"{Path(__file__).parents[1] / 'predictors' / 'counting.py'}:CountingPredictor"
+CHAOS = f"{Path(__file__).parents[1] / 'predictors' / 'chaos.py'}:ChaosPredictor"
 CHAOS_STEP_TIMEOUT = 2.0
 """Seconds after which the tests' chaos server takes silence for a hang."""
-BOUNDED = f"{Path(__file__).parent / 'predictors' / 'bounded.py'}:BoundedPredictor"
+BOUNDED = f"{Path(__file__).parents[1] / 'predictors' / 'bounded.py'}:BoundedPredictor"
 
 
 class RunningServer:
