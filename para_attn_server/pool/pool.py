@@ -73,6 +73,7 @@ class Pool:
         self._logs, self._life = JobLogs(store), LifeLog()
         self._publisher = Publisher(self._life.names)
         self._store_version = -1
+        self._queue_is_empty = self._is_last = False  # nothing is queued; nothing will be once what is due is started
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
         self._view_is_due = False
@@ -96,6 +97,7 @@ class Pool:
     def submitted(self, job_id: str, request_id: str | None) -> None:
         """A web worker has put a job into the queue, for the request of that name."""
         self._life.submitted(job_id, request_id)
+        self._queue_is_empty = False
         self.dispatch()
 
     def dispatch(self) -> None:
@@ -112,12 +114,11 @@ class Pool:
     def _due(self) -> list[_Due]:
         """What is to be started now. Nothing while there is something to be written first."""
         free = [group.index for group in self._groups if group.state is GroupState.READY]
-        if not free or self.stopping or self.held or self._writes.pending:
+        if not free or self._queue_is_empty or self.stopping or self.held or self._writes.pending:
             return []
-        return [
-            (job.id, group, self._store.arguments(job.id))
-            for job, group in assign(self._store.queued(len(free), steady()), free)
-        ]
+        queued = self._store.queued(len(free) + 1, steady())
+        self._queue_is_empty, self._is_last = not queued, len(queued) <= len(free)
+        return [(job.id, group, self._store.arguments(job.id)) for job, group in assign(queued, free)]
 
     def _start(self, due: list[_Due]) -> list[_Started]:
         now = time.time()
@@ -125,6 +126,7 @@ class Pool:
 
     def _assign(self, started: list[_Started]) -> None:
         """Once it is on record that they run."""
+        self._queue_is_empty = self._queue_is_empty or (self._is_last and bool(started))
         for job, group, arguments in started:
             self._groups[group].assign(job, arguments, self._life.request_id(job.id))
             self._soon(partial(self._life.started, job))
@@ -194,6 +196,7 @@ class Pool:
         self._expire()
         if version != self._store_version:
             self._store_version = version
+            self._queue_is_empty = False
             self.dispatch()
 
     def hold(self, trouble: str | None, held: bool) -> None:
@@ -360,6 +363,7 @@ class Pool:
             self._update(self._store.cancel(job.id, time.time()))
         else:
             self._update(self._store.requeue(job.id, cause, charge=charge, now=time.time()))
+            self._queue_is_empty = False
 
     def _expire(self) -> None:
         """Fail queued jobs whose deadline has passed; not all of very many at once, and the rest at the next ticks."""

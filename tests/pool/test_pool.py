@@ -251,6 +251,35 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
     assert outputs_of(tmp_path) == {"0.png": b"x"}
 
 
+def test_an_empty_queue_is_read_again_when_something_may_have_come(
+    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assigned: list[str] = []
+    group = SimpleNamespace(index=0, run=None, state=GroupState.READY, tick=lambda _: None)
+    group.assign = lambda job, *_: assigned.append(job.id)
+    pool._groups = [group]
+    read: list[int] = []
+    queued = store.queued
+    monkeypatch.setattr(store, "queued", lambda *given: (read.append(1), queued(*given))[1])
+    first, second = (store.insert(NewJob({}, str(tmp_path / f"{n}.png")), 10, 1.0).id for n in range(2))
+    pool.dispatch()
+    pool.dispatch()  # there was one more
+    pool.dispatch()
+    assert (assigned, len(read)) == ([first, second], 2)
+    pool.run_lost(first, Lost(JobError("rank_lost", "killed"), charge=False))
+    assert assigned == [first, second, first]
+    read.clear()
+    pool.dispatch()
+    assert not read
+    third = store.insert(NewJob({}, str(tmp_path / "3.png")), 10, 1.0).id
+    pool.submitted(third, None)
+    assert assigned[-1] == third
+    with closing(SqlStore.open(tmp_path / "jobs.sqlite3", durable=False)) as web:
+        fourth = web.insert(NewJob({}, str(tmp_path / "4.png")), 10, 1.0).id
+    pool.tick(1e9)  # the hint was lost
+    assert assigned[-1] == fourth
+
+
 def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore) -> None:
     told: list[Any] = []
     pool = Pool(store, ModelInfoWriter(store, "m", "1"), 2, told.append, lambda _: None, lambda _: None)
