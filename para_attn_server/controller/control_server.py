@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.core.job import JobStatus
 from para_attn_server.core.wire.control import (
     SOCKET_NAME,
@@ -172,13 +172,13 @@ class WebConnection(asyncio.Protocol):
                 self._heard_at = self._server.clock()
             elif isinstance(message, CancelOrder):
                 self.write(encode(self._canceled(message)))
-        except StateDirError as error:
+        except StoreUnavailable as error:
             log.error("an order could not be carried out", error=str(error))
 
     def _canceled(self, order: CancelOrder) -> CancelReply:
         try:
             return CancelReply(order.request, self._server.on_cancel(order.job_id))
-        except StateDirError as error:
+        except StoreUnavailable as error:
             return CancelReply(order.request, None, error.public or "the queue's database cannot be written")
 
     def write(self, line: bytes) -> None:

@@ -27,7 +27,7 @@ from para_attn_server.controller.retention import ClockWatch, Retention, settle_
 from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.controller.web_supervisor import WebSupervisor
 from para_attn_server.core.clock import RunningClock
-from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StateDirError, UsageError
+from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StoreUnavailable, UsageError
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.lookup import check_model
 from para_attn_server.core.settings import ENV_PREFIX, Settings, load_settings
@@ -228,7 +228,7 @@ class Controller:
             traceback = "" if self._setup_failure.error.usage else self._setup_failure.error.traceback
             _say_why(self._settings.log_format, str(self._setup_failure), traceback)
             tell(self._line, reason=str(self._setup_failure))
-        with contextlib.suppress(StateDirError):
+        with contextlib.suppress(StoreUnavailable):
             log.info("stopped", queued=self._store.counts().queued)
 
     async def _until(self, done: Callable[[], bool], patience: float) -> None:

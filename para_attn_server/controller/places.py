@@ -17,7 +17,7 @@ import structlog
 
 from para_attn_server.controller.control_server import ControlServer
 from para_attn_server.controller.temporary import RunFolder
-from para_attn_server.core.errors import ServerError, StateDirError
+from para_attn_server.core.errors import ServerError, StoreUnavailable
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.stores.base import JobStore
 from para_attn_server.stores.lock import StateDirLock
@@ -109,7 +109,7 @@ class Places:
         """Why no job could be written, though every file is in its place."""
         try:
             self._state.store.usable()
-        except StateDirError as error:
+        except StoreUnavailable as error:
             return Trouble(_public(error))
         return None
 
@@ -138,7 +138,7 @@ class Places:
 
 def _public(error: Exception) -> str:
     """Why a path cannot be made again and what to do, for clients: with the last part of the path."""
-    if isinstance(error, StateDirError) and error.public is not None:
+    if isinstance(error, StoreUnavailable) and error.public is not None:
         return error.public
     if not isinstance(error, OSError):
         return "the state directory cannot be used: the server's log says more"

@@ -4,14 +4,15 @@
     ├── UsageError              a setting or a model name is wrong; exit code 2
     ├── SetupFailed             a predictor's setup() failed or broke the contract; exit code 3
     ├── PortTaken               the address cannot be bound; exit code 4
-    ├── StateDirError           the state directory is in use, unreadable or too new; exit code 5
+    ├── StoreUnavailable        the job store cannot be used now
+    │   └── StateDirError       the state directory is in use, unreadable or too new; exit code 5
     ├── InvalidInput            a request's arguments are wrong; names each field
     ├── JobNotFound             no job has that id
     ├── NothingToCancel         no job is queued or running under that id (or at all)
     ├── IdempotencyConflict     the same Idempotency-Key came with another request
     ├── QueueFull               --max-queue jobs are waiting already
     ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
-    ├── ControllerUnreachable       the controller does not answer on its control socket
+    ├── ControllerUnreachable   the controller does not answer on its control socket
     └── IllegalTransition       a job was asked to go where its life does not lead
 
 Errors cross processes as data: `JobError` is what a failed job carries, from the rank that saw it to the client.
@@ -58,14 +59,18 @@ class PortTaken(ServerError):
     exit_code = ExitCode.PORT_TAKEN
 
 
-class StateDirError(ServerError):
-    """The state directory cannot be used. public: the same for clients, without a path; None: only the log has it."""
+class StoreUnavailable(ServerError):
+    """The job store cannot be used now. public: why, for clients, without a path; None: only the log has it."""
 
     exit_code = ExitCode.STATE_DIR
 
     def __init__(self, message: str, public: str | None = None) -> None:
         super().__init__(message)
         self.public = public
+
+
+class StateDirError(StoreUnavailable):
+    """The state directory cannot be used, and with it the store."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from para_attn_server.core.errors import (
     NothingToCancel,
     QueueFull,
     ServerError,
-    StateDirError,
+    StoreUnavailable,
 )
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ _KINDS: dict[type[ServerError], ProblemType] = {
     QueueFull: QUEUE_FULL,
     NotAccepting: NOT_ACCEPTING,
     ControllerUnreachable: CONTROLLER_UNREACHABLE,
-    StateDirError: STORE_UNUSABLE,
+    StoreUnavailable: STORE_UNUSABLE,
     ServerError: INTERNAL,
 }
 
@@ -116,7 +116,7 @@ def register(app: Flask, endpoints: Callable[[], dict[str, str]]) -> None:
 
 def _server_error(error: ServerError) -> Response:
     kind = next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
-    if isinstance(error, StateDirError):
+    if isinstance(error, StoreUnavailable):
         if _store_refusals.is_new(str(error)):
             traceback = None if error.public else error  # what was foreseen needs none
             _log.error("the queue's database cannot be used: %s", error, exc_info=traceback)

@@ -95,7 +95,7 @@ class JobLogs:
         return any(log.pending for log in self._logs.values())
 
     def flush(self) -> None:
-        """Write what waits, in one transaction; raises StateDirError where the store refuses, and keeps it."""
+        """Write what waits, in one transaction; raises StoreUnavailable where the store refuses, and keeps it."""
         logs = [log for log in self._logs.values() if log.pending]
         if not logs:
             return

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.errors import JobError, ServerError, StateDirError
+from para_attn_server.core.errors import JobError, ServerError, StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.output import refusal, sweep
 from para_attn_server.core.steady import steady
@@ -107,7 +107,7 @@ class Pool:
                 with self._store.transaction():
                     started = self._start(due)
                 self._assign(started)
-        except StateDirError as error:
+        except StoreUnavailable as error:
             self._store_version = -1
             self._writes.refused(error)
 
@@ -134,7 +134,7 @@ class Pool:
     def cancel(self, job_id: str | None) -> str | None:
         """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.
 
-        What runs is known from the groups, and is left whatever the store says. Raises StateDirError while the store
+        What runs is known from the groups, and is left whatever the store says. Raises StoreUnavailable while the store
         refuses: a running job is left all the same, a queued one stays queued.
         """
         running = [group for group in self._groups if group.run and job_id in (None, group.run.job_id)]
@@ -161,15 +161,15 @@ class Pool:
             if job is None or job.status.terminal:
                 return None
             self._update(self._store.cancel(job.id, time.time()))
-        except StateDirError as error:
+        except StoreUnavailable as error:
             self._writes.refused(error)
-            raise StateDirError(str(error), _public("the job is not canceled", error)) from error
+            raise StoreUnavailable(str(error), _public("the job is not canceled", error)) from error
         return job_id
 
     def _must_be_written(self, consequence: str) -> None:
         error = self._writes.refusal
         if self._writes.pending and error is not None:
-            raise StateDirError(str(error), _public(consequence, error))
+            raise StoreUnavailable(str(error), _public(consequence, error))
 
     def tick(self, now: float) -> None:
         """Deadlines of the groups, and jobs whose hint was lost. now: monotonic seconds."""
@@ -380,7 +380,7 @@ class Pool:
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
 
 
-def _public(consequence: str, error: StateDirError) -> str:
+def _public(consequence: str, error: StoreUnavailable) -> str:
     return f"{consequence}: {error.public or 'the queue cannot be written'}"
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from para_attn_server.core.errors import IllegalTransition, JobNotFound, StateDirError
+from para_attn_server.core.errors import IllegalTransition, JobNotFound, StoreUnavailable
 
 log = structlog.get_logger()
 Write = Callable[[], object]
@@ -31,7 +31,7 @@ class WriteQueue:
         self._pending: deque[Write] = deque()
         self._clock = clock
         self._alone_until = 0.0
-        self.refusal: StateDirError | None = None
+        self.refusal: StoreUnavailable | None = None
 
     @property
     def pending(self) -> bool:
@@ -50,7 +50,7 @@ class WriteQueue:
             return
         try:
             write()
-        except StateDirError as error:
+        except StoreUnavailable as error:
             self.refused(error)
         except IllegalTransition as error:
             log.warning("skipped progress update", error=str(error))
@@ -61,7 +61,7 @@ class WriteQueue:
             write = self._pending.popleft()
             try:
                 write()
-            except StateDirError as error:
+            except StoreUnavailable as error:
                 self._pending.appendleft(write)
                 self.refused(error)
                 return
@@ -71,7 +71,7 @@ class WriteQueue:
                 log.exception("failed to record job transition")
             self._accepted()
 
-    def refused(self, error: StateDirError) -> None:
+    def refused(self, error: StoreUnavailable) -> None:
         """The store has refused: leave it alone for a while. Each reason is logged once."""
         self._alone_until = self._clock() + LEFT_ALONE
         if self.refusal is None or str(error) != str(self.refusal):

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from para_attn_server.core.errors import ControllerUnreachable, StateDirError
+from para_attn_server.core.errors import ControllerUnreachable, StoreUnavailable
 from para_attn_server.core.job import JobStatus
 from para_attn_server.core.wire import control as channel
 from para_attn_server.core.wire.control import (
@@ -167,8 +167,8 @@ class ControlClient:
         """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the controller's word.
 
         Returns the id of the job that is being canceled, None when there is nothing to cancel. Raises
-        ControllerUnreachable when the controller cannot be asked or does not answer, StateDirError when it answers that
-        the store cannot be written.
+        ControllerUnreachable when the controller cannot be asked or does not answer, StoreUnavailable when it answers
+        that the store cannot be written.
         """
         self.start()
         asked, number = _Asked(threading.Event()), next(self._numbers)
@@ -181,7 +181,7 @@ class ControlClient:
             if not sent or not asked.done.wait(timeout) or asked.reply is None:
                 raise ControllerUnreachable("the controller does not answer; try again in a moment")
             if asked.reply.error is not None:
-                raise StateDirError(asked.reply.error, asked.reply.error)
+                raise StoreUnavailable(asked.reply.error, asked.reply.error)
             return asked.reply.job_id
         finally:
             with self._lock:

@@ -25,7 +25,7 @@ from para_attn_server.core.errors import (
     JobNotFound,
     NotAccepting,
     NothingToCancel,
-    StateDirError,
+    StoreUnavailable,
 )
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob
 from para_attn_server.core.settings import Settings
@@ -113,7 +113,7 @@ class JobService:
 
     def readiness(self) -> None:
         """Returns when what is accepted now will be run, by a living controller and some group; else raises
-        NotAccepting or StateDirError, saying why not."""
+        NotAccepting or StoreUnavailable, saying why not."""
         if not self._control.alive:
             raise NotAccepting("the controller does not answer")
         self.accepting()
@@ -137,7 +137,7 @@ class JobService:
             raise NotAccepting(f"no worker group works: {pool.groups[0].cause or 'all are broken'}")
         try:
             self._store.usable()
-        except StateDirError as error:
+        except StoreUnavailable as error:
             raise self._explained(error) from error
         if pool is not None and pool.held:
             raise NotAccepting(pool.trouble or "the server cannot work now")
@@ -156,7 +156,7 @@ class JobService:
         """Jobs by status."""
         try:
             return self._store.counts()
-        except StateDirError as error:
+        except StoreUnavailable as error:
             raise self._explained(error) from error
 
     def mean_seconds(self) -> float | None:
@@ -236,10 +236,10 @@ class JobService:
         """Cancel a job (None: the oldest running one) and wait until it has ended: all ranks have left it.
 
         Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed, or when as many wait as may.
-        Raises JobNotFound, NothingToCancel, ControllerUnreachable, or StateDirError where the store cannot be written:
-        a running job is left all the same.
+        Raises JobNotFound, NothingToCancel, ControllerUnreachable, or StoreUnavailable where the store cannot be
+        written: a running job is left all the same.
         """
-        with suppress(StateDirError):  # the controller knows by itself what runs
+        with suppress(StoreUnavailable):  # the controller knows by itself what runs
             if job_id is not None and self._row(job_id).status.terminal:
                 raise NothingToCancel(f"job {job_id} has ended already")
         deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
@@ -262,14 +262,14 @@ class JobService:
 
     # --- inside ---
 
-    def _explained(self, error: StateDirError) -> StateDirError:
+    def _explained(self, error: StoreUnavailable) -> StoreUnavailable:
         """With the controller's reason where it has one: it knows what it has kept, say."""
         pool = self._control.pool()
         known = pool.trouble if pool is not None and pool.held else None
-        return StateDirError(str(error), known or error.public)
+        return StoreUnavailable(str(error), known or error.public)
 
     def _viewed(self, job: Job) -> JobView:
-        with suppress(StateDirError):
+        with suppress(StoreUnavailable):
             return self._estimated(job)
         return JobView(job)
 
@@ -314,7 +314,7 @@ class JobService:
             return _with_step(kept[1], news)
         try:
             job = self._store.get(job_id)
-        except StateDirError as error:
+        except StoreUnavailable as error:
             if (seen := self._moved_on(job_id, news)) is None:
                 raise self._explained(error) from error
             return seen
@@ -333,7 +333,7 @@ class JobService:
         while True:
             try:
                 return self._row(job_id)
-            except StateDirError:
+            except StoreUnavailable:
                 if time.monotonic() >= ends:
                     raise
             time.sleep(_LOOK_AGAIN_SOON)

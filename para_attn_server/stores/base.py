@@ -59,7 +59,7 @@ class JobStore(Protocol):
     """Jobs, their events, and a few named JSON documents."""
 
     def usable(self) -> None:
-        """Returns when a job can be inserted; raises StateDirError when its disk is full or its files have gone."""
+        """Returns when a job can be inserted; raises StoreUnavailable when its disk is full or its files have gone."""
 
     def put_back(self) -> str | None:
         """The controller only: make the database's files anew where they were removed; why that cannot be, None if all

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy import Connection
 
-from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.stores.sqlite import FILES, REPLACED, FileIds, copy_database, file_ids, keep_open
 
 log = structlog.get_logger()
@@ -48,7 +48,7 @@ class DatabaseFiles:
 
         Returns why that cannot be: what another has put there stays, and this database is kept beside it. state: when
         it is another than at the last call, the kept copy is made anew.
-        Raises StateDirError or OSError where the disk refuses.
+        Raises StoreUnavailable or OSError where the disk refuses.
         """
         path, found = Path(self.path), file_ids(self.path)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ class DatabaseFiles:
         try:
             copy_database(connection, copy)
             os.replace(copy, kept)  # noqa: PTH105
-        except (OSError, StateDirError) as error:
+        except (OSError, StoreUnavailable) as error:
             self._say("the queue's database was replaced, and cannot be kept", error)
             return
         if self._kept is None:
@@ -94,7 +94,7 @@ class DatabaseFiles:
         self._kept, self._kept_state, self._said = kept, state, ""
 
     def _say(self, event: str, error: Exception) -> None:
-        reason = error.public if isinstance(error, StateDirError) and error.public else str(error)
+        reason = error.public if isinstance(error, StoreUnavailable) and error.public else str(error)
         if reason != self._said:
             log.error(event, error=str(error))
         self._said = reason

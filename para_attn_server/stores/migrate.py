@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from para_attn_server.core.errors import ExitCode, StateDirError
+from para_attn_server.core.errors import ExitCode, StateDirError, StoreUnavailable
 from para_attn_server.core.process import python_command
 from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, damaged, refusal
 
@@ -98,6 +98,6 @@ def _check_ours(connection: Any, path: Path, known: set[str]) -> None:
 if __name__ == "__main__":
     try:
         migrate(Path(sys.argv[1]))
-    except StateDirError as error:
+    except StoreUnavailable as error:
         print(error, file=sys.stderr)
         sys.exit(ExitCode.STATE_DIR)

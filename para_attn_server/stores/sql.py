@@ -22,7 +22,7 @@ from para_attn_server.core.errors import (
     JobError,
     JobNotFound,
     QueueFull,
-    StateDirError,
+    StoreUnavailable,
     UsageError,
 )
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
@@ -42,7 +42,7 @@ class SqlStore(JobStore):
     """A JobStore in one SQLite file. Safe for the threads or greenlets of a process, which take turns.
 
     Nothing is opened before the first call, and a forked process opens its own connection. Every method raises
-    StateDirError when the database cannot be used (locked for longer than 5 s, damaged, disk full).
+    StoreUnavailable when the database cannot be used (locked for longer than 5 s, damaged, disk full).
     """
 
     def __init__(self, engine: Engine, steady: Callable[[], float] | None = None, owner: bool = False) -> None:
@@ -84,7 +84,7 @@ class SqlStore(JobStore):
             room = has_room(self._path)
         except OSError as error:
             why = f"cannot be used ({error.strerror})"
-            raise StateDirError(f"{self._path} {why}", f"the queue's database {why}") from None
+            raise StoreUnavailable(f"{self._path} {why}", f"the queue's database {why}") from None
         if not room:
             raise full(self._path)
         with self._reading():
@@ -98,7 +98,7 @@ class SqlStore(JobStore):
                 refusal = self._files.put_back(self._connection, self.counts())
             except OSError as error:
                 why = f"is gone and cannot be written anew ({error.strerror})"
-                raise StateDirError(f"{self._path} {why}", f"{Path(self._path).name} {why}") from None
+                raise StoreUnavailable(f"{self._path} {why}", f"{Path(self._path).name} {why}") from None
             if refusal is None:
                 self._connection = None
                 self._engine.dispose(close=False)
@@ -342,8 +342,8 @@ class SqlStore(JobStore):
             return [_job(row) for row in connection.execute(statement, parameters)]
 
 
-def _lost(path: str, how: str) -> StateDirError:
-    return StateDirError(f"{path} {how}", f"the queue's database {how}; try again in a moment")
+def _lost(path: str, how: str) -> StoreUnavailable:
+    return StoreUnavailable(f"{path} {how}", f"the queue's database {how}; try again in a moment")
 
 
 def _change(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Job:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, ExceptionContext, StaticPool, create_engine, event
 from sqlalchemy.engine import URL
 
-from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.errors import StoreUnavailable
 
 BUSY_TIMEOUT = 5.0
 """Seconds that a web worker's statement waits for another process's write to end."""
@@ -101,7 +101,7 @@ def keep_open(connection: Connection) -> None:
 
 
 def copy_database(connection: Connection, target: Path) -> None:
-    """Write all that a connection sees into a new file. Raises StateDirError."""
+    """Write all that a connection sees into a new file. Raises StoreUnavailable."""
     target.unlink(missing_ok=True)
     source: Any = connection.connection.dbapi_connection
     try:
@@ -121,7 +121,7 @@ def data_version(connection: Connection) -> int:
     return version
 
 
-def refusal(error: sqlite3.Error, path: str) -> StateDirError:
+def refusal(error: sqlite3.Error, path: str) -> StoreUnavailable:
     """What is wrong with the database and what to do: with its path for an operator, without for clients."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
@@ -137,13 +137,13 @@ def refusal(error: sqlite3.Error, path: str) -> StateDirError:
     return _of_file(path, why)
 
 
-def full(path: str) -> StateDirError:
+def full(path: str) -> StoreUnavailable:
     """The disk of a database has no room."""
     why = "the disk of the state directory is full: free some space"
-    return StateDirError(f"{why} ({path})", why)
+    return StoreUnavailable(f"{why} ({path})", why)
 
 
-def damaged(path: str) -> StateDirError:
+def damaged(path: str) -> StoreUnavailable:
     """What to do about a file that is not what it should be."""
     name = Path(path).name
     why = "is damaged or no SQLite database; restore a backup, move it away, or choose another --state-dir"
@@ -160,15 +160,15 @@ def kept_copies(path: str) -> list[str]:
     return sorted(found.name for found in Path(path).parent.glob(f"{Path(path).name}{REPLACED}*"))
 
 
-def _of_file(path: str, why: str) -> StateDirError:
-    return StateDirError(f"{path} {why}", f"{Path(path).name} {why}")
+def _of_file(path: str, why: str) -> StoreUnavailable:
+    return StoreUnavailable(f"{path} {why}", f"{Path(path).name} {why}")
 
 
 def _compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _in_plain_words(context: ExceptionContext) -> StateDirError | None:
+def _in_plain_words(context: ExceptionContext) -> StoreUnavailable | None:
     error = context.original_exception
     if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _CALLERS_FAULT):
         return None

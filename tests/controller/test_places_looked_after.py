@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from para_attn_server.controller.places import ANSWERS_WITHIN, LOOK_EVERY, Places, StatePlaces, Trouble
 from para_attn_server.controller.temporary import RunFolder
-from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.stores.sqlite import full
 
 
@@ -65,7 +65,7 @@ def test_trouble_is_told_once_and_so_is_its_end() -> None:
     async def scenario() -> None:
         stage = Stage()
         assert await stage.look(3) is None and not stage.changes
-        stage.error = StateDirError("/secret/jobs.sqlite3 is gone")
+        stage.error = StoreUnavailable("/secret/jobs.sqlite3 is gone")
         with capture_logs() as logs:
             trouble = await stage.look(3)
         assert trouble is not None and trouble.holds and "/secret" not in trouble.reason
@@ -102,7 +102,7 @@ def test_a_state_disk_that_is_full_is_told_and_logged_once() -> None:
         (OSError(errno.ENOTDIR, "Not a directory", "/secret/run"), ["run ", "Not a directory", "move away"]),
         (OSError(errno.ENOSPC, "No space left on device", "/secret/lock"), ["lock ", "No space", "free some space"]),
         (OSError(errno.EACCES, "Permission denied", "/secret/lock"), ["lock ", "denied", "permissions"]),
-        (StateDirError("/secret/lock ...", "lock cannot be made again"), ["lock cannot"]),
+        (StoreUnavailable("/secret/lock ...", "lock cannot be made again"), ["lock cannot"]),
     ],
 )
 def test_what_cannot_be_made_again_is_named_without_its_folder(error: Exception, reason: list[str]) -> None:

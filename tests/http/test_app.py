@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from para_attn_server.core.errors import IllegalTransition, StateDirError
+from para_attn_server.core.errors import IllegalTransition, StoreUnavailable
 from para_attn_server.core.settings import Settings
 from para_attn_server.http.app import create_app
 from para_attn_server.stores.sqlite import full
@@ -31,7 +31,7 @@ def answer_to(error: Exception) -> Any:
     [
         (RuntimeError(f"{PATH} is strange"), 500),
         (IllegalTransition(f"{PATH} no"), 500),
-        (StateDirError(f"{PATH} is locked"), 503),
+        (StoreUnavailable(f"{PATH} is locked"), 503),
         (RecursionError(), 500),
     ],
 )

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.core.job import NewJob
 from para_attn_server.pool.job_logs import FIRST, LAST, MOST_PENDING, JobLogs
 from para_attn_server.stores.base import LogWrite
@@ -22,7 +22,7 @@ class Store(SqlStore):
 
     def log(self, write: LogWrite) -> list[int]:
         if self.refuses:
-            raise StateDirError("locked")
+            raise StoreUnavailable("locked")
         self.writes += 1
         return super().log(write)
 
@@ -94,7 +94,7 @@ def test_a_store_that_refuses_costs_the_oldest_lines_of_very_many(store: Store) 
     for number in range(3 * MOST_PENDING):
         logs.add(job, [str(number)], 0)
         if number % 100 == 0:
-            with pytest.raises(StateDirError):
+            with pytest.raises(StoreUnavailable):
                 logs.flush()
     assert written(store, job) == []
     store.refuses = False

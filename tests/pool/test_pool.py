@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 
 from para_attn_server.controller.control_server import ControlServer, WebConnection
 from para_attn_server.controller.housekeeping import finish_outputs
-from para_attn_server.core.errors import JobError, StateDirError
+from para_attn_server.core.errors import JobError, StoreUnavailable
 from para_attn_server.core.job import JobStatus, NewJob, Output
 from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.core.wire.control import CancelOrder, CancelReply, Follow, JobUpdate, LineBuffer, PoolView, encode
@@ -60,7 +60,7 @@ def running(store: SqlStore, folder: Path, group: int) -> tuple[str, Output]:
 
 
 def refuse(*_: Any, **__: Any) -> None:
-    raise StateDirError("the disk is full (/secret)", "the disk is full")
+    raise StoreUnavailable("the disk is full (/secret)", "the disk is full")
 
 
 def work_on(pool: Pool, *job_ids: str) -> list[str]:
@@ -107,7 +107,7 @@ def test_a_job_whose_end_cannot_be_written_is_not_canceled(
     job_id, output = running(store, tmp_path, 0)
     end_unwritten(pool, store, job_id, output, monkeypatch)
     monkeypatch.setattr(store, "succeed", refuse)
-    with pytest.raises(StateDirError) as refused:
+    with pytest.raises(StoreUnavailable) as refused:
         pool.cancel(job_id)
     assert refused.value.public == "the job is not canceled: the disk is full"
     assert pool.cancel(None) is None, "none runs"
@@ -120,7 +120,7 @@ def test_a_running_job_is_left_though_that_cannot_be_written(
     canceled, real, disk = work_on(pool, older, newer), store.request_cancel, SimpleNamespace(full=True)
     monkeypatch.setattr(store, "request_cancel", lambda *order: refuse() if disk.full else real(*order))
     for order in (None, older, newer):
-        with pytest.raises(StateDirError) as refused:
+        with pytest.raises(StoreUnavailable) as refused:
             pool.cancel(order)
         assert str(refused.value.public).endswith("its end cannot be written yet: the disk is full")
     assert canceled == [older, newer]
@@ -139,7 +139,7 @@ def test_a_queued_job_that_cannot_be_written_stays_queued_and_that_is_said(
     job_id = store.insert(NewJob({}, "/a.png"), 10, 1.0).id
     with monkeypatch.context() as patch:
         patch.setattr(store, "cancel", refuse)
-        with pytest.raises(StateDirError) as refused:
+        with pytest.raises(StoreUnavailable) as refused:
             pool.cancel(job_id)
     assert refused.value.public == "the job is not canceled: the disk is full"
     assert store.get(job_id).status is JobStatus.QUEUED  # type: ignore[union-attr]
@@ -159,7 +159,7 @@ def test_what_waits_to_be_written_is_tried_again_at_the_end(
 def test_an_order_that_is_refused_does_not_take_the_next_ones_with_it() -> None:
     def cancel(job_id: str | None) -> str | None:
         if job_id == "a":
-            raise StateDirError("/secret is full", "full")
+            raise StoreUnavailable("/secret is full", "full")
         return job_id
 
     answers: list[bytes] = []

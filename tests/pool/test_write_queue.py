@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from structlog.testing import capture_logs
 
-from para_attn_server.core.errors import IllegalTransition, StateDirError
+from para_attn_server.core.errors import IllegalTransition, StoreUnavailable
 from para_attn_server.pool.write_queue import LEFT_ALONE, WriteQueue
 
 
@@ -15,7 +15,7 @@ class Store:
 
     def write(self, what: str) -> None:
         if self.refuses:
-            raise StateDirError("locked")
+            raise StoreUnavailable("locked")
         if what == "illegal":
             raise IllegalTransition("too late")
         self.written.append(what)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from waiting import wait_until
 
-from para_attn_server.core.errors import ControllerUnreachable, StateDirError
+from para_attn_server.core.errors import ControllerUnreachable, StoreUnavailable
 from para_attn_server.core.wire import control as channel
 from para_attn_server.core.wire.control import (
     CancelOrder,
@@ -274,7 +274,7 @@ def test_a_cancel_that_the_store_refuses_is_said_at_once(parent: Parent, linked:
         order = parent.receive()
         assert isinstance(order, CancelOrder)
         parent.send(CancelReply(order.request, None, "the disk is full"))
-        with pytest.raises(StateDirError) as refused:
+        with pytest.raises(StoreUnavailable) as refused:
             answer.result(5)
     assert refused.value.public == "the disk is full"
 

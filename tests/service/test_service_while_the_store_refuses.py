@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from para_attn_server.core.errors import NothingToCancel, StateDirError
+from para_attn_server.core.errors import NothingToCancel, StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.wire.control import JobUpdate, PoolView
@@ -28,7 +28,7 @@ class Store:
 
     def get(self, _: object) -> Any:
         if self.refuses and (self.back_at is None or time.monotonic() < self.back_at):
-            raise StateDirError("/secret/jobs.sqlite3 is damaged", "damaged")
+            raise StoreUnavailable("/secret/jobs.sqlite3 is damaged", "damaged")
         return self.row
 
     def position(self, _: object) -> Any:
@@ -103,7 +103,7 @@ def test_a_job_that_was_seen_is_moved_on_by_live_news(service: JobService, contr
 @pytest.mark.parametrize("status", ["succeeded", "failed", "canceled"])
 def test_how_a_job_ended_is_in_the_store_alone(service: JobService, control: Control, status: str) -> None:
     control.says(status, 9)
-    with pytest.raises(StateDirError):
+    with pytest.raises(StoreUnavailable):
         service.wait("a", 0.1)
 
 
@@ -124,7 +124,7 @@ def test_an_end_that_was_seen_stays(service: JobService, store: Store, control: 
 def test_without_a_word_of_the_controller_or_a_row_nothing_is_made_up(service: JobService, control: Control) -> None:
     control.alive = False
     for job_id in "ab":
-        with pytest.raises(StateDirError):
+        with pytest.raises(StoreUnavailable):
             service.view(job_id)
 
 
@@ -137,12 +137,12 @@ def test_a_cancel_reaches_the_controller_all_the_same(service: JobService, contr
 def test_the_reason_that_the_controller_knows_goes_before_the_web_workers_own(
     service: JobService, control: Control
 ) -> None:
-    with pytest.raises(StateDirError) as refused:
+    with pytest.raises(StoreUnavailable) as refused:
         service.accepting()
     assert refused.value.public == "damaged"
     control.view = PoolView(started_at=1.0, held=True, trouble="replaced; kept as x")
     control.says("canceled")
     for ask in (service.accepting, service.counts, lambda: service.view("a")):
-        with pytest.raises(StateDirError) as refused:
+        with pytest.raises(StoreUnavailable) as refused:
             ask()
         assert refused.value.public == "replaced; kept as x"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from para_attn_server.core.errors import JobError, StateDirError
+from para_attn_server.core.errors import JobError, StoreUnavailable
 from para_attn_server.core.job import Job, NewJob
 from para_attn_server.stores import sqlite
 from para_attn_server.stores.migrate import ensure_schema, migrate
@@ -68,9 +68,9 @@ def test_a_database_that_was_removed_is_put_back_with_every_job(
     accepted = [submit(web), submit(web)]
     parent.start(accepted[0].id, 0, 2.0)
     remove(database)  # type: ignore[operator]
-    with pytest.raises(StateDirError):
+    with pytest.raises(StoreUnavailable):
         submit(web)
-    with pytest.raises(StateDirError):
+    with pytest.raises(StoreUnavailable):
         web.usable()
     parent.cancel(accepted[0].id, 3.0)
     assert parent.put_back() is None
@@ -99,7 +99,7 @@ def test_a_job_that_is_inserted_while_the_database_goes_is_not_accepted(
         parent.put_back()
 
     monkeypatch.setattr("para_attn_server.stores.sql.begin_write", begin_then_lose)
-    with pytest.raises(StateDirError, match="removed or replaced"):
+    with pytest.raises(StoreUnavailable, match="removed or replaced"):
         submit(web)
     monkeypatch.undo()
     assert parent.counts().queued == 0
@@ -144,7 +144,7 @@ def test_the_kept_database_has_what_has_happened_since(database: Path, parent: S
     with closing(SqlStore.open(kept, durable=False)) as old:
         found = [old.get(job_id).status for job_id in (ended, canceled, waits)]  # type: ignore[union-attr]
     assert found == ["failed", "canceled", "queued"]
-    with pytest.raises(StateDirError) as refused:
+    with pytest.raises(StoreUnavailable) as refused:
         ensure_schema(database)
     assert kept.name in str(refused.value) and "jobs.sqlite3-wal" in str(refused.value)
 
@@ -156,7 +156,7 @@ def test_a_copy_that_cannot_be_kept_yet_is_kept_later(
     database.with_name("new").replace(database)
 
     def refuse(*_: object) -> None:
-        raise StateDirError("/secret is full", "the disk is full")
+        raise StoreUnavailable("/secret is full", "the disk is full")
 
     with monkeypatch.context() as patch, capture_logs() as logs:
         patch.setattr("para_attn_server.stores.files.copy_database", refuse)
@@ -169,14 +169,14 @@ def test_a_copy_that_cannot_be_kept_yet_is_kept_later(
 def test_where_nothing_can_be_put_back_that_is_said(database: Path, parent: SqlStore) -> None:
     shutil.rmtree(database.parent)
     database.parent.touch()
-    with pytest.raises(StateDirError, match="cannot be written anew"):
+    with pytest.raises(StoreUnavailable, match="cannot be written anew"):
         parent.put_back()
     database.parent.unlink()
     assert parent.put_back() is None
 
 
 def test_a_store_makes_no_database(tmp_path: Path) -> None:
-    with closing(SqlStore.open(tmp_path / "jobs.sqlite3", durable=True)) as store, pytest.raises(StateDirError):
+    with closing(SqlStore.open(tmp_path / "jobs.sqlite3", durable=True)) as store, pytest.raises(StoreUnavailable):
         store.counts()
     assert not list(tmp_path.iterdir())
 
@@ -185,5 +185,5 @@ def test_a_full_disk_takes_no_job(web: SqlStore, monkeypatch: pytest.MonkeyPatch
     web.usable()
     full = os.statvfs_result((4096, 4096, 100, 2, 2, 9, 9, 9, 0, 255))
     monkeypatch.setattr(os, "statvfs", lambda _: full)
-    with pytest.raises(StateDirError, match="full"):
+    with pytest.raises(StoreUnavailable, match="full"):
         web.usable()

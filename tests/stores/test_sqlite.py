@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import StatementError
 
-from para_attn_server.core.errors import StateDirError, UsageError
+from para_attn_server.core.errors import StoreUnavailable, UsageError
 from para_attn_server.core.job import NewJob
 from para_attn_server.stores import sqlite
 from para_attn_server.stores.migrate import migrate
@@ -86,7 +86,7 @@ def test_a_reader_goes_on_while_another_writes_and_a_writer_says_that_it_is_lock
         begin_write(connection)
         connection.exec_driver_sql("DELETE FROM jobs")
         assert store.get(job.id) == job
-        with pytest.raises(StateDirError, match="is locked by another process"):
+        with pytest.raises(StoreUnavailable, match="is locked by another process"):
             store.start(job.id, 0, 2.0)
         connection.rollback()
     other.dispose()
@@ -98,7 +98,7 @@ def test_a_full_disk_is_said_and_survived(store: SqlStore, engine: Engine) -> No
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages + 2}")
         big = NewJob({"prompt": "x" * 100_000}, "/out/a.png")
-        with pytest.raises(StateDirError, match=r"disk of the state directory is full.*state\.db"):
+        with pytest.raises(StoreUnavailable, match=r"disk of the state directory is full.*state\.db"):
             store.insert(big, 10, 1.0)
         connection.exec_driver_sql("PRAGMA max_page_count = 100000")
     assert store.insert(big, 10, 2.0).id == big.id
@@ -109,7 +109,7 @@ def test_a_damaged_file_is_said_and_left_as_it_is(tmp_path: Path, content: bytes
     path = tmp_path / "state.db"
     path.write_bytes(content)
     store = SqlStore.open(path, durable=True)
-    with pytest.raises(StateDirError, match="is damaged or no SQLite database"):
+    with pytest.raises(StoreUnavailable, match="is damaged or no SQLite database"):
         store.counts()
     store.close()
     assert path.read_bytes() == content
@@ -117,7 +117,7 @@ def test_a_damaged_file_is_said_and_left_as_it_is(tmp_path: Path, content: bytes
 
 def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
     store = SqlStore.open(tmp_path / "nowhere" / "state.db", durable=True)
-    with pytest.raises(StateDirError, match="check the owner and permissions"):
+    with pytest.raises(StoreUnavailable, match="check the owner and permissions"):
         store.counts()
     store.close()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.stores.wal import damage, damaged_logs, keep_damaged
 
 ROWS = 40
@@ -105,5 +105,5 @@ def test_a_damaged_log_that_cannot_be_kept_is_not_opened(database: Path, monkeyp
 
     flip(log_of(database), 32 + 2000)
     monkeypatch.setattr(shutil, "copy2", full)
-    with pytest.raises(StateDirError, match="No space left"):
+    with pytest.raises(StoreUnavailable, match="No space left"):
         keep_damaged(database)
