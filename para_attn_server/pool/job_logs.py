@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from para_attn_server.pool.transitions import Transition
 from para_attn_server.stores.base import JobStore, LogRow, LogWrite
 
 FIRST, LAST = 1000, 1000
@@ -106,6 +107,7 @@ class JobLogs:
         for log in logs:
             log.written(list(islice(ids, len(log.pending))))
 
-    def ended(self, job_id: str) -> None:
-        """The job has ended, and its lines are written."""
-        self._logs.pop(job_id, None)
+    def observe(self, transition: Transition) -> None:
+        """Forget a job that has ended: its lines are written."""
+        if transition.ended:
+            self._logs.pop(transition.job.id, None)

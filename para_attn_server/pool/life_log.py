@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
 
 from para_attn_server.core.job import Job
+from para_attn_server.pool.transitions import Transition
 
 log = structlog.get_logger()
 KEPT = 10_000
@@ -15,9 +18,13 @@ KEPT = 10_000
 
 
 class LifeLog:
-    """Says of jobs when they start and end. A web worker has said before that they were accepted."""
+    """Says of jobs when they start and end. A web worker has said before that they were accepted.
 
-    def __init__(self) -> None:
+    soon: calls a function a little later, once what is under way is done.
+    """
+
+    def __init__(self, soon: Callable[[Callable[[], None]], object]) -> None:
+        self._soon = soon
         self._requests: OrderedDict[str, str] = OrderedDict()
 
     def submitted(self, job_id: str, request_id: str | None) -> None:
@@ -31,6 +38,13 @@ class LifeLog:
         """A group takes it."""
         log.info("job started", **self.names(job.id), group=job.group, attempt=job.attempts)
 
+    def observe(self, transition: Transition) -> None:
+        """A line about a start or an end."""
+        if transition.started:
+            self._soon(partial(self.started, transition.job))
+        elif transition.ended:
+            self._soon(partial(self.ended, transition.job))
+
     def lost(self, job_id: str, cause: str) -> None:
         """Its run came to nothing, through no error of its own."""
         log.warning("a run is lost", **self.names(job_id), cause=cause)
@@ -43,13 +57,6 @@ class LifeLog:
         seconds = job.run_seconds if job.started_at is not None else None
         log.info("job ended", **self.names(job.id), **keys, duration_s=None if seconds is None else round(seconds, 3))
         self._requests.pop(job.id, None)
-
-    def expired(self, job_id: str) -> None:
-        """It has come to its end in the queue."""
-        log.info(
-            "job ended", **self.names(job_id), status="failed", group=None, attempt=0, error="expired", duration_s=None
-        )
-        self._requests.pop(job_id, None)
 
     def request_id(self, job_id: str) -> str | None:
         """The name of the request that a job came by, if it is remembered."""

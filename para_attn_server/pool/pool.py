@@ -17,7 +17,7 @@ import structlog
 
 from para_attn_server.core.errors import JobError, ServerError, StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus, Output
-from para_attn_server.core.output import refusal, sweep
+from para_attn_server.core.output import refusal
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import JobUpdate, PoolView, ToWeb
 from para_attn_server.core.wire.ranks import Failed, Ready
@@ -30,12 +30,11 @@ from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.publishing import Publisher
 from para_attn_server.pool.run import EXPIRED, GROUP_LOST, Ending, Lost
 from para_attn_server.pool.scheduler import assign
+from para_attn_server.pool.transitions import Change, Transition, Transitions
 from para_attn_server.pool.write_queue import WriteQueue
 from para_attn_server.stores.base import JobStore, Progress
 
 log = structlog.get_logger()
-_Due = tuple[str, int, dict[str, Any]]  # a job's id, its group, its arguments
-_Started = tuple[Job, int, dict[str, Any]]
 
 PROGRESS_EVERY = 0.1
 """Seconds between two writes of a job's step to the store; web workers that watch it hear of each step that is told."""
@@ -70,8 +69,17 @@ class Pool:
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
         self._writes = WriteQueue()
-        self._logs, self._life = JobLogs(store), LifeLog()
-        self._publisher = Publisher(self._life.names)
+        self._logs, self._life = JobLogs(store), LifeLog(soon)
+        self._outputs = Publisher(self._life.names)
+        observers = (
+            self._run_on_group,
+            self._outputs.observe,
+            self._logs.observe,
+            self._life.observe,
+            self._notify_web,
+        )
+        self._transitions = Transitions(store, observers)
+        self._arguments: dict[str, dict[str, Any]] = {}  # of jobs that are being started
         self._store_version = -1
         self._queue_is_empty = self._is_last = False  # nothing is queued; nothing will be once what is due is started
         self._looked_at = 0.0
@@ -103,33 +111,30 @@ class Pool:
     def dispatch(self) -> None:
         """Give queued jobs to free groups. Where the store refuses, a later tick tries again."""
         try:
-            if due := self._due():
-                with self._store.transaction():
-                    started = self._start(due)
-                self._assign(started)
+            if starts := self._starts():
+                self._transitions.apply(*starts)
         except StoreUnavailable as error:
             self._store_version = -1
             self._writes.refused(error)
 
-    def _due(self) -> list[_Due]:
-        """What is to be started now. Nothing while there is something to be written first."""
+    def _starts(self) -> list[Change]:
+        """The starts that are due. None while there is something to be written first."""
         free = [group.index for group in self._groups if group.state is GroupState.READY]
         if not free or self._queue_is_empty or self.stopping or self.held or self._writes.pending:
             return []
         queued = self._store.queued(len(free) + 1, steady())
         self._queue_is_empty, self._is_last = not queued, len(queued) <= len(free)
-        return [(job.id, group, self._store.arguments(job.id)) for job, group in assign(queued, free)]
+        due = assign(queued, free)
+        self._arguments = {job.id: self._store.arguments(job.id) for job, _ in due}
+        return [partial(_start, job.id, group, time.time()) for job, group in due]
 
-    def _start(self, due: list[_Due]) -> list[_Started]:
-        now = time.time()
-        return [(self._store.start(job_id, group, now), group, arguments) for job_id, group, arguments in due]
-
-    def _assign(self, started: list[_Started]) -> None:
-        """Once it is on record that they run."""
-        self._queue_is_empty = self._queue_is_empty or (self._is_last and bool(started))
-        for job, group, arguments in started:
-            self._groups[group].assign(job, arguments, self._life.request_id(job.id))
-            self._soon(partial(self._life.started, job))
+    def _run_on_group(self, transition: Transition) -> None:
+        job = transition.job
+        if transition.started and job.group is not None:
+            self._queue_is_empty = self._is_last
+            self._groups[job.group].assign(job, self._arguments.pop(job.id), self._life.request_id(job.id))
+        elif job.status is JobStatus.QUEUED:
+            self._queue_is_empty = False
 
     def cancel(self, job_id: str | None) -> str | None:
         """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.
@@ -160,7 +165,7 @@ class Pool:
             job = self._store.get(job_id)
             if job is None or job.status.terminal:
                 return None
-            self._update(self._store.cancel(job.id, time.time()))
+            self._transitions.apply(lambda store: [store.cancel(job_id, time.time())])
         except StoreUnavailable as error:
             self._writes.refused(error)
             raise StoreUnavailable(str(error), _public("the job is not canceled", error)) from error
@@ -182,7 +187,7 @@ class Pool:
         if now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
-        self._publisher.catch_up()
+        self._outputs.catch_up()
         if self._writes.pending:
             self._writes.flush()
             self.dispatch()
@@ -219,7 +224,7 @@ class Pool:
     def close(self) -> None:
         """All ranks have ended: write what still waits to be written."""
         self._writes.flush(at_once=True)
-        self._publisher.catch_up()
+        self._outputs.catch_up()
 
     @property
     def busy(self) -> bool:
@@ -277,7 +282,6 @@ class Pool:
 
     def run_started(self, job_id: str) -> None:
         self._written_at[job_id] = time.monotonic()
-        self._publish(JobUpdate(job_id, JobStatus.RUNNING, 0, None))
 
     def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
         self._publish(JobUpdate(job_id, JobStatus.RUNNING, step, total))
@@ -314,42 +318,30 @@ class Pool:
             self._writes.write(self._logs.flush)
 
     def _record_end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> None:
-        """In one transaction with the start of the job that follows, which does not wait for the output's name."""
-        due = self._due()
-        with self._store.transaction():
+        """In one transaction with the start of the job that follows, which comes first: it need not wait until the
+        output has its name."""
+        if isinstance(outcome, Output) and (why := refusal(outcome, job_id)) is not None:
+            outcome = JobError("output_unwritable", why)
+
+        def end(store: JobStore) -> list[Job]:
             try:
-                job = self._end(job_id, outcome, progress, now)
+                return [_end(store, job_id, outcome, progress, now)]
             except ServerError:
                 raise
             except Exception:
                 log.exception("the end of a job cannot be written as it was", **self._life.names(job_id))
                 error = JobError("internal", "the server could not record how the job ended")
-                job = self._store.fail(job_id, error, now)
-            started = self._start(due)
-        self._assign(started)
-        if job.output is None:
-            sweep(job.output_path, job.id)
-        else:
-            self._publisher.publish(job_id, job.output)  # now that it is on record: no file is there without its job
-            self._seconds.append(job.run_seconds or 0.0)
-        self._update(job)
+                return [store.fail(job_id, error, now)]
 
-    def _end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> Job:
-        if isinstance(outcome, Output) and (why := refusal(outcome, job_id)) is not None:
-            outcome = JobError("output_unwritable", why)
-        if isinstance(outcome, Output):
-            return self._store.succeed(job_id, outcome, now, progress)
-        if isinstance(outcome, JobError):
-            return self._store.fail(job_id, outcome, now, progress)
-        return self._store.cancel(job_id, now, progress)
+        self._transitions.apply(*self._starts(), end)
 
     def _record_loss(self, job_id: str, lost: Lost) -> None:
         job = self._store.get(job_id)
         if job is None or job.status is not JobStatus.RUNNING:
             return
         if lost.charge and job.attempts >= self._max_attempts and not job.cancel_requested:
-            sweep(job.output_path, job.id)
-            self._update(self._store.fail(job_id, _last_attempt(lost.error, job.attempts), time.time()))
+            error = _last_attempt(lost.error, job.attempts)
+            self._transitions.apply(lambda store: [store.fail(job_id, error, time.time())])
         else:
             self._give_back(job, lost.error.message, lost.charge)
 
@@ -358,26 +350,38 @@ class Pool:
 
         charge: whether the run counts as an attempt.
         """
-        sweep(job.output_path, job.id)
         if job.cancel_requested:
-            self._update(self._store.cancel(job.id, time.time()))
+            self._transitions.apply(lambda store: [store.cancel(job.id, time.time())])
         else:
-            self._update(self._store.requeue(job.id, cause, charge=charge, now=time.time()))
-            self._queue_is_empty = False
+            self._transitions.apply(lambda store: [store.requeue(job.id, cause, charge=charge, now=time.time())])
 
     def _expire(self) -> None:
         """Fail queued jobs whose deadline has passed; not all of very many at once, and the rest at the next ticks."""
-        expired = self._store.expire(EXPIRED, steady(), time.time(), EXPIRED_AT_ONCE)
-        for job_id in expired:
-            self._publish(JobUpdate(job_id, JobStatus.FAILED, 0, None))
-            self._life.expired(job_id)
-        self._more_to_expire = len(expired) == EXPIRED_AT_ONCE
 
-    def _update(self, job: Job) -> None:
-        if job.status.terminal:
-            self._logs.ended(job.id)
-            self._soon(partial(self._life.ended, job))
+        def expire(store: JobStore) -> list[Job]:
+            expired = store.expire(EXPIRED, steady(), time.time(), EXPIRED_AT_ONCE)
+            self._more_to_expire = len(expired) == EXPIRED_AT_ONCE
+            return [job for job_id in expired if (job := store.get(job_id)) is not None]
+
+        self._transitions.apply(expire)
+
+    def _notify_web(self, transition: Transition) -> None:
+        job = transition.job
+        if job.status is JobStatus.SUCCEEDED:
+            self._seconds.append(job.run_seconds or 0.0)
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
+
+
+def _start(job_id: str, group: int, now: float, store: JobStore) -> list[Job]:
+    return [store.start(job_id, group, now)]
+
+
+def _end(store: JobStore, job_id: str, outcome: Ending, progress: Progress, now: float) -> Job:
+    if isinstance(outcome, Output):
+        return store.succeed(job_id, outcome, now, progress)
+    if isinstance(outcome, JobError):
+        return store.fail(job_id, outcome, now, progress)
+    return store.cancel(job_id, now, progress)
 
 
 def _public(consequence: str, error: StoreUnavailable) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 import structlog
 
 from para_attn_server.core.job import Output
-from para_attn_server.core.output import publish
+from para_attn_server.core.output import publish, sweep
+from para_attn_server.pool.transitions import Transition
 
 log = structlog.get_logger()
 
@@ -23,6 +24,14 @@ class Publisher:
     def __init__(self, names: Callable[[str], dict[str, Any]] = lambda job_id: {"job": job_id}) -> None:
         self._names = names
         self._waiting: dict[str, Output] = {}
+
+    def observe(self, transition: Transition) -> None:
+        """Now that it is on record how the run ended: no file is there without its job."""
+        job = transition.job
+        if job.output is not None:
+            self.publish(job.id, job.output)
+        elif not transition.started:
+            sweep(job.output_path, job.id)
 
     def publish(self, job_id: str, output: Output) -> None:
         """Give it its name now, or as soon as the disk allows."""

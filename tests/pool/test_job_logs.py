@@ -10,6 +10,7 @@ import pytest
 from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.core.job import NewJob
 from para_attn_server.pool.job_logs import FIRST, LAST, MOST_PENDING, JobLogs
+from para_attn_server.pool.transitions import Transition
 from para_attn_server.stores.base import LogWrite
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
@@ -108,5 +109,5 @@ def test_a_job_that_has_ended_is_forgotten(store: Store) -> None:
     logs, job = JobLogs(store), new_job(store)
     logs.add(job, ["x"], 0)
     logs.flush()
-    logs.ended(job)
+    logs.observe(Transition(store.cancel(job, 2.0)))
     assert not logs._logs
