@@ -42,6 +42,7 @@ from para_attn_server.pool.backoff import Backoff, SetupFailure
 from para_attn_server.pool.idle import IdleWatch
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.monitor import GroupLoss, RunMonitor, Timeouts
+from para_attn_server.pool.outbox import Outbox, transition
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import JobRun, Lost, Outcome
 from para_attn_server.pool.streak import FailureStreak
@@ -78,6 +79,7 @@ class Group:
         self.board = StepBoard.create(num_ranks)
         self.run: JobRun | None = None
         self._make_specs, self._executor, self._listener = make_specs, executor, listener
+        self.outbox = Outbox()
         self._timeouts, self._clock = timeouts, clock or RunningClock()
         self._monitor = RunMonitor(index, self.board, timeouts)
         self._ranks, self._idle = Ranks(num_ranks), IdleWatch(num_ranks)
@@ -93,10 +95,12 @@ class Group:
 
     # --- what the pool asks for ---
 
+    @transition
     def start(self) -> None:
         """Launch the ranks."""
         self._launch()
 
+    @transition
     def assign(self, job: Job, arguments: dict[str, Any], request_id: str | None = None) -> None:
         """Run a job with these arguments, which came by the request of that name; the group must be ready."""
         self._serial = (self._serial + 1) % 2**24
@@ -106,6 +110,7 @@ class Group:
         self._ranks.send_all(Run(job.id, self._serial, arguments, job.output_path, request_id))
         self._enter(GroupState.BUSY)
 
+    @transition
     def cancel(self, error: JobError | None = None) -> None:
         """Have the ranks leave the run; after the cancel timeout the group is rebuilt. Asked twice: once.
 
@@ -117,6 +122,7 @@ class Group:
         self.run.cancel_deadline = self._clock() + self._timeouts.cancel
         self._ranks.send(0, Cancel(self.run.serial))
 
+    @transition
     def stop(self) -> None:
         """End the ranks: idle ones by themselves, busy ones at once."""
         self._enter(GroupState.STOPPING)
@@ -136,6 +142,7 @@ class Group:
         job_id = self.run.job_id if self.run else None
         return GroupView(self.index, self.state.value, self.since, self._ranks.views(), job_id, self.cause or None)
 
+    @transition
     def tick(self, now: float) -> None:
         """Act on the deadlines that have passed."""
         if self.run is not None and not self._killing:
@@ -158,18 +165,21 @@ class Group:
 
     # --- what the executor tells ---
 
+    @transition
     def launched(self, generation: int, handles: list[RankHandle]) -> None:
         self._launching = False
         self._ranks.adopt(handles)
         if self._killing:
             self._kill(self._verdict)
-        self._listener.group_changed()
+        self.outbox.post(self._listener.group_changed)
 
+    @transition
     def launch_failed(self, generation: int, reason: str, own_fault: bool, from_outside: bool = False) -> None:
         self._launching = False
         self._setup_failure = self._setup_failure or SetupFailure.of(0, reason, own_fault, from_outside)
         self._on_all_exited()
 
+    @transition
     def message(self, generation: int, rank: int, message: FromRank) -> None:
         if generation != self._generation:
             return
@@ -186,6 +196,7 @@ class Group:
             case _:
                 self._on_run_message(self.run, message)
 
+    @transition
     def died(self, generation: int, rank: int, death: ExitInfo) -> None:
         if generation != self._generation:
             return
@@ -219,19 +230,19 @@ class Group:
             return
         self._deadline, self._ready_at, self.cause = None, self._clock(), ""
         self._enter(GroupState.READY)
-        self._listener.group_ready(self.index, first)
+        self.outbox.post(self._listener.group_ready, self.index, first)
 
     def _on_run_message(self, run: JobRun, message: FromRank) -> None:
         now = self._clock()
         match message:
             case Started():
                 run.entered = True
-                self._listener.run_started(run.job_id)
+                self.outbox.post(self._listener.run_started, run.job_id)
             case Step():
                 run.note_step(message.step, now)
-                self._listener.run_stepped(run.job_id, message.step, message.total)
+                self.outbox.post(self._listener.run_stepped, run.job_id, message.step, message.total)
             case Log():
-                self._listener.run_logged(run.job_id, message.lines, message.left_out)
+                self.outbox.post(self._listener.run_logged, run.job_id, message.lines, message.left_out)
             case Finished() | Canceled() | Failed():
                 run.note_result(message)
                 self._on_rank_result(run, message, now)
@@ -245,7 +256,7 @@ class Group:
         seen = self.board.progress(0)
         if seen.step > run.step and seen.serial == run.serial and run.stepped_at is not None:
             run.note_step(seen.step, now)
-            self._listener.run_stepped(run.job_id, seen.step, seen.total)
+            self.outbox.post(self._listener.run_stepped, run.job_id, seen.step, seen.total)
 
     def _last_progress(self, run: JobRun) -> tuple[int, int | None]:
         seen = self.board.progress(0)
@@ -295,11 +306,11 @@ class Group:
             self._streak.succeeded(run.arguments)
         outcome = run.without_pauses(outcome, self._clock.long_pauses)
         if run.cause is not None and outcome == run.outcome():
-            self._listener.run_failed(run.job_id, run.cause)
+            self.outbox.post(self._listener.run_failed, run.job_id, run.cause)
         if isinstance(outcome, Lost):
-            self._listener.run_lost(run.job_id, outcome)
+            self.outbox.post(self._listener.run_lost, run.job_id, outcome)
         else:
-            self._listener.run_ended(run.job_id, outcome, self._last_progress(run))
+            self.outbox.post(self._listener.run_ended, run.job_id, outcome, self._last_progress(run))
 
     def _lose(self, cause: str, verdict: Outcome) -> None:
         """Kill and rebuild; the run's verdict is told when its last rank is dead."""
@@ -322,14 +333,14 @@ class Group:
         verdict, self._verdict = (run and run.output) or self._verdict, None  # published before it was killed
         failure, self._setup_failure = self._setup_failure, None
         if self.state is GroupState.STOPPING:
-            self._listener.group_changed()
+            self.outbox.post(self._listener.group_changed)
         elif failure is not None:
             self._after_failed_setup(failure)
         elif isinstance(verdict, Lost) and (verdict.charge or verdict.from_outside):
             self._launch_after(*self._backoff.lost(verdict.from_outside))
         else:
             self._launch()
-        if run is not None:  # told last: the group heals, whatever its listener makes of it
+        if run is not None:
             self._tell(run, verdict)
 
     def _after_failed_setup(self, failure: SetupFailure) -> None:
@@ -337,7 +348,7 @@ class Group:
         self.cause = str(failure)
         self._launch_after(backoff, broken)
         if (failure.own_fault and backoff) or broken:
-            self._listener.setup_failed(self.index, failure)
+            self.outbox.post(self._listener.setup_failed, self.index, failure)
 
     def _launch_after(self, pause: float, broken: bool) -> None:
         if not pause:
@@ -366,7 +377,7 @@ class Group:
         self._streak.rebuilt()
         self._launched_at = self._clock()
         self._deadline = self._launched_at + self._timeouts.setup
-        self._listener.group_changed()
+        self.outbox.post(self._listener.group_changed)
         try:
             self._executor.launch(self._generation, self._make_specs(), self.board.fd, self)
         except (OSError, ServerError) as error:
@@ -376,4 +387,4 @@ class Group:
     def _enter(self, state: GroupState) -> None:
         if self.state is not GroupState.STOPPING:  # from which nothing leads back
             self.state, self.since = state, time.time()
-            self._listener.group_changed()
+            self.outbox.post(self._listener.group_changed)

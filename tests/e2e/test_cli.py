@@ -121,7 +121,7 @@ def test_wrong_arguments_are_named(counting: RunningServer) -> None:
     done = run(counting, "generate", "steps=0", "stepz=3")
     assert done.returncode == 1
     assert "steps must be an integer from 1" in done.stderr
-    assert "stepz is no argument" in done.stderr
+    assert "stepz is an unknown argument" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

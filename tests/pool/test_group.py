@@ -108,11 +108,16 @@ class Script:
 
     def close(self) -> None: ...
 
-    def group_changed(self) -> None: ...
+    def group_changed(self) -> None:
+        assert not self.group.outbox.in_transition
 
     def __getattr__(self, name: str) -> Any:
+        def hear(*args: Any) -> None:
+            assert not self.group.outbox.in_transition, "a listener may give the group its next job at once"
+            self.news.append((name, *args))
+
         if name.startswith(("run_", "group_", "setup_")):
-            return lambda *args: self.news.append((name, *args))
+            return hear
         raise AttributeError(name)
 
     def launched(self) -> None:
