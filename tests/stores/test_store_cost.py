@@ -15,14 +15,14 @@ FEW, MANY = 100, 2000
 ERROR = JobError("expired", "too late")
 
 
-def filled(path: Path, jobs: int) -> SqlStore:
-    """A store with that many ended jobs and as many queued ones whose deadline is later."""
+def filled(path: Path, jobs: int, deadline: float = 1e9) -> SqlStore:
+    """A store with that many ended jobs and as many queued ones of that deadline."""
     migrate(path)
     store = SqlStore.open(path, durable=False)
     with store._writing() as connection:
         driver: Any = connection.connection.driver_connection
-        for name, status, deadline, ended in (("e", "canceled", None, 2.0), ("q", "queued", 1e9, None)):
-            rows = [(f"{name}{number:031x}", status, deadline, ended, ended) for number in range(jobs)]
+        for name, status, until, ended in (("e", "canceled", None, 2.0), ("q", "queued", deadline, None)):
+            rows = [(f"{name}{number:031x}", status, until, ended, ended) for number in range(jobs)]
             driver.executemany(
                 "INSERT INTO jobs (id, status, output_path, created_at, attempts, step, cancel_requested, deadline, "
                 "finished_at, finished_steady) VALUES (?, ?, '/a', 1.0, 0, 0, 0, ?, ?, ?)",
@@ -74,3 +74,13 @@ def test_nothing_costs_more_with_more_jobs_in_the_store(tmp_path: Path) -> None:
     many.close()
     grown = {name: (before[name], count) for name, count in after.items() if count > 1.5 * before[name] + 10}
     assert grown == {}
+
+
+def test_some_of_many_jobs_whose_deadline_has_passed_are_ended_as_quickly_as_some_of_few(tmp_path: Path) -> None:
+    few, many = filled(tmp_path / "few.db", FEW, 1.0), filled(tmp_path / "many.db", MANY, 1.0)
+    counts = [steps(store, lambda store=store: store.expire(ERROR, 5.0, 5.0, 50)) for store in (few, many)]
+    left = [store.counts().queued for store in (few, many)]
+    few.close()
+    many.close()
+    assert left == [FEW - 50, MANY - 50]
+    assert counts[1] <= 1.5 * counts[0] + 10
