@@ -270,7 +270,7 @@ class Group:
             run.settle_deadline = run.settle_deadline or now + patience
         elif run.output is not None:
             run.settle_deadline = run.settle_deadline or now + run.leave_timeout(self._timeouts.step)
-        if len(run.left) < self.num_ranks or self._killing:
+        if len(run.results) < self.num_ranks or self._killing:
             return
         if not run.failures:
             self._end(run)

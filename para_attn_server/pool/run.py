@@ -9,7 +9,7 @@ from typing import Any
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Output
-from para_attn_server.core.wire.ranks import Failed, Finished, Left, Settled
+from para_attn_server.core.wire.ranks import Failed, Finished, RankResult, Settled
 from para_attn_server.executors.base import ExitInfo
 
 
@@ -64,7 +64,7 @@ class JobRun:
     arguments: Mapping[str, Any]
     expires: float | None = None
     pauses_before: int = 0
-    left: dict[int, Left] = field(default_factory=dict)
+    results: dict[int, RankResult] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
     disconnected: set[int] = field(default_factory=set)
     settle_deadline: float | None = None
@@ -135,9 +135,9 @@ class JobRun:
         """Seconds that the other ranks have to leave the run when rank zero has published the output: two steps."""
         return min(step_timeout, max(LEAVE_LEAST, 2 * (self.pace or 0)))
 
-    def note_result(self, message: Left) -> None:
+    def note_result(self, message: RankResult) -> None:
         """A rank is out of the run; its first terminal message counts."""
-        self.left.setdefault(message.rank, message)
+        self.results.setdefault(message.rank, message)
         if not isinstance(message, Failed) and not message.connected:
             self.disconnected.add(message.rank)
 
@@ -150,12 +150,12 @@ class JobRun:
     @property
     def failures(self) -> list[Failed]:
         """What failed, in the order in which it was told."""
-        return [message for message in self.left.values() if isinstance(message, Failed)]
+        return [message for message in self.results.values() if isinstance(message, Failed)]
 
     @property
     def output(self) -> Output | None:
         """Rank zero's published output, if there is one."""
-        first = self.left.get(0)
+        first = self.results.get(0)
         return first.output if isinstance(first, Finished) else None
 
     @property
@@ -167,7 +167,7 @@ class JobRun:
     def unsettled(self, num_ranks: int) -> str:
         """Why the ranks cannot be kept when their time to leave the run is over, in words."""
         failed = ", ".join(str(failure.rank) for failure in self.failures)
-        inside = ", ".join(str(rank) for rank in range(num_ranks) if rank not in self.left)
+        inside = ", ".join(str(rank) for rank in range(num_ranks) if rank not in self.results)
         if not failed:
             return f"rank {inside} stayed inside the run after rank 0 had published the output"
         if inside:
@@ -209,7 +209,7 @@ class JobRun:
 
         Failures of its peers are no cause: they may be what the death did to them.
         """
-        if isinstance(self.left.get(rank), Failed) or self.cancel_error is not None:
+        if isinstance(self.results.get(rank), Failed) or self.cancel_error is not None:
             return self.outcome()
         error = JobError("rank_lost", f"rank {rank} {death.how}", rank, self.step, death.hint)
         return Lost(error, death.own_fault, death.from_outside)

@@ -21,7 +21,7 @@ from para_attn_server.core.arguments.model import digest, dumped, parsed, values
 from para_attn_server.core.arguments.signature import output_path_type
 from para_attn_server.core.job import Output
 from para_attn_server.core.predictor import TransientError
-from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRank, Left, Run, Started
+from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRank, RankResult, Run, Started
 from para_attn_server.core.wire.step_board import REFUSED_ENTRY
 from para_attn_server.rank.failures import ArgumentsDiffer, OutputMissing, describe, full_text, named, traceback_for_job
 from para_attn_server.rank.hooks import StepHooks
@@ -66,19 +66,19 @@ class JobRunner:
             self._run(run)
 
     def _run(self, run: Run) -> None:
-        left = self._attempt(run)
-        if isinstance(left, Failed):
-            self._send(left)  # before anything else: others may sit in a collective that this rank has left
-        if not isinstance(left, Finished):
+        result = self._attempt(run)
+        if isinstance(result, Failed):
+            self._send(result)  # before anything else: others may sit in a collective that this rank has left
+        if not isinstance(result, Finished):
             self._clean_up(run)
         self._control.leave()
-        if not isinstance(left, Failed):
-            self._send(replace(left, connected=self.connected))
+        if not isinstance(result, Failed):
+            self._send(replace(result, connected=self.connected))
 
     def _new_hooks(self) -> StepHooks:
         return StepHooks(self._control.pipeline_step, partial(self._control.allows, "a pipeline's steps"))
 
-    def _attempt(self, run: Run) -> Left:
+    def _attempt(self, run: Run) -> RankResult:
         started = time.perf_counter()
         self._hooks = self._new_hooks()
         try:

@@ -162,8 +162,8 @@ class Pong:
     rank: int
 
 
-Left = Finished | Canceled | Failed
+RankResult = Finished | Canceled | Failed
 """The terminal messages: this rank is out of the run."""
 
-FromRank = Ready | SetupError | Started | Step | Log | Left | Settled | Pong
+FromRank = Ready | SetupError | Started | Step | Log | RankResult | Settled | Pong
 ToRank = Run | Cancel | Settle | Stop | Ping
