@@ -93,7 +93,7 @@ class Places:
         state = self._state
         try:
             state.lock.look()
-            refusal = state.store.put_back()
+            refusal = state.store.heal()
             await state.control.look()
             if state.run.look():
                 log.warning("the folder for temporary files was gone and has been made anew")

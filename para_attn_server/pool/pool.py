@@ -195,7 +195,7 @@ class Pool:
 
     def _look(self) -> None:
         """What no hint told of: new jobs, and jobs whose deadline has passed."""
-        version = self._store.data_version()
+        version = self._store.changes()
         if version == self._store_version and self.idle and not self.held:
             return  # the queue is empty
         self._expire()

@@ -1,5 +1,6 @@
-"""What a job store can do; `sql.py` is the one that ships. One contract test suite runs against every store.
+"""What a job store can do. `sql.py` is for servers, `memory.py` for tests; one contract suite runs against every store.
 
+A store may have several handles, one in each process that uses it: each is a JobStore of its own.
 Web workers only insert; only the controller makes transitions. Every transition is a guarded update that raises
 IllegalTransition when the job's status does not allow it, and writes its event in the same transaction.
 All times are Unix seconds, given by the caller. What is called steady, deadlines too, is by the clock that never jumps
@@ -59,11 +60,14 @@ class JobStore(Protocol):
     """Jobs, their events, and a few named JSON documents."""
 
     def usable(self) -> None:
-        """Returns when a job can be inserted; raises StoreUnavailable when its disk is full or its files have gone."""
+        """Returns when a job can be inserted now; raises StoreUnavailable, which says why not."""
 
-    def put_back(self) -> str | None:
-        """The controller only: make the database's files anew where they were removed; why that cannot be, None if all
-        is well. What another has put in their place is left alone."""
+    def heal(self) -> str | None:
+        """The controller only, twice a second: repair what the store has lost while it was in use.
+
+        Returns why that cannot be, for clients; None if all is well. What somebody else has put in its place is left
+        alone. Raises StoreUnavailable where the repair fails.
+        """
 
     # --- web workers ---
 
@@ -115,11 +119,17 @@ class JobStore(Protocol):
     def output_paths(self, last: int) -> list[str]:
         """Where the outputs of the jobs that ended last were to be."""
 
-    def data_version(self) -> int:
-        """A number that changes when another connection has written (the fallback for a lost hint)."""
+    def changes(self) -> int:
+        """A number that changes when another handle of this store has written (the fallback for a lost hint).
+
+        What this handle writes does not change it. Numbers of two handles have nothing to do with each other.
+        """
 
     def transaction(self) -> AbstractContextManager[None]:
-        """The writes made within are one transaction: all of them count, or none where anything in it raises."""
+        """The writes made within are one transaction: all of them count, or none where anything in it raises.
+
+        One within another joins it.
+        """
 
     # --- transitions, the controller only ---
 
@@ -169,4 +179,4 @@ class JobStore(Protocol):
         """Read it, None if there is none."""
 
     def close(self) -> None:
-        """Give up the connections."""
+        """Give up what the handle holds; the jobs stay. Twice is once, and the next call opens it again."""

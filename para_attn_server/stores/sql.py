@@ -16,19 +16,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Update, make_url
 
-from para_attn_server.core.errors import (
-    IdempotencyConflict,
-    IllegalTransition,
-    JobError,
-    JobNotFound,
-    QueueFull,
-    StoreUnavailable,
-    UsageError,
-)
+from para_attn_server.core.errors import JobError, QueueFull, StoreUnavailable, UsageError
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
 from para_attn_server.stores.files import DatabaseFiles
+from para_attn_server.stores.refusals import conflict, refused
 from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version, full, has_room, keep_open
 
 _DELETE_AT_ONCE = 500
@@ -90,7 +83,7 @@ class SqlStore(JobStore):
         with self._reading():
             pass
 
-    def put_back(self) -> str | None:
+    def heal(self) -> str | None:
         with self._lock:
             if self._connection is None or not self._files.moved:
                 return None
@@ -139,7 +132,7 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             arguments: dict[str, Any] | None = connection.execute(sql.GET_ARGUMENTS, {"of_job": job_id}).scalar()
         if arguments is None:
-            raise JobNotFound(f"no job has the id {job_id}")
+            raise refused(job_id, None, "be read")
         return arguments
 
     def position(self, job: Job) -> int:
@@ -178,7 +171,7 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             return list(connection.execute(sql.OUTPUT_PATHS, {"last": last}).scalars())
 
-    def data_version(self) -> int:
+    def changes(self) -> int:
         with self._reading() as connection:
             return data_version(connection)
 
@@ -354,10 +347,7 @@ def _changed_row(connection: Connection, statement: Update, job_id: str, verb: s
     row = connection.execute(statement, {"job_id": job_id, **values}).first()
     if row is not None:
         return row
-    status = connection.execute(sql.STATUS, {"job_id": job_id}).scalar_one_or_none()
-    if status is None:
-        raise JobNotFound(f"no job has the id {job_id}")
-    raise IllegalTransition(f"job {job_id} is {status}: it cannot {verb}")
+    raise refused(job_id, connection.execute(sql.STATUS, {"job_id": job_id}).scalar_one_or_none(), verb)
 
 
 def _known_job(connection: Connection, key: str, digest: str | None) -> Job | None:
@@ -366,7 +356,7 @@ def _known_job(connection: Connection, key: str, digest: str | None) -> Job | No
         return None
     job_id, known_digest = known
     if known_digest != digest:
-        raise IdempotencyConflict(f"the Idempotency-Key was used before for another request, that of job {job_id}")
+        raise conflict(job_id)
     return _job(connection.execute(sql.GET_JOB, {"job_id": job_id}).one())
 
 

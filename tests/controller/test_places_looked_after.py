@@ -33,7 +33,7 @@ class Stage:
         self.unwritable: str | None = None
         quiet: Any = SimpleNamespace(look=lambda: False)
         control: Any = SimpleNamespace(look=self._control)
-        store: Any = SimpleNamespace(put_back=self._put_back, usable=self._usable)
+        store: Any = SimpleNamespace(heal=self._heal, usable=self._usable)
         state = StatePlaces(lock=quiet, run=quiet, control=control, store=store)
         outputs: Any = SimpleNamespace(root=Path("/"), look=self._outputs, unwritable=lambda: self.unwritable)
         self.places = Places(state, outputs, self.changes.append, lambda: self.now)
@@ -41,7 +41,7 @@ class Stage:
     async def _control(self) -> None:
         pass
 
-    def _put_back(self) -> str | None:
+    def _heal(self) -> str | None:
         if self.error is not None:
             raise self.error
         return self.refusal

@@ -73,8 +73,8 @@ def test_a_database_that_was_removed_is_put_back_with_every_job(
     with pytest.raises(StoreUnavailable):
         web.usable()
     parent.cancel(accepted[0].id, 3.0)
-    assert parent.put_back() is None
-    assert parent.put_back() is None, "nothing is left to do"
+    assert parent.heal() is None
+    assert parent.heal() is None, "nothing is left to do"
     accepted.append(submit(web))
     web.usable()
     with closing(SqlStore.open(database, durable=True)) as fresh:
@@ -96,7 +96,7 @@ def test_a_job_that_is_inserted_while_the_database_goes_is_not_accepted(
     def begin_then_lose(connection: object) -> None:
         begin(connection)  # type: ignore[arg-type]
         remove_all(database)
-        parent.put_back()
+        parent.heal()
 
     monkeypatch.setattr("para_attn_server.stores.sql.begin_write", begin_then_lose)
     with pytest.raises(StoreUnavailable, match="removed or replaced"):
@@ -115,9 +115,9 @@ def test_a_database_that_was_replaced_is_left_alone_and_the_old_one_kept(
     migrate(other)
     remove_all(database)
     other.replace(database)
-    refusal = parent.put_back()
+    refusal = parent.heal()
     (kept,) = database.parent.glob("jobs.sqlite3.replaced-*")
-    assert refusal is not None and kept.name in refusal and refusal == parent.put_back()
+    assert refusal is not None and kept.name in refusal and refusal == parent.heal()
     assert str(database.parent) not in refusal, "clients get it"
     with closing(SqlStore.open(kept, durable=False)) as old:
         assert [each.id for each in old.queued(9)] == [job.id]
@@ -133,10 +133,10 @@ def test_the_kept_database_has_what_has_happened_since(database: Path, parent: S
     parent.start(ended, 0, 2.0)
     database.with_name("new").write_bytes(b"garbage" * 1000)
     database.with_name("new").replace(database)
-    parent.put_back()
+    parent.heal()
     (kept,) = database.parent.glob("jobs.sqlite3.replaced-*")
     parent.fail(ended, JobError("x", "y"), 3.0)
-    parent.put_back()
+    parent.heal()
     with closing(SqlStore.open(kept, durable=False)) as old:
         assert old.get(ended).status == "failed"  # type: ignore[union-attr]
     parent.cancel(canceled, 4.0)
@@ -160,19 +160,19 @@ def test_a_copy_that_cannot_be_kept_yet_is_kept_later(
 
     with monkeypatch.context() as patch, capture_logs() as logs:
         patch.setattr("para_attn_server.stores.files.copy_database", refuse)
-        refusals = [parent.put_back(), parent.put_back()]
+        refusals = [parent.heal(), parent.heal()]
     assert all("cannot be kept: the disk is full" in str(refusal) for refusal in refusals)
     assert len(logs) == 1
-    assert "is kept beside it as" in str(parent.put_back())
+    assert "is kept beside it as" in str(parent.heal())
 
 
 def test_where_nothing_can_be_put_back_that_is_said(database: Path, parent: SqlStore) -> None:
     shutil.rmtree(database.parent)
     database.parent.touch()
     with pytest.raises(StoreUnavailable, match="cannot be written anew"):
-        parent.put_back()
+        parent.heal()
     database.parent.unlink()
-    assert parent.put_back() is None
+    assert parent.heal() is None
 
 
 def test_a_store_makes_no_database(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
-"""What every JobStore must do: the queue, the guarded transitions, the history, documents, removal."""
+"""What every JobStore must do: the queue, the guarded transitions, the history, documents, removal.
+
+The rest of the contract is in test_store_writes.py.
+"""
 
 from __future__ import annotations
 
@@ -157,24 +160,6 @@ def test_an_illegal_transition_is_refused_and_leaves_no_trace(
 def test_a_transition_of_an_unknown_job_is_job_not_found(store: JobStore, target: JobStatus) -> None:
     with pytest.raises(JobNotFound, match="nobody"):
         ACTIONS[target](store, "nobody", 1.0)
-
-
-def test_the_writes_of_a_transaction_are_made_together_or_not_at_all(store: JobStore) -> None:
-    ends, starts = bring(store, JobStatus.RUNNING), add(store)
-    before = store.events(ends.id)
-
-    def follow() -> None:
-        with store.transaction():
-            store.succeed(ends.id, OUTPUT, 4.0)
-            store.start(starts.id, 0, 4.0)
-
-    with pytest.raises(IllegalTransition), store.transaction():
-        follow()
-        store.start(starts.id, 0, 4.0)
-    assert (present(store, ends), present(store, starts)) == (ends, starts)
-    assert store.events(ends.id) == before
-    follow()
-    assert present(store, ends).status is JobStatus.SUCCEEDED and present(store, starts).status is JobStatus.RUNNING
 
 
 def test_start_counts_an_attempt_and_begins_at_step_zero(store: JobStore) -> None:
@@ -395,16 +380,6 @@ def test_documents_are_written_over_and_read_back(store: JobStore) -> None:
     store.put_document("schema", {"c": None})
     assert store.document("schema") == {"c": None}
     assert store.document("versions") == {"torch": "2"}
-
-
-def test_data_version_changes_when_another_has_written(store: JobStore, open_store: Callable[[], JobStore]) -> None:
-    other = open_store()
-    before = store.data_version()
-    assert store.data_version() == before
-    add(store)
-    assert store.data_version() == before
-    add(other)
-    assert store.data_version() != before
 
 
 def test_a_closed_store_can_be_read_by_the_next(store: JobStore, open_store: Callable[[], JobStore]) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,13 @@ from para_attn_server.stores.sql import SqlStore
 PROGRAM = Path(__file__).with_name("store_process.py")
 WAL_HEADER, FRAME_HEADER, PAGE = 32, 24, 4096
 Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def store(database: Path) -> Iterator[JobStore]:
+    """The one store that several processes can open."""
+    with closing(SqlStore.open(database, durable=False)) as opened:
+        yield opened
 
 
 @pytest.fixture
@@ -112,9 +120,9 @@ def test_greenlets_of_a_patched_worker_share_a_store(store: JobStore, start_proc
     assert store.counts().queued == 50
 
 
-def test_opening_and_closing_leaks_no_descriptor(store: JobStore, open_store: Callable[[], JobStore]) -> None:
+def test_opening_and_closing_leaks_no_descriptor(store: JobStore, database: Path) -> None:
     def cycle() -> int:
-        one = open_store()
+        one = SqlStore.open(database, durable=False)
         one.counts()
         one.close()
         return len(list(Path("/proc/self/fd").iterdir()))

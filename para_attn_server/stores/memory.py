@@ -1,0 +1,328 @@
+"""A store in memory: for tests, and for any queue that may end with its process.
+
+It passes the contract suite of `base.py`. Nothing in it is durable, and no other process sees it. The rows and their
+transactions are in `rows.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from heapq import nlargest, nsmallest
+from itertools import islice
+from statistics import fmean
+from typing import Any
+
+from para_attn_server.core.errors import JobError, QueueFull
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, sources_of
+from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
+from para_attn_server.stores.refusals import conflict, refused
+from para_attn_server.stores.rows import EventRow, Numbered, Request, Rows
+
+_ENDED = [status for status in JobStatus if status.terminal]
+
+
+class MemoryStore(JobStore):
+    """A JobStore in this process's memory; new and empty. Safe for threads or greenlets, which take turns.
+
+    A transaction keeps other threads waiting. In its own thread another handle can read what is not committed yet, and
+    cannot write.
+    steady: the clock for durations; without it the caller's `now` counts.
+    """
+
+    def __init__(self, steady: Callable[[], float] | None = None) -> None:
+        self._rows, self._steady = Rows(), steady
+        self._commits = 0
+
+    def another(self, steady: Callable[[], float] | None = None) -> MemoryStore:
+        """One more handle on the same jobs, as another process would have."""
+        other = MemoryStore(steady)
+        other._rows = self._rows
+        return other
+
+    def close(self) -> None:
+        """Nothing to give up: the jobs live as long as one of their handles."""
+
+    def usable(self) -> None:
+        """Always."""
+
+    def heal(self) -> str | None:
+        return None
+
+    # --- web workers ---
+
+    def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
+        request = Request(_encoded(new.arguments), new.idempotency_key, new.request_digest)
+        seed = json.loads(_encoded(new.seed))
+        with self._writing() as rows:
+            if new.idempotency_key is not None:
+                known = self.by_key(new.idempotency_key, new.request_digest)
+                if known is not None:
+                    return known
+            if len(rows.by_status[JobStatus.QUEUED]) >= max_queued:
+                raise QueueFull(max_queued)
+            job = Job(new.id, next(rows.seqs), JobStatus.QUEUED, seed, new.output_path, now)
+            job = replace(job, deadline=new.deadline, created_steady=self._steadily(now))
+            rows.put(rows.requests, job.id, request)
+            if new.idempotency_key is not None:
+                rows.put(rows.keys, new.idempotency_key, job.id)
+            rows.put(rows.events, job.id, Numbered())
+            self._write(None, job, "queued", {}, now)
+        return job
+
+    def by_key(self, idempotency_key: str, request_digest: str | None) -> Job | None:
+        with self._reading() as rows:
+            job_id = rows.keys.get(idempotency_key)
+            if job_id is None:
+                return None
+            if rows.requests[job_id].digest != request_digest:
+                raise conflict(job_id)
+            return rows.jobs[job_id]
+
+    # --- reading, anybody ---
+
+    def get(self, job_id: str) -> Job | None:
+        with self._reading() as rows:
+            return rows.jobs.get(job_id)
+
+    def arguments(self, job_id: str) -> dict[str, Any]:
+        with self._reading() as rows:
+            request = rows.requests.get(job_id)
+        if request is None:
+            raise refused(job_id, None, "be read")
+        arguments: dict[str, Any] = json.loads(request.arguments)
+        return arguments
+
+    def position(self, job: Job) -> int:
+        with self._reading() as rows:
+            return rows.by_status[JobStatus.QUEUED].before(job.seq)
+
+    def counts(self) -> QueueCounts:
+        with self._reading() as rows:
+            return QueueCounts(**{status.value: len(jobs) for status, jobs in rows.by_status.items()})
+
+    def events(self, job_id: str, after: int = 0) -> list[Event]:
+        with self._reading() as rows:
+            found = list(rows.events[job_id].after(after)) if job_id in rows.events else []
+        return [_event(row) for row in found]
+
+    def queued(self, limit: int, steady: float = 0.0) -> list[Job]:
+        with self._reading() as rows:
+            waiting = rows.by_status[JobStatus.QUEUED].after(0)
+            return list(islice((job for job in waiting if job.deadline is None or job.deadline > steady), limit))
+
+    def running(self) -> list[Job]:
+        with self._reading() as rows:
+            return sorted(rows.by_status[JobStatus.RUNNING].values(), key=lambda job: (job.started_at, job.seq))
+
+    def mean_seconds(self, last: int = 20) -> float | None:
+        with self._reading() as rows:
+            done = rows.by_status[JobStatus.SUCCEEDED]
+            jobs = [done[seq] for seq in done.numbers[-last:]]
+        return fmean((job.finished_steady or 0.0) - (job.started_steady or 0.0) for job in jobs) if jobs else None
+
+    def ended_before(self, moment: float, limit: int, steady: float | None = None) -> dict[str, Output | None]:
+        steady = moment if steady is None else steady
+        found = [job for job in self._ended() if _end(job) < moment and (job.finished_steady or 0.0) < steady]
+        return {job.id: job.output for job in nsmallest(limit, found, key=_end)}
+
+    def output_paths(self, last: int) -> list[str]:
+        return [job.output_path for job in nlargest(last, self._ended(), key=_end)]
+
+    def changes(self) -> int:
+        with self._reading() as rows:
+            return rows.commits - self._commits
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._writing():
+            yield
+
+    # --- transitions, the controller only ---
+
+    def start(self, job_id: str, group: int, now: float) -> Job:
+        with self._writing():
+            old = self._guarded(job_id, sources_of(JobStatus.RUNNING), "start")
+            job = replace(old, status=JobStatus.RUNNING, started_at=now, started_steady=self._steadily(now))
+            job = replace(job, group=group, attempts=old.attempts + 1, step=0, total_steps=None)
+            return self._write(old, job, "started", {"group": group, "attempt": job.attempts}, now)
+
+    def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
+        data = dataclasses.asdict(output)
+        told = {name: data[name] for name in ("media_type", "size", "sha256")}
+        with self._writing():
+            old = self._guarded(job_id, sources_of(JobStatus.SUCCEEDED), "succeed")
+            job = replace(self._ended_now(old, now, progress), status=JobStatus.SUCCEEDED, output=output)
+            if job.total_steps is not None:
+                job = replace(job, step=job.total_steps)
+            return self._write(old, job, "succeeded", told, now)
+
+    def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
+        with self._writing():
+            old = self._guarded(job_id, sources_of(JobStatus.FAILED), "fail")
+            job = replace(self._ended_now(old, now, progress), status=JobStatus.FAILED, error=error)
+            return self._write(old, job, "failed", {"error": error.as_dict()}, now)
+
+    def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
+        with self._writing():
+            old = self._guarded(job_id, sources_of(JobStatus.CANCELED), "be canceled")
+            job = replace(self._ended_now(old, now, progress), status=JobStatus.CANCELED)
+            return self._write(old, job, "canceled", {}, now)
+
+    def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[str]:
+        with self._writing() as rows:
+            passed = [job for job in rows.by_status[JobStatus.QUEUED].values() if _deadline(job) <= steady]
+            return [self.fail(job.id, error, now).id for job in nsmallest(limit, passed, key=_deadline)]
+
+    def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
+        with self._writing():
+            old = self._guarded(job_id, sources_of(JobStatus.QUEUED), "be requeued")
+            job = replace(old, status=JobStatus.QUEUED, started_at=None, started_steady=None)
+            job = replace(job, group=None, attempts=old.attempts - int(not charge), step=0, total_steps=None)
+            return self._write(old, job, "requeued", {"cause": cause, "charged": charge}, now)
+
+    # --- further writes, the controller only ---
+
+    def request_cancel(self, job_id: str, now: float) -> Job:
+        with self._writing():
+            old = self._guarded(job_id, (JobStatus.RUNNING,), "be asked to leave")
+            if old.cancel_requested:
+                return old
+            return self._write(old, replace(old, cancel_requested=True), "cancel_requested", {}, now)
+
+    def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
+        with self._writing():
+            old = self._guarded(job_id, (JobStatus.RUNNING,), "make a step")
+            job = replace(old, step=step, total_steps=total)
+            self._write(old, job, "step", {"step": step, "total_steps": total}, now)
+
+    def log(self, write: LogWrite) -> list[int]:
+        texts = [_encoded(row.data) for row in write.rows]
+        with self._writing() as rows:
+            ids = [
+                self._add_event(row.job_id, row.type, row.at, text) if row.job_id in rows.jobs else 0
+                for row, text in zip(write.rows, texts, strict=True)
+            ]
+            for event_id, left_out in write.gaps.items():
+                self._change_event(event_id, _encoded({"left_out": left_out}))
+            for event_id in write.removed:
+                self._change_event(event_id, None)
+        return ids
+
+    def log_rows(self, job_id: str, after: int, limit: int) -> list[Event]:
+        logged = (event for event in self.events(job_id, after) if event.type in ("log", "traceback"))
+        return list(islice(logged, limit))
+
+    def delete(self, job_ids: list[str]) -> None:
+        with self._writing() as rows:
+            for job in filter(None, map(rows.jobs.get, job_ids)):
+                if job.status.terminal:
+                    self._delete(job)
+
+    # --- documents ---
+
+    def put_document(self, name: str, value: dict[str, Any]) -> None:
+        text = _encoded(value)
+        with self._writing() as rows:
+            rows.put(rows.documents, name, text)
+
+    def document(self, name: str) -> dict[str, Any] | None:
+        with self._reading() as rows:
+            text = rows.documents.get(name)
+        value: dict[str, Any] | None = None if text is None else json.loads(text)
+        return value
+
+    # --- inside ---
+
+    def _steadily(self, now: float) -> float:
+        return now if self._steady is None else self._steady()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Rows]:
+        with self._rows.lock:
+            yield self._rows
+
+    @contextmanager
+    def _writing(self) -> Iterator[Rows]:
+        rows = self._rows
+        with rows.lock:
+            before = rows.commits
+            with rows.transaction(self):
+                yield rows
+            self._commits += rows.commits - before
+
+    def _guarded(self, job_id: str, sources: tuple[JobStatus, ...], verb: str) -> Job:
+        job = self._rows.jobs.get(job_id)
+        if job is None or job.status not in sources:
+            raise refused(job_id, None if job is None else job.status, verb)
+        return job
+
+    def _ended_now(self, job: Job, now: float, progress: Progress | None) -> Job:
+        done, total = progress or (None, None)
+        step = job.step if done is None else done
+        total = job.total_steps if total is None else total
+        return replace(job, finished_at=now, finished_steady=self._steadily(now), step=step, total_steps=total)
+
+    def _ended(self) -> list[Job]:
+        with self._reading() as rows:
+            return [job for status in _ENDED for job in rows.by_status[status].values()]
+
+    def _write(self, old: Job | None, job: Job, event: str, data: dict[str, Any], now: float) -> Job:
+        """The job as it is now, with the event that says so."""
+        rows = self._rows
+        if old is not None and old.status is not job.status:
+            rows.put(rows.by_status[old.status], old.seq, None)
+        rows.put(rows.by_status[job.status], job.seq, job)
+        rows.put(rows.jobs, job.id, job)
+        self._add_event(job.id, event, now, _encoded(data))
+        return job
+
+    def _delete(self, job: Job) -> None:
+        rows = self._rows
+        key = rows.requests[job.id].key
+        if key is not None:
+            rows.put(rows.keys, key, None)
+        for event_id in rows.events[job.id]:
+            rows.put(rows.job_of_event, event_id, None)
+        rows.put(rows.events, job.id, None)
+        rows.put(rows.requests, job.id, None)
+        rows.put(rows.by_status[job.status], job.seq, None)
+        rows.put(rows.jobs, job.id, None)
+
+    def _add_event(self, job_id: str, kind: str, at: float, data: str) -> int:
+        rows = self._rows
+        row = EventRow(next(rows.event_ids), job_id, kind, at, data)
+        rows.put(rows.events[job_id], row.id, row)
+        rows.put(rows.job_of_event, row.id, job_id)
+        return row.id
+
+    def _change_event(self, event_id: int, data: str | None) -> None:
+        """Other data; without any the event is removed."""
+        rows = self._rows
+        job_id = rows.job_of_event.get(event_id)
+        if job_id is not None and data is not None:
+            rows.put(rows.events[job_id], event_id, rows.events[job_id][event_id]._replace(data=data))
+        elif job_id is not None:
+            rows.put(rows.events[job_id], event_id, None)
+            rows.put(rows.job_of_event, event_id, None)
+
+
+def _encoded(value: Any) -> str:
+    """As JSON: what is read later is another object, with what JSON can carry."""
+    return json.dumps(value)  # without options, for json makes no new encoder then
+
+
+def _event(row: EventRow) -> Event:
+    return Event(row.id, row.job_id, row.type, row.at, json.loads(row.data))
+
+
+def _end(job: Job) -> float:
+    return job.finished_at or 0.0
+
+
+def _deadline(job: Job) -> float:
+    return math.inf if job.deadline is None else job.deadline
