@@ -44,11 +44,9 @@ from para_attn_server.pool.group import Group
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.monitor import Timeouts
 from para_attn_server.pool.pool import Pool
+from para_attn_server.stores.base import JobStore
 from para_attn_server.stores.lock import LOCK_NAME, StateDirLock
-from para_attn_server.stores.migrate import ensure_schema
-from para_attn_server.stores.sql import SqlStore
-from para_attn_server.stores.sqlite import kept_copies
-from para_attn_server.stores.wal import damaged_logs, keep_damaged
+from para_attn_server.stores.open import open_store, prepare_store, store_notices
 
 log = structlog.get_logger()
 
@@ -69,7 +67,7 @@ class Controller:
         settings: Settings,
         model: ModelSpec,
         listener: socket.socket,
-        store: SqlStore,
+        store: JobStore,
         contract: ModelInfoWriter,
         line: socket.socket | None,
         lock: StateDirLock,
@@ -100,7 +98,7 @@ class Controller:
         self._outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
         state = StatePlaces(lock, run_folder, self._control, store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
-        self._pool.notices = _notices(settings.database)
+        self._pool.notices = store_notices(settings.database)
         self._retention = Retention(store, self._outputs, settings.keep, ClockWatch(settings.keep))
 
     async def run(self, signals: StopSignals) -> ExitCode:
@@ -284,30 +282,13 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
         run_folder = RunFolder(settings.state_dir)
         if not settings.database.exists():
             log.info("new state directory", state_dir=str(settings.state_dir))
-        _look_for_damage(settings.database)
-        ensure_schema(settings.database)
-        store = SqlStore.open(settings.database, durable=False, steady=steady)
+        prepare_store(settings.database)
+        store = open_store(settings.database, durable=False, steady=steady)
         with contextlib.closing(store):
             settle_clock(store)
             contract = ModelInfoWriter(store, *identity(model))
             contract.claim()
             return asyncio.run(_run(signals, settings, model, listener, store, contract, line, lock, run_folder))
-
-
-def _look_for_damage(database: Path) -> None:
-    """Before anybody opens the database: SQLite throws a damaged log away without a word."""
-    found = keep_damaged(database)
-    if found is not None and found.kept is not None:
-        lost = {"transactions": found.transactions, "frames": found.frames}
-        log.error("the queue's write-ahead log is damaged; what it held is lost", **lost, kept=found.kept.name)
-
-
-def _notices(database: Path) -> list[str]:
-    lost = "part of the queue was lost to a damaged write-ahead log, which was kept as"
-    replaced = "the queue's database was replaced while a server ran; what that server had is kept as"
-    return [f"{lost} {name}" for name in damaged_logs(database)] + [
-        f"{replaced} {name}" for name in kept_copies(str(database))
-    ]
 
 
 def _make_output_dir(folder: Path) -> None:

@@ -9,7 +9,7 @@ All times are Unix seconds, given by the caller. What is called steady, deadline
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -180,3 +180,30 @@ class JobStore(Protocol):
 
     def close(self) -> None:
         """Give up what the handle holds; the jobs stay. Twice is once, and the next call opens it again."""
+
+
+class OpenHandle(Protocol):
+    """What `open.open_store` does, for the stores of one kind."""
+
+    def __call__(self, place: str, *, durable: bool, steady: Callable[[], float] | None) -> JobStore: ...
+
+
+def _nothing(place: str) -> None:
+    """A store that needs no preparation."""
+
+
+def _no_notices(place: str) -> list[str]:
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class StoreKind:
+    """A kind of store, for the list in `open.py`. place: what follows the scheme in a store's URL.
+
+    prepare: run by the controller before anybody opens the store. It makes the store ready, or raises
+    StoreUnavailable. notices: what an operator must know of what earlier servers have lost or kept.
+    """
+
+    open: OpenHandle
+    prepare: Callable[[str], None] = _nothing
+    notices: Callable[[str], list[str]] = _no_notices

@@ -19,11 +19,12 @@ from typing import Any
 
 from para_attn_server.core.errors import JobError, QueueFull
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, sources_of
-from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
+from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts, StoreKind
 from para_attn_server.stores.refusals import conflict, refused
 from para_attn_server.stores.rows import EventRow, Numbered, Request, Rows
 
 _ENDED = [status for status in JobStatus if status.terminal]
+_named: dict[str, MemoryStore] = {}
 
 
 class MemoryStore(JobStore):
@@ -326,3 +327,11 @@ def _end(job: Job) -> float:
 
 def _deadline(job: Job) -> float:
     return math.inf if job.deadline is None else job.deadline
+
+
+def _open(place: str, *, durable: bool, steady: Callable[[], float] | None) -> MemoryStore:
+    """`memory://`: a new store; `memory://NAME`: the one of that name, which lives as long as the process."""
+    return _named.setdefault(place, MemoryStore()).another(steady) if place else MemoryStore(steady)
+
+
+KIND = StoreKind(_open)

@@ -14,9 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Update, make_url
+from sqlalchemy import Connection, Engine, Update
 
-from para_attn_server.core.errors import JobError, QueueFull, StoreUnavailable, UsageError
+from para_attn_server.core.errors import JobError, QueueFull, StoreUnavailable
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
@@ -49,17 +49,13 @@ class SqlStore(JobStore):
         self._in_transaction = False
 
     @classmethod
-    def open(cls, url_or_path: str | Path, *, durable: bool, steady: Callable[[], float] | None = None) -> SqlStore:
-        """The store in that file (or `sqlite:///` URL), whose schema is already there.
+    def open(cls, path: str | Path, *, durable: bool, steady: Callable[[], float] | None = None) -> SqlStore:
+        """The store in that file, whose schema is already there.
 
         durable: each write is on disk when its method returns (web workers); else power loss may take the last ones.
         steady: the clock for durations; without it the caller's `now` counts.
         """
-        url = make_url(str(url_or_path)) if "://" in str(url_or_path) else None
-        if url is not None and (url.get_backend_name() != "sqlite" or not url.database):
-            raise UsageError(f"the store must be a file or a sqlite:///path URL, not {url.render_as_string()}")
-        path = str(url_or_path) if url is None or url.database is None else url.database
-        return cls(create_sqlite_engine(path, durable=durable), steady, owner=not durable)
+        return cls(create_sqlite_engine(str(path), durable=durable), steady, owner=not durable)
 
     def close(self) -> None:
         with self._lock:

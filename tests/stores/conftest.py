@@ -3,47 +3,32 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 
 from para_attn_server.stores import sqlite
 from para_attn_server.stores.base import JobStore
-from para_attn_server.stores.memory import MemoryStore
 from para_attn_server.stores.migrate import migrate
-from para_attn_server.stores.sql import SqlStore
+from para_attn_server.stores.open import open_store as open_url
 
 OpenStore = Callable[..., JobStore]
 Steady = Callable[[], float]
 
 
-class Backend(Protocol):
-    """One empty store, made anew for a test."""
-
-    def open(self, durable: bool, steady: Steady | None) -> JobStore:
-        """One more handle on it, as another process would have."""
+def sqlite_url(request: pytest.FixtureRequest) -> str:
+    request.getfixturevalue("monkeypatch").setattr(sqlite, "BUSY_TIMEOUT", 1.0)
+    return f"sqlite:///{request.getfixturevalue('database')}"
 
 
-class SqliteBackend:
-    def __init__(self, request: pytest.FixtureRequest) -> None:
-        self._path: Path = request.getfixturevalue("database")
-        request.getfixturevalue("monkeypatch").setattr(sqlite, "BUSY_TIMEOUT", 1.0)
-
-    def open(self, durable: bool, steady: Steady | None) -> JobStore:
-        return SqlStore.open(self._path, durable=durable, steady=steady)
+def memory_url(request: pytest.FixtureRequest) -> str:
+    return f"memory://{uuid.uuid4().hex}"
 
 
-class MemoryBackend:
-    def __init__(self, request: pytest.FixtureRequest) -> None:
-        self._first = MemoryStore()
-
-    def open(self, durable: bool, steady: Steady | None) -> JobStore:
-        return self._first.another(steady)
-
-
-BACKENDS: dict[str, Callable[[pytest.FixtureRequest], Backend]] = {"sqlite": SqliteBackend, "memory": MemoryBackend}
+BACKENDS: dict[str, Callable[[pytest.FixtureRequest], str]] = {"sqlite": sqlite_url, "memory": memory_url}
+"""Each makes an empty store for one test; its URL."""
 
 
 @pytest.fixture(scope="session")
@@ -63,11 +48,11 @@ def database(empty_database: Path, tmp_path: Path) -> Path:
 @pytest.fixture(params=BACKENDS)
 def open_store(request: pytest.FixtureRequest) -> Iterator[OpenStore]:
     """Opens one more handle on the test's store; closes all in the end."""
-    backend = BACKENDS[request.param](request)
+    url = BACKENDS[request.param](request)
     opened: list[JobStore] = []
 
     def open_one(durable: bool = False, steady: Steady | None = None) -> JobStore:
-        opened.append(backend.open(durable, steady))
+        opened.append(open_url(url, durable=durable, steady=steady))
         return opened[-1]
 
     yield open_one

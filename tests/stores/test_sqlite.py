@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import StatementError
 
-from para_attn_server.core.errors import StoreUnavailable, UsageError
+from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.core.job import NewJob
 from para_attn_server.stores import sqlite
 from para_attn_server.stores.migrate import migrate
@@ -55,17 +55,6 @@ def test_durable_means_synchronous_full_else_normal(database: Path, durable: boo
 def test_opening_a_store_opens_no_file(tmp_path: Path) -> None:
     SqlStore.open(tmp_path / "state.db", durable=True).close()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_store_opens_by_path_or_url_and_other_databases_are_refused(database: Path) -> None:
-    for place in (database, str(database), f"sqlite:///{database}"):
-        store = SqlStore.open(place, durable=True)
-        assert store.counts().queued == 0
-        store.close()
-    for place in ("postgresql://user:secret@host/name", "sqlite://"):
-        with pytest.raises(UsageError, match="sqlite:///path") as caught:
-            SqlStore.open(place, durable=True)
-        assert "secret" not in str(caught.value)
 
 
 def test_a_failed_write_leaves_no_transaction_open(store: SqlStore) -> None:

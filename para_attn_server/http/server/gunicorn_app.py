@@ -29,7 +29,7 @@ from para_attn_server.http.server.gevent_worker import HEARTBEAT, WebWorker
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.service import JobService
-from para_attn_server.stores.sql import SqlStore
+from para_attn_server.stores.open import find_kind, open_store
 
 GRACEFUL_SECONDS = 3
 """How long a stopping worker may finish its answers; whoever waits for a job is answered at once."""
@@ -114,13 +114,14 @@ class Master(Arbiter):
 
 def serve(settings: Settings, fd: int, beats: int | None = None) -> None:
     """Serve until SIGTERM; raises SystemExit."""
+    find_kind(settings.database)  # loads what its workers will need
     Master(GunicornApp(settings, fd), beats).run()
 
 
 def _service(settings: Settings) -> JobService:
     control = ControlClient(settings.state_dir, RunningClock(HEARTBEAT))
     control.start()
-    store = SqlStore.open(settings.database, durable=True, steady=steady)
+    store = open_store(settings.database, durable=True, steady=steady)
     outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
     return JobService(store, control, outputs, settings)
 
