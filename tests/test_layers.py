@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"core", "client"},
     "packing": {"core"},
     "server": {"core", "client"},
-    "__init__": {"core", "client", "server"},
+    "__init__": {"core", "client", "server", "stores"},
     "__main__": {"cli", "core"},
 }
 CORE_MAY_IMPORT = {"pydantic", "pydantic_core", "pydantic_settings", "annotated_types", "structlog"}

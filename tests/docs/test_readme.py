@@ -39,7 +39,7 @@ from para_attn_server.core.settings import ENV_PREFIX
 from para_attn_server.rank.loader import load_class
 
 ROOT = Path(__file__).parents[2]
-GUIDES = ("http-api", "job-life", "operations", "step-control")
+GUIDES = ("http-api", "job-life", "operations", "step-control", "stores")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs" / f"{name}.md" for name in GUIDES)]
 FENCE = re.compile(r"(?:^<!-- test: (?P<how>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 DOCUMENTED_PORT = re.compile(r"127\.0\.0\.1:(\d{4})|--port (\d{4})")

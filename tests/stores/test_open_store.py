@@ -86,3 +86,12 @@ def test_a_kind_that_is_not_used_is_not_loaded() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_package_has_the_store_in_memory_and_loads_it_at_first_use() -> None:
+    program = (
+        "import sys, para_attn_server as p; before = 'para_attn_server.stores.memory' in sys.modules;"
+        "print(before, p.MemoryStore().counts().queued, 'sqlalchemy' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False 0 False"
