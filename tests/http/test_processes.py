@@ -189,6 +189,19 @@ def test_the_log_has_no_line_per_request_and_none_of_gunicorns_chatter(own: Web)
     assert own.log() == ""
 
 
+def test_the_store_is_imported_in_the_master_whose_memory_the_workers_share() -> None:
+    program = (
+        "import sys; from pathlib import Path; from types import SimpleNamespace\n"
+        "from para_attn_server.http.server import gunicorn_app as app\n"
+        "imported = lambda: 'para_attn_server.stores.sql' in sys.modules\n"
+        "app.GunicornApp = lambda *_: None\n"
+        "app.Master = lambda *_: SimpleNamespace(run=lambda: print(imported()))\n"
+        "app.serve(SimpleNamespace(database=Path('jobs.sqlite3')), 3)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "True"
+
+
 @pytest.mark.parametrize("victim", ["launcher", "master"])
 def test_no_process_outlives_a_killed_controller(own: Web, victim: str) -> None:
     listener = own.listener.fileno()
