@@ -15,7 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from para_attn_server.core.errors import StateDirError
+from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.core.job import NewJob
 from para_attn_server.stores import migrate as module
 from para_attn_server.stores.migrate import HEAD, ensure_schema, migrate
@@ -107,7 +107,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
     execute(path, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
     execute(path, "CREATE TABLE documents (a)")  # the last table that 0001 makes
     before = execute(path, "SELECT sql FROM sqlite_master")
-    with pytest.raises(StateDirError, match=r"state\.db"):
+    with pytest.raises(StoreUnavailable, match=r"state\.db"):
         ensure_schema(path)
     assert execute(path, "SELECT sql FROM sqlite_master") == before
 
@@ -115,7 +115,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path) -> None:
 def test_a_newer_database_is_refused_and_left_alone(database: Path) -> None:
     execute(database, "UPDATE alembic_version SET version_num = '9999'")
     before = database.read_bytes()
-    with pytest.raises(StateDirError, match=r"newer version of para-attn-server \(schema 9999.*--state-dir"):
+    with pytest.raises(StoreUnavailable, match=r"newer version of para-attn-server \(schema 9999.*--state-dir"):
         ensure_schema(database)
     assert database.read_bytes() == before
 
@@ -123,7 +123,7 @@ def test_a_newer_database_is_refused_and_left_alone(database: Path) -> None:
 def test_somebody_elses_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "photos.db"
     execute(path, "CREATE TABLE photos (name)")
-    with pytest.raises(StateDirError, match="is not a database of para-attn-server"):
+    with pytest.raises(StoreUnavailable, match="is not a database of para-attn-server"):
         ensure_schema(path)
     assert execute(path, "SELECT name FROM sqlite_master") == [("photos",)]
 
@@ -132,7 +132,7 @@ def test_somebody_elses_database_is_refused_and_left_alone(tmp_path: Path) -> No
 def test_a_damaged_file_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "state.db"
     path.write_bytes(content)
-    with pytest.raises(StateDirError, match="is damaged or no SQLite database"):
+    with pytest.raises(StoreUnavailable, match="is damaged or no SQLite database"):
         ensure_schema(path)
     assert path.read_bytes() == content
 
@@ -146,7 +146,7 @@ def test_damage_in_the_middle_of_a_database_is_found_at_the_start_and_left_alone
     middle = len(content) // 2
     content[middle : middle + 8192] = b"\xa5" * 8192
     database.write_bytes(content)
-    with pytest.raises(StateDirError, match="is damaged or no SQLite database"):
+    with pytest.raises(StoreUnavailable, match="is damaged or no SQLite database"):
         ensure_schema(database)
     assert database.read_bytes() == content
 
@@ -162,13 +162,13 @@ def test_a_locked_database_is_said(database: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "BUSY_TIMEOUT", 0.05)
     holder = sqlite3.connect(database, isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StateDirError, match="is locked by another process"):
+    with pytest.raises(StoreUnavailable, match="is locked by another process"):
         ensure_schema(database)
     holder.close()
 
 
 def test_a_place_where_no_file_can_be_is_said(tmp_path: Path) -> None:
-    with pytest.raises(StateDirError, match="check the owner and permissions"):
+    with pytest.raises(StoreUnavailable, match="check the owner and permissions"):
         ensure_schema(tmp_path)
-    with pytest.raises(StateDirError, match="check the owner and permissions"):
+    with pytest.raises(StoreUnavailable, match="check the owner and permissions"):
         ensure_schema(tmp_path / "nowhere" / "state.db")
