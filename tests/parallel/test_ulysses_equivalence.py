@@ -15,7 +15,7 @@ from ranks import free_port, run_ranks
 from para_attn_predictors.demo import WEIGHTS
 
 WORLDS = (4, 2, 1)
-PROGRAM = Path(__file__).parents[1] / "draw_in_worlds.py"
+PROGRAM = Path(__file__).parents[1] / "support" / "draw_in_worlds.py"
 
 
 @pytest.fixture(scope="module")
