@@ -13,8 +13,6 @@ import os
 import sys
 
 os.environ.pop("SCRIPT_NAME", None)  # of a CGI program that has started this server: gunicorn takes it for its own
-# structlog imports rich where it is installed, for tracebacks that this process never draws: 4 MB.
-sys.modules["rich"] = None  # type: ignore[assignment]
 
 from para_attn_server.core.process import die_with_parent, raise_descriptor_limit
 
