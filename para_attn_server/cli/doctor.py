@@ -11,6 +11,12 @@ from typing import Any
 import click
 
 from para_attn_server.cli.checks.check import Check, State
+from para_attn_server.cli.checks.devices import device_checks, ranks_wanted
+from para_attn_server.cli.checks.machine import machine_checks
+from para_attn_server.cli.checks.model import model_checks
+from para_attn_server.cli.checks.places import place_checks
+from para_attn_server.cli.checks.software import software_checks
+from para_attn_server.cli.child import ask
 from para_attn_server.cli.options import SettingsCommand, given, setting_options
 from para_attn_server.core.settings import Settings, load_settings
 
@@ -44,13 +50,6 @@ def command(as_json: bool, **options: Any) -> None:
 
 def all_checks(settings: Settings) -> list[Check]:
     """Every check, in the order in which they are shown; takes seconds, as a child process imports torch."""
-    from para_attn_server.cli.checks.devices import device_checks, ranks_wanted
-    from para_attn_server.cli.checks.machine import machine_checks
-    from para_attn_server.cli.checks.model import model_checks
-    from para_attn_server.cli.checks.places import place_checks
-    from para_attn_server.cli.checks.software import software_checks
-    from para_attn_server.cli.child import ask
-
     facts = ask("para_attn_server.rank.probe")
     visible = facts["torch"].get("devices", 0)
     return [

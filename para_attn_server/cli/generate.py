@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from para_attn_server.cli.arguments import request_arguments
 from para_attn_server.cli.remote import PATIENCE, url_option
 from para_attn_server.core.media_types import UNKNOWN, media_type
 from para_attn_server.core.signals import raise_interrupts
@@ -42,7 +43,6 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: s
       para-attn-server generate "a small star" num_inference_steps=10 seed=7 -o star.png
       para-attn-server generate --url http://gpu-box:5000 --param prompt="a=b" --param width=1024
     """
-    from para_attn_server.cli.arguments import request_arguments
     from para_attn_server.client import Client
 
     raise_interrupts()

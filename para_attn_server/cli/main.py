@@ -1,4 +1,8 @@
-"""The command `para-attn-server`: serves unless a subcommand is named. Each subcommand lives in a file of its own."""
+"""The command `para-attn-server`: serves unless a subcommand is named. Each subcommand lives in a file of its own.
+
+The page of `--help` needs every subcommand's file. So these import httpx and rich, which take half as long again as
+all the rest, in the functions that use them; everything else at the top.
+"""
 
 from __future__ import annotations
 
