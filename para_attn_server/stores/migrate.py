@@ -1,19 +1,17 @@
 """Brings a state database to the schema that this version knows, or says why that cannot be.
 
-`ensure_schema` looks with plain sqlite3 first: Alembic costs 12 MB and is loaded only in a child process, and only
-when there is something to migrate. A migration is one transaction: it happens as a whole or not at all.
+`ensure_schema` looks with plain sqlite3 first: only when there is something to migrate is Alembic imported, which takes
+as long as the rest of a start. A migration is one transaction: it happens as a whole or not at all.
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from para_attn_server.core.errors import ExitCode, StateDirError, StoreUnavailable
-from para_attn_server.core.process import python_command
+from para_attn_server.core.errors import StateDirError, StoreUnavailable
 from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, damaged, refusal
 
 HEAD = "0003"
@@ -26,26 +24,25 @@ def ensure_schema(path: Path) -> None:
     Raises StateDirError when the file is locked, damaged, not writable, no database of ours, or from a newer version;
     it is left as it was then.
     """
-    if not path.exists() or _revision(path) != HEAD:
-        child = subprocess.run(
-            python_command(__spec__.name, str(path.absolute())),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="backslashreplace",
-        )
-        if child.returncode == ExitCode.STATE_DIR:
-            raise StateDirError(child.stderr.strip())
-        if child.returncode:
-            raise StateDirError(f"{path} could not be migrated to this version's schema:\n{child.stderr.strip()}")
+    try:
+        if not path.exists() or _revision(path) != HEAD:
+            migrate(path)
+    except StateDirError:
+        raise
+    except StoreUnavailable as error:
+        raise StateDirError(str(error), error.public) from error
+    except Exception as error:
+        why = f"could not be migrated to this version's schema ({type(error).__name__}: {error})"
+        raise StateDirError(f"{path} {why}") from error
 
 
 def migrate(path: Path) -> None:
-    """Run the missing migrations in this process; raises StateDirError as `ensure_schema` does."""
+    """Run the missing migrations in this process; raises whatever is in the way."""
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # else it says at each start what kind of database it is
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     engine = create_sqlite_engine(str(path), durable=True, create=True)
@@ -93,11 +90,3 @@ def _check_ours(connection: Any, path: Path, known: set[str]) -> None:
                 f"{path} was written by a newer version of para-attn-server (schema {found}, this version knows "
                 f"{HEAD}); use that version, or choose another --state-dir"
             )
-
-
-if __name__ == "__main__":
-    try:
-        migrate(Path(sys.argv[1]))
-    except StoreUnavailable as error:
-        print(error, file=sys.stderr)
-        sys.exit(ExitCode.STATE_DIR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import sqlite3
 import subprocess
@@ -76,20 +77,21 @@ def test_the_migrations_give_the_tables_that_the_store_uses(database: Path) -> N
     assert "AUTOINCREMENT" in str(sql)
 
 
-def test_a_database_of_this_version_is_only_looked_at(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a child was started"))
-    ensure_schema(database)
-
-
-def test_migrating_loads_no_alembic_in_the_controller(tmp_path: Path) -> None:
+def test_a_database_of_this_version_is_only_looked_at(database: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from para_attn_server.stores.migrate import ensure_schema\n"
-        f"ensure_schema(Path({str(tmp_path / 'state.db')!r}))\n"
+        f"ensure_schema(Path({str(database)!r}))\n"
         "print('alembic' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_migration_says_nothing_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        ensure_schema(tmp_path / "state.db")
+    assert caplog.messages == []
 
 
 def test_migrating_again_keeps_the_jobs(database: Path) -> None:
