@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from para_attn_server.cli.checks.check import Check, State
-from para_attn_server.cli.checks.devices import device_checks, ranks_wanted
+from para_attn_server.cli.checks.devices import device_checks, ranks_wanted, usable_gpus
 from para_attn_server.cli.checks.machine import machine_checks
 from para_attn_server.cli.checks.model import model_checks
 from para_attn_server.cli.checks.places import place_checks
@@ -51,9 +51,8 @@ def command(as_json: bool, **options: Any) -> None:
 def all_checks(settings: Settings) -> list[Check]:
     """Every check, in the order in which they are shown; takes seconds, as a child process imports torch."""
     facts = ask("para_attn_server.rank.probe")
-    visible = facts["torch"].get("devices", 0)
     return [
-        *machine_checks(settings, ranks_wanted(settings, visible), visible),
+        *machine_checks(settings, ranks_wanted(settings, facts), usable_gpus(settings, facts)),
         *software_checks(facts),
         *device_checks(settings, facts),
         *place_checks(settings),

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import socket
 import sys
@@ -28,6 +27,8 @@ from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.controller.web_supervisor import WebSupervisor
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StoreUnavailable, UsageError
+from para_attn_server.core.listening import advice, listen
+from para_attn_server.core.lock import LOCK_NAME, StateDirLock
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.lookup import check_model
 from para_attn_server.core.settings import ENV_PREFIX, Settings, load_settings
@@ -45,7 +46,6 @@ from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.monitor import Timeouts
 from para_attn_server.pool.pool import Pool
 from para_attn_server.stores.base import JobStore
-from para_attn_server.stores.lock import LOCK_NAME, StateDirLock
 from para_attn_server.stores.open import open_store, prepare_store, store_notices
 
 log = structlog.get_logger()
@@ -305,23 +305,9 @@ async def _run(signals: StopSignals, *parts: Any) -> int:
     return int(await Controller(*parts).run(signals))  # a Controller is made on the loop that it runs on
 
 
-def _listen_advice(error: OSError) -> str:
-    if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-        return "choose another --host: an address of this machine, or 0.0.0.0 for all of them"
-    if error.errno == errno.EACCES:
-        return "ports below 1024 need privileges: choose another --port"
-    return "stop what listens there, or choose another --port"
-
-
 def _bind(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
-        listener.listen(1024)
+        return listen(settings.host, settings.port)
     except OSError as error:
-        listener.close()
-        reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {_listen_advice(error)}"
+        reason = f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {advice(error)}"
         raise PortTaken(reason) from None
-    return listener

@@ -5,23 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 from para_attn_server.core.errors import UsageError
-from para_attn_server.core.gpus import DEV, gpus_are_hidden, visible_gpus
+from para_attn_server.core.gpus import DEV, gpus_are_hidden, ranks_per_group, visible_gpus
 from para_attn_server.core.settings import Settings
-
-CPU_RANKS = 2
-"""Ranks per group where there is no GPU and --num-devices is left out."""
 
 
 def group_devices(settings: Settings, dev: Path = DEV) -> tuple[int, list[list[str]]]:
     """Ranks per group, and the GPUs of each group (empty lists on CPU); raises UsageError if there are too few."""
     gpus = _gpus(settings, dev)
+    per_group = ranks_per_group(settings.num_devices, settings.num_groups, len(gpus))
     if not gpus:
-        return settings.num_devices or CPU_RANKS, [[] for _ in range(settings.num_groups)]
-    per_group = settings.num_devices or len(gpus) // settings.num_groups
-    needed = max(per_group, 1) * settings.num_groups
+        return per_group, [[] for _ in range(settings.num_groups)]
+    needed = per_group * settings.num_groups
     if needed > len(gpus):
         raise UsageError(
-            f"num_devices: {settings.num_groups} group(s) of {max(per_group, 1)} need {needed} GPUs, "
+            f"num_devices: {settings.num_groups} group(s) of {per_group} need {needed} GPUs, "
             f"but {len(gpus)} are visible; lower --num-devices or --num-groups"
         )
     return per_group, [gpus[i * per_group : (i + 1) * per_group] for i in range(settings.num_groups)]

@@ -18,9 +18,9 @@ import structlog
 from para_attn_server.controller.control_server import ControlServer
 from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.core.errors import ServerError, StoreUnavailable
+from para_attn_server.core.lock import StateDirLock
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.stores.base import JobStore
-from para_attn_server.stores.lock import StateDirLock
 
 log = structlog.get_logger()
 LOOK_EVERY = 0.5

@@ -10,6 +10,8 @@ from para_attn_server.core import install
 
 DEV = Path("/dev")
 DRIVER = Path("/proc/driver/nvidia/version")
+CPU_RANKS = 2
+"""Ranks per group where there is no GPU and --num-devices is left out."""
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
 _OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 """By CUDA's major version: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html."""
@@ -29,6 +31,14 @@ def visible_gpus(dev: Path = DEV) -> list[str]:
 def gpus_are_hidden() -> bool:
     """Whether CUDA_VISIBLE_DEVICES is set and names none."""
     return _VARIABLE in os.environ and not visible_gpus()
+
+
+def ranks_per_group(num_devices: int | None, num_groups: int, gpus: int) -> int:
+    """How many ranks these settings ask for in each group. gpus: how many the server may use, 0 with --device cpu.
+
+    Whether there are enough GPUs for them is for the caller to say.
+    """
+    return num_devices or (max(gpus // num_groups, 1) if gpus else CPU_RANKS)
 
 
 def driver_version(file: Path = DRIVER) -> str | None:

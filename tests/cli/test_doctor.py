@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from para_attn_server.cli.checks import machine, places, software
 from para_attn_server.cli.checks.check import Check, State
-from para_attn_server.cli.checks.devices import device_checks, ranks_wanted
+from para_attn_server.cli.checks.devices import device_checks, ranks_wanted, usable_gpus
 from para_attn_server.cli.main import command_line
 from para_attn_server.core.settings import Settings
 
@@ -156,10 +156,20 @@ def test_more_ranks_than_gpus_are_a_problem(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("devices", "groups", "gpus", "ranks"), [(None, 1, 8, 8), (None, 2, 8, 8), (None, 2, 0, 4), (3, 2, 0, 6)]
+    ("device", "devices", "groups", "gpus", "ranks"),
+    [
+        ("auto", None, 1, 8, 8),
+        ("auto", None, 2, 8, 8),
+        ("auto", None, 2, 0, 4),
+        ("auto", 3, 2, 0, 6),
+        ("cpu", None, 1, 8, 2),
+    ],
 )
-def test_ranks_wanted(settings: Settings, devices: int | None, groups: int, gpus: int, ranks: int) -> None:
-    assert ranks_wanted(settings.model_copy(update={"num_devices": devices, "num_groups": groups}), gpus) == ranks
+def test_ranks_wanted(settings: Settings, device: str, devices: int | None, groups: int, gpus: int, ranks: int) -> None:
+    changed = settings.model_copy(update={"device": device, "num_devices": devices, "num_groups": groups})
+    facts = {"torch": {**GPU_TORCH, "devices": gpus}, "driver": DRIVER}
+    assert ranks_wanted(changed, facts) == ranks
+    assert usable_gpus(changed, facts) == (0 if device == "cpu" else gpus)
 
 
 def test_packages_that_do_not_import_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

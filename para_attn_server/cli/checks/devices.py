@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 from para_attn_server.cli.checks.check import Check, ok, problem, size_text, warning
-from para_attn_server.core.gpus import driver_version, visible_gpus, why_torch_sees_none
+from para_attn_server.core.gpus import driver_version, ranks_per_group, visible_gpus, why_torch_sees_none
 from para_attn_server.core.settings import Settings
 
 _MOSTLY_TAKEN = 0.5
@@ -17,17 +17,22 @@ def device_checks(settings: Settings, facts: dict[str, Any]) -> list[Check]:
     driver, visible = facts["driver"], facts["torch"].get("devices", 0)
     checks = [_driver(driver, visible), _torch_devices(facts["torch"], driver, settings.device)]
     checks += [_gpu(index, gpu) for index, gpu in enumerate(driver.get("gpus", []))]
-    wanted = (settings.num_devices or 1) * settings.num_groups
-    if settings.device != "cpu" and visible and wanted > visible:
-        found = f"{visible} GPUs, {wanted} ranks asked for"
+    gpus, wanted = usable_gpus(settings, facts), ranks_wanted(settings, facts)
+    if gpus and wanted > gpus:
+        found = f"{gpus} GPUs, {wanted} ranks asked for"
         checks.append(problem("ranks", found, "lower --num-devices or --num-groups: each rank takes a GPU"))
     return checks
 
 
-def ranks_wanted(settings: Settings, visible: int) -> int:
-    """Rank processes that the settings ask for on a machine with that many visible GPUs."""
-    per_group = settings.num_devices or (max(visible // settings.num_groups, 1) if visible else 2)
-    return per_group * settings.num_groups
+def usable_gpus(settings: Settings, facts: dict[str, Any]) -> int:
+    """How many GPUs the ranks would share: those that torch sees, unless the settings leave them alone."""
+    return 0 if settings.device == "cpu" else int(facts["torch"].get("devices", 0))
+
+
+def ranks_wanted(settings: Settings, facts: dict[str, Any]) -> int:
+    """How many ranks the controller would start, as it counts them itself."""
+    gpus = usable_gpus(settings, facts)
+    return ranks_per_group(settings.num_devices, settings.num_groups, gpus) * settings.num_groups
 
 
 def _driver(driver: dict[str, Any], visible: int) -> Check:

@@ -20,7 +20,7 @@ _SPARE_FILES = 256
 
 
 def machine_checks(settings: Settings, ranks: int, gpus: int) -> list[Check]:
-    """ranks: how many rank processes the settings ask for; gpus: how many GPUs are visible."""
+    """ranks: how many rank processes the settings ask for; gpus: how many GPUs they share."""
     checks = [_python(), _kernel(), _cores(ranks, gpus), _memory(ranks), _open_files(settings), _loopback(), _clock()]
     return [*checks, _shared_memory(gpus)]
 

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import os
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 
 from para_attn_server.cli.checks.check import Check, ok, problem, size_text, warning
+from para_attn_server.core.listening import advice, listen
+from para_attn_server.core.lock import LOCK_NAME, holder
 from para_attn_server.core.settings import Settings
 
 _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "lustre", "gpfs", "glusterfs", "afs", "beegfs"}
 _LITTLE_SPACE = 2**30
-_LOCK_NAME = "lock"
 
 
 def place_checks(settings: Settings) -> list[Check]:
@@ -32,40 +29,20 @@ def place_checks(settings: Settings) -> list[Check]:
 def _address(host: str, port: int) -> Check:
     found = f"{host}:{port}"
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-            probe.listen(1)
+        listen(host, port).close()
     except OSError as error:
-        return problem("address", f"{found}: {error.strerror}", _address_advice(error))
+        return problem("address", f"{found}: {error.strerror}", advice(error))
     return ok("address", f"{found} is free" if port else f"{host}, any free port")
 
 
-def _address_advice(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "another program listens there (another para-attn-server?): stop it, or choose another --port"
-    if error.errno == errno.EACCES:
-        return "ports below 1024 need privileges: choose another --port"
-    return "give --host an address of this machine, or 0.0.0.0 for all of them"
-
-
 def _lock(state_dir: Path) -> Check:
-    """A running server holds an exclusive flock on `lock` in its state directory (stores/lock.py)."""
     name = "state directory lock"
     try:
-        descriptor = os.open(state_dir / _LOCK_NAME, os.O_RDONLY)
-    except FileNotFoundError:
-        return ok(name, "free")
+        process = holder(state_dir)
     except OSError as error:
-        return problem(name, f"{state_dir / _LOCK_NAME}: {error.strerror}", "choose another --state-dir")
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        process = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        return problem(name, f"{state_dir / LOCK_NAME}: {error.strerror}", "choose another --state-dir")
+    if process is not None:
         return problem(name, f"another server (process {process})", "stop that one, or choose another --state-dir")
-    finally:
-        os.close(descriptor)
     return ok(name, "free")
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from para_attn_server.core.errors import ExitCode, StateDirError
-from para_attn_server.stores.lock import StateDirLock
+from para_attn_server.core.lock import StateDirLock
 
 HOLDER = """
 import sys; from pathlib import Path
-from para_attn_server.stores.lock import StateDirLock
+from para_attn_server.core.lock import StateDirLock
 with StateDirLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

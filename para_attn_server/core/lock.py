@@ -67,9 +67,8 @@ class StateDirLock:
 
     def _explain(self, error: OSError, fd: int) -> str:
         if isinstance(error, BlockingIOError):
-            holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
             return (
-                f"the state directory {self.state_dir} is in use by another server (process {holder or 'unknown'}); "
+                f"the state directory {self.state_dir} is in use by another server (process {_written(fd)}); "
                 "stop that one, or choose another --state-dir"
             )
         return (
@@ -92,6 +91,28 @@ class StateDirLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def holder(state_dir: Path) -> str | None:
+    """The process that is the server of a state directory, by its number; None where there is none. Changes nothing.
+
+    Raises OSError where that cannot be seen.
+    """
+    try:
+        fd = os.open(state_dir / LOCK_NAME, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _written(fd)
+    finally:
+        os.close(fd)
+    return None
+
+
+def _written(fd: int) -> str:
+    return os.pread(fd, 32, 0).decode(errors="replace").strip() or "unknown"
 
 
 def _public(error: OSError) -> str:
