@@ -22,6 +22,7 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+from para_attn_server.core.disk import has_room
 from para_attn_server.core.job import Output
 from para_attn_server.core.media_types import media_type
 
@@ -68,7 +69,7 @@ def prepare(output_path: str | Path, job_id: str) -> None:
     except FileExistsError:
         remove_leftover(folder)
         folder.mkdir()
-    if not has_room(folder):
+    if not has_room(folder, LEAST_FREE):
         sweep(output_path, job_id)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
@@ -80,12 +81,6 @@ def prepare_rank(output_path: str | Path, job_id: str, rank: int) -> None:
     """
     with contextlib.suppress(OSError):
         temporary_path(output_path, job_id, rank).parent.mkdir()
-
-
-def has_room(folder: Path) -> bool:
-    """False when its disk is full. Raises OSError when it cannot be asked."""
-    disk = os.statvfs(folder)
-    return not disk.f_blocks or disk.f_bavail * disk.f_frsize >= LEAST_FREE  # no blocks: it does not say
 
 
 def seal(output_path: str | Path, job_id: str, on_block: Callable[[], None]) -> Output:

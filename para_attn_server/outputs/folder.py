@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from para_attn_server.core.arguments import OUTPUT_PATH
+from para_attn_server.core.disk import has_room
 from para_attn_server.core.errors import FieldError, InvalidInput, NotAccepting
 from para_attn_server.core.media_types import MEDIA_TYPES
-from para_attn_server.core.output import has_room, temporary_path
+from para_attn_server.core.output import LEAST_FREE, temporary_path
 
 _MOST_NAME_BYTES = 255
 _MOST_PATH_BYTES = 4095
@@ -55,7 +56,7 @@ class OutputFolder:
     def unwritable(self) -> str | None:
         """Why no output can be written below the root now, None if one can."""
         try:
-            if not has_room(self.root):
+            if not has_room(self.root, LEAST_FREE):
                 return "the disk of the output root is full; free some space"
         except OSError as error:
             return f"the output root cannot be used ({error.strerror})"

@@ -9,7 +9,6 @@ HF_ENDPOINT, HF_HOME, HF_HUB_OFFLINE).
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import validate_repo_id
 
+from para_attn_server.core.disk import free_bytes, nearest
 from para_attn_server.core.errors import SetupFailed
 
 TIMEOUT = 4.0
@@ -48,8 +48,8 @@ def check(model_path: Any) -> None:
     """
     if isinstance(model_path, str) and is_repo(model_path) and not cached(model_path):
         needed = bytes_to_download(model_path)
-        free = free_bytes()
-        if needed > free:
+        free = cache_free()
+        if free is not None and needed > free:
             raise ModelUnavailable(
                 f"{model_path} needs {_size(needed)}, but the disk of the hub cache has {_size(free)} free",
                 "free some space there, or set HF_HOME to a folder on a larger disk",
@@ -91,10 +91,9 @@ def bytes_to_download(repo: str) -> int:
     return sum(size for name, size in parts.items() if Path(name).parent not in safe or not name.endswith(doubled))
 
 
-def free_bytes() -> int:
-    """What is free on the disk of the hub cache, which need not exist yet."""
-    folder = Path(constants.HF_HUB_CACHE)
-    return shutil.disk_usage(next(place for place in (folder, *folder.parents) if place.exists())).free
+def cache_free() -> int | None:
+    """What is free on the disk of the hub cache, which need not exist yet; None where that is not known."""
+    return free_bytes(nearest(Path(constants.HF_HUB_CACHE)))
 
 
 def _unavailable(error: Exception, repo: str) -> ModelUnavailable:
@@ -126,7 +125,7 @@ def facts(model_path: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "repo": is_repo(model_path),
         "cache": str(constants.HF_HUB_CACHE),
-        "free": free_bytes(),
+        "free": cache_free(),
         "token": get_token() is not None,
         "endpoint": constants.ENDPOINT,
     }

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, ExceptionContext, StaticPool, create_engine, event
 from sqlalchemy.engine import URL
 
+from para_attn_server.core import disk
 from para_attn_server.core.errors import StoreUnavailable
 
 BUSY_TIMEOUT = 5.0
@@ -91,8 +92,7 @@ def _id(path: str) -> tuple[int, int] | None:
 
 def has_room(path: str) -> bool:
     """False when the disk of a database is as good as full. Raises OSError when it cannot be asked."""
-    disk = os.statvfs(os.path.dirname(path) or ".")  # noqa: PTH120
-    return not disk.f_blocks or disk.f_bavail * disk.f_frsize >= LEAST_FREE
+    return disk.has_room(os.path.dirname(path) or ".", LEAST_FREE)  # noqa: PTH120
 
 
 def keep_open(connection: Connection) -> None:

@@ -36,4 +36,5 @@ def hub_checks(model_path: str, facts: dict[str, Any]) -> list[Check]:
 
 
 def _cache(facts: dict[str, Any]) -> Check:
-    return ok("hub cache", f"{facts['cache']}, {size_text(facts['free'])} free")
+    room = "" if facts["free"] is None else f", {size_text(facts['free'])} free"
+    return ok("hub cache", f"{facts['cache']}{room}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from pathlib import Path
 
 from para_attn_server.cli.checks.check import Check, ok, problem, size_text, warning
+from para_attn_server.core.disk import free_bytes, nearest
 from para_attn_server.core.listening import advice, listen
 from para_attn_server.core.lock import LOCK_NAME, holder
 from para_attn_server.core.settings import Settings
@@ -47,7 +47,7 @@ def _lock(state_dir: Path) -> Check:
 
 
 def _file_system(state_dir: Path) -> Check:
-    kind = file_system_of(_existing(state_dir), Path("/proc/mounts").read_text())
+    kind = file_system_of(nearest(state_dir), Path("/proc/mounts").read_text())
     if kind in _NETWORK or kind.startswith("fuse."):
         advice = "SQLite's write-ahead log needs a local disk: point --state-dir at one"
         return warning("state directory's disk", kind, advice)
@@ -66,7 +66,7 @@ def file_system_of(path: Path, mounts: str) -> str:
 
 
 def _writable(name: str, folder: Path, option: str) -> Check:
-    there = _existing(folder)
+    there = nearest(folder)
     found = str(folder) if there == folder else f"{folder} (will be created)"
     try:
         with tempfile.TemporaryFile(dir=there) as file:
@@ -74,13 +74,10 @@ def _writable(name: str, folder: Path, option: str) -> Check:
     except OSError as error:
         advice = f"make {there} writable for this user, or choose another {option}"
         return problem(name, f"{found}: {error.strerror}", advice)
-    free = shutil.disk_usage(there).free
+    free = free_bytes(there)
+    if free is None:
+        return ok(name, found)
     found = f"{found}, {size_text(free)} free"
     if free < _LITTLE_SPACE:
         return warning(name, found, f"make room, shorten --keep, or choose another {option}")
     return ok(name, found)
-
-
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that exists."""
-    return next(place for place in (folder, *folder.parents) if place.exists())
