@@ -13,13 +13,14 @@ import subprocess
 
 import structlog
 
+from para_attn_server.core.backoff import ExponentialBackoff
 from para_attn_server.core.process import python_command
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.stray_output import log_fds
 
 log = structlog.get_logger()
-RESTART_AFTER = 0.2
-"""Seconds before a gunicorn that has died is started again; doubled while it keeps dying young, up to 5."""
+RESTART_AFTER, RESTART_AFTER_LAST = 0.2, 5.0
+"""Seconds before a gunicorn that has died is started again: doubled while it keeps dying young, up to the last."""
 YOUNG = 5.0
 LOOK_EVERY = 1.0
 """Seconds between two looks for a sign of life."""
@@ -42,7 +43,7 @@ class WebSupervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._pidfd = -1
         self._started = 0.0
-        self._backoff = RESTART_AFTER
+        self._backoff = ExponentialBackoff(RESTART_AFTER, RESTART_AFTER_LAST)
         self._stopping = False
         self._gone = asyncio.Event()
         self._beats = -1
@@ -124,10 +125,11 @@ class WebSupervisor:
         self._gone.set()
         if self._stopping:
             return
-        young = self._loop.time() - self._started < YOUNG
-        self._backoff = min(self._backoff * 2, 5.0) if young else RESTART_AFTER
-        log.error("web server exited; restarting", status=status, after_seconds=self._backoff)
-        self._loop.call_later(self._backoff, self._restart)
+        if self._loop.time() - self._started >= YOUNG:
+            self._backoff.reset()
+        pause = self._backoff.fail()
+        log.error("web server exited; restarting", status=status, after_seconds=pause)
+        self._loop.call_later(pause, self._restart)
 
     def _restart(self) -> None:
         if self._stopping:
@@ -136,4 +138,4 @@ class WebSupervisor:
             self.start()
         except OSError as error:
             log.error("the web server cannot be started", error=str(error))
-            self._loop.call_later(self._backoff, self._restart)
+            self._loop.call_later(self._backoff.fail(), self._restart)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from para_attn_server.core.backoff import ExponentialBackoff
 from para_attn_server.core.wire.ranks import SetupError
 
 BACKOFF_FIRST, BACKOFF_LAST = 0.5, 60.0
@@ -43,39 +44,31 @@ class Backoff:
     attempts lost."""
 
     def __init__(self) -> None:
-        self._of_model = self._of_machinery = self._kills = self._lost = 0
+        self._of_model = ExponentialBackoff(BACKOFF_FIRST, BACKOFF_LAST)
+        self._of_machinery = ExponentialBackoff(BACKOFF_FIRST, MACHINERY_BACKOFF_LAST)
+        self._kills = ExponentialBackoff(BACKOFF_FIRST, KILLED_BACKOFF_LAST, KILLS_UNPAUSED)
+        self._lost = ExponentialBackoff(BACKOFF_FIRST, BACKOFF_LAST, LOST_UNPAUSED)
 
     def forget(self) -> None:
         """A job has been done: whatever was wrong is over."""
-        self._of_model = self._of_machinery = self._kills = self._lost = 0
+        for each in (self._of_model, self._of_machinery, self._kills, self._lost):
+            each.reset()
 
     def lost(self, from_outside: bool) -> tuple[float, bool]:
         """An attempt was lost with the group; seconds until the next launch, and whether the group counts as broken."""
         if from_outside:
-            return self._killed(), False
-        self._lost += 1
-        if self._lost >= LOST_BROKEN_AFTER:
-            return BACKOFF_LAST, True
-        return _pause(self._lost - LOST_UNPAUSED, BACKOFF_LAST), False
+            return self._kills.fail(), False
+        return _broken_after(LOST_BROKEN_AFTER, self._lost)
 
     def add(self, failure: SetupFailure) -> tuple[float, bool]:
         """A setup failed; seconds until the next try, and whether the group counts as broken now."""
         if failure.from_outside:
-            return self._killed(), False
+            return self._kills.fail(), False
         if failure.own_fault:
-            self._of_model += 1
-            count, last, limit = self._of_model, BACKOFF_LAST, BROKEN_AFTER
-        else:
-            self._of_machinery += 1
-            count, last, limit = self._of_machinery, MACHINERY_BACKOFF_LAST, MACHINERY_BROKEN_AFTER
-        broken = count >= limit
-        return (BACKOFF_LAST if broken else _pause(count, last)), broken
-
-    def _killed(self) -> float:
-        self._kills += 1
-        return _pause(self._kills - KILLS_UNPAUSED, KILLED_BACKOFF_LAST)
+            return _broken_after(BROKEN_AFTER, self._of_model)
+        return _broken_after(MACHINERY_BROKEN_AFTER, self._of_machinery)
 
 
-def _pause(count: int, last: float) -> float:
-    """Doubled each time, up to the last; none for a count below one."""
-    return min(BACKOFF_FIRST * 2.0 ** min(count - 1, 32), last) if count > 0 else 0.0
+def _broken_after(limit: int, failures: ExponentialBackoff) -> tuple[float, bool]:
+    pause = failures.fail()
+    return (BACKOFF_LAST, True) if failures.failures >= limit else (pause, False)

@@ -10,6 +10,8 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
+from para_attn_server.core.backoff import ExponentialBackoff
+
 FAILURES = 3
 """Jobs that failed in a row, of different arguments, for which the group is rebuilt."""
 PAUSE_FIRST, PAUSE_LAST = 60.0, 3600.0
@@ -26,13 +28,14 @@ class FailureStreak:
     def __init__(self) -> None:
         self._count = 0
         self._digests: set[int] = set()
-        self._pause, self._not_before = PAUSE_FIRST, 0.0
+        self._pauses, self._not_before = ExponentialBackoff(PAUSE_FIRST, PAUSE_LAST), 0.0
         self._fitted: dict[Any, None] = {}
 
     def succeeded(self, arguments: Mapping[str, Any]) -> None:
         """A job has succeeded: the group works."""
         self.rebuilt()
-        self._pause, self._not_before = PAUSE_FIRST, 0.0
+        self._pauses.reset()
+        self._not_before = 0.0
         self._fitted[_shape(arguments)] = None
         if len(self._fitted) > _REMEMBERED:
             del self._fitted[next(iter(self._fitted))]
@@ -45,7 +48,7 @@ class FailureStreak:
         self._digests.add(hash(pickle.dumps(arguments)))
         if self._count < FAILURES or len(self._digests) < 2 or now < self._not_before:
             return False
-        self._not_before, self._pause = now + self._pause, min(2 * self._pause, PAUSE_LAST)
+        self._not_before = now + self._pauses.fail()
         return True
 
     def rebuilt(self) -> None:

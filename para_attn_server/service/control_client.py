@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from para_attn_server.core.backoff import ExponentialBackoff
 from para_attn_server.core.errors import ControllerUnreachable, StoreUnavailable
 from para_attn_server.core.job import JobStatus
 from para_attn_server.core.wire import control as channel
@@ -205,7 +206,7 @@ class ControlClient:
     # --- the background thread ---
 
     def _run(self) -> None:
-        backoff = _FIRST_BACKOFF
+        backoff = ExponentialBackoff(_FIRST_BACKOFF, _MAX_BACKOFF)
         while not self.closing:
             try:
                 connection = channel.connect(self._state_dir)
@@ -215,9 +216,8 @@ class ControlClient:
                 started = time.monotonic()
                 self._serve(connection)
                 if time.monotonic() - started > _MAX_BACKOFF:
-                    backoff = _FIRST_BACKOFF
-            self._closing.wait(backoff * random.uniform(0.5, 1.0))
-            backoff = min(2 * backoff, _MAX_BACKOFF)
+                    backoff.reset()
+            self._closing.wait(backoff.fail() * random.uniform(0.5, 1.0))
 
     def _serve(self, connection: socket.socket) -> None:
         out = connection.dup()
