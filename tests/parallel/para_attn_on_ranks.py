@@ -140,11 +140,7 @@ def transformers() -> dict[str, float]:
     for name, (make, arguments) in {"hunyuan": hunyuan(), "wan": wan()}.items():
         with torch.no_grad():
             expected = make()(**arguments).sample
-            for plan, sizes in {
-                "ulysses": {},
-                "ring": {"max_ring_dim_size": 2},
-                "batch": {"max_batch_dim_size": 2},
-            }.items():
+            for plan, sizes in PLANS.items():
                 spread = parallelize_transformer(make(), mesh=mesh(**sizes))
                 found[f"{name} {plan}"] = difference(spread(**arguments).sample, expected)
             cached = apply_cache_on_transformer(make())
