@@ -42,7 +42,6 @@ setup(
         "pillow>=11",
         "flask>=3.1",
         "gunicorn[gevent]>=23",
-        "packaging>=24",
         "click>=8.1",
         "rich>=13",
         "pydantic>=2.10",
