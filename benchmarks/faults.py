@@ -34,9 +34,9 @@ def dead_ranks(lab: Lab, count: int) -> list[Row]:
         healed.append(MS * (ready - struck))
         done.append(MS * (time.time() - struck))
     return [
-        row_of("SIGKILL of a rank: until it is seen", "ms", spread(seen), p99=SEEN),
+        row_of("SIGKILL of a rank: until it is detected", "ms", spread(seen), p99=SEEN),
         row_of("SIGKILL of a rank: until the group is ready for the next job", "ms", spread(healed), HEALED),
-        row_of("SIGKILL of a rank: until its job, begun anew, has succeeded", "ms", spread(done)),
+        row_of("SIGKILL of a rank: until its restarted job has succeeded", "ms", spread(done)),
     ]
 
 
@@ -52,11 +52,11 @@ def stopped_ranks(lab: Lab, count: int, budget: float) -> list[Row]:
         named.append(MS * (rebuilt["at"] - struck - budget))
         healed.append(MS * (ready - rebuilt["at"]))
         wrong += f"rank {rank} holds the others up" not in rebuilt["cause"]
-    figure = f"SIGSTOP of a rank: until the hang is named, beyond its budget of {budget:g} s"
+    figure = f"SIGSTOP of a rank: until the hang is reported, beyond its budget of {budget:g} s"
     return [
         row_of(figure, "ms", spread(named), NAMED, NAMED),
         Row("SIGSTOP of a rank: another rank named, or none", "", wrong, count, target=0),
-        row_of("SIGSTOP of a rank: from the naming until the group is ready", "ms", spread(healed), HEALED),
+        row_of("SIGSTOP of a rank: from the report until the group is ready", "ms", spread(healed), HEALED),
     ]
 
 
@@ -75,8 +75,8 @@ def raising_ranks(lab: Lab, count: int) -> list[Row]:
         healed.append(MS * (ready - raised))
         untrue += (error["type"], error.get("rank")) != ("RuntimeError", rank)
     return [
-        row_of("exception on one rank: until its client is told", "ms", spread(failed)),
-        Row("exception on one rank: another cause or rank told", "", untrue, count, target=0),
+        row_of("exception on one rank: until its client gets the error", "ms", spread(failed)),
+        Row("exception on one rank: another cause or rank reported", "", untrue, count, target=0),
         row_of("exception on one rank: until the group is ready for the next job", "ms", spread(healed), HEALED),
     ]
 

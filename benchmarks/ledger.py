@@ -90,7 +90,7 @@ class Audit:
     def rows(self) -> list[Row]:
         """For the table."""
         return [
-            Row("jobs lost: accepted, and not ended as told and expected", "", len(self.lost), self.jobs, target=0),
+            Row("jobs lost: accepted, but not ended as reported and expected", "", len(self.lost), self.jobs, target=0),
             Row(
                 "jobs doubled: ended twice, unknown to their client, or an output too many",
                 "",
@@ -99,7 +99,7 @@ class Audit:
                 target=0,
             ),
             Row(
-                "outputs that are not as told, or differ for the same arguments",
+                "outputs that are not as reported, or differ for the same arguments",
                 "",
                 len(self.different),
                 self.jobs,

@@ -140,24 +140,24 @@ def report(rows: list[Row], command: str) -> str:
 _DOCUMENT = """\
 # Benchmarks
 
-What the server adds to the same pipeline run bare under torchrun on the same two ranks. Both are alive at the same
-time and take turns, job by job. Measured on {where}; {verdict}. The command:
+The overhead of the server over the same pipeline under a bare torchrun on two ranks. Both run at the same time and
+take turns, job by job. Measured on {where}; {verdict}. The command:
 
     {command}
 
 {table}
 
-- Added: from the POST being sent to the answer of `?wait`, less rank zero's time in `predict`. A job is on disk
+- Added: from sending the POST to the response of `?wait`, less rank zero's time in `predict`. A job is on disk
   before it is accepted.
-- The last rank: the one that gets there last. A gap is from the end of `predict` on the last rank to the first line of
+- The last rank: the one that arrives last. A gap is from the end of `predict` on the last rank to the first line of
   the next job's on the last rank.
-- Step control: a loop of one small all_reduce and one `step()` a turn in the server, less the same loop bare; the
-  medians, and the 99th percentiles, of the loops' turns are compared. The time in the call holds the wait for a rank
-  that comes later.
+- Step control: a loop of one small all_reduce and one `step()` per iteration in the server, less the same loop bare;
+  the medians, and the 99th percentiles, of the iterations are compared. The time in the call includes the wait for a
+  later rank.
 - Cancel: POSTs to `/cancel/ID` at random moments of running jobs, answered when all ranks have left the job.
-- Polls: `GET /request_status/ID` over four connections from another process on the same cores; jobs with and
-  without polls take turns, and each is compared with the median of those without in its round. The poller's own CPU is
-  part of what slows the job.
+- Polls: `GET /request_status/ID` over four connections from another process on the same cores; jobs with and without
+  polls take turns, and each is compared with the median of those without in its round. The poller's own CPU use also
+  slows the job.
 - The count is of samples; where it is small, p99 is the largest of them. CPU per job is a mean.
 """
 

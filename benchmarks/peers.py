@@ -101,22 +101,22 @@ def report(found: dict[str, Samples], fsync: float, jobs: int, missing: str) -> 
 
 
 _DOCUMENT = """\
-# Beside other servers
+# Comparison with other servers
 
-What servers take beside the worker's own time, on the same work: five steps of 20 ms of sleep, {jobs} jobs one after
-the other over one kept-alive connection, the servers in turn. Medians; CPU is a mean. Measured on {where}.
-The command, after `make bench-peers` has made the environment of LitServe:
+The overhead of servers over the worker's own time, for the same work: five steps of 20 ms of sleep, {jobs} jobs one
+after the other over one kept-alive connection, the servers in turn. Medians; CPU is a mean. Measured on {where}.
+The command, after `make bench-peers` has created the environment for LitServe:
 
     {command}
 
 {table}
 
-{missing}- Outside the worker: from sending the POST to having the output, less the time between the first and the last
-  line of the work on rank zero. LitServe answers the POST itself; the floor and this server are asked twice, as a
-  client of a queue does: POST, then GET with `?wait=`.
-- The gap is from the end of the work on the last rank to its beginning in the next queued job on the last rank.
-- The floor is `http.server` with a queue and a thread (`benchmarks/floor.py`): nothing validated, nothing kept. Its
-  worker is a thread of the same process, so that its CPU holds the worker's too.
+{missing}- Outside the worker: from sending the POST to receiving the output, less the time between the first and last
+  line of the work on rank zero. LitServe returns the output in the response to the POST; the floor and this server need
+  two requests, as any queue does: POST, then GET with `?wait=`.
+- The gap is from the end of the work on the last rank to its start in the next queued job on the last rank.
+- The floor is `http.server` with a queue and a thread (`benchmarks/floor.py`): no validation, no storage. Its
+  worker is a thread of the same process, so its CPU time includes the worker's.
 - One durable write of 4 KiB on the same disk took {fsync:.2f} ms (median). This server makes one before it accepts a
   job; the floor and LitServe keep their queue in memory.
 """

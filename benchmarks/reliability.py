@@ -81,8 +81,8 @@ def report(rows: list[Row], command: str) -> str:
 _DOCUMENT = """\
 # Reliability
 
-What a fault costs, with the demo model on 64 x 64 pixels. Faults are injected into a real server, one at a time, at
-random moments of running jobs, on random ranks. The command, which `make reliability` runs and which writes this page:
+The cost of faults, with the demo model on 64 x 64 pixels. Faults are injected into a real server, one at a time, at
+random moments of running jobs, on random ranks. `make reliability` runs this command, which writes this page:
 
     {command}
 
@@ -90,24 +90,24 @@ Measured on {date}, on {where}; {verdict}.
 
 {table}
 
-- Seen: when the controller logs the death. Ready: when it logs that all ranks are set up again. The rank that was
-killed
-  is the one that is named, or the measurement stops.
-- A stopped rank is found by its job's silence, so its budget is part of the time; it is set with `--step-timeout` and
-  `--min-step-timeout`. Without these, a step may take ten times the job's longest so far, and a minute at the least.
-- The exception is raised by the predictor after a random step, while the other rank goes on into a collective. Times
-  are from the moment at which it is raised.
+- Detected: when the controller logs the death. Ready: when it logs that all ranks are set up again. If the log names
+  another rank than the killed one, the measurement stops.
+- A stopped rank is detected by missing steps, so the budget for a step is part of the time; it is set with
+  `--step-timeout` and `--min-step-timeout`. By default a step may take ten times the job's longest so far, and at least
+  a minute.
+- The predictor raises the exception after a random step, while the other rank goes on into a collective. Times start
+  when it is raised.
 - Cancels: from 0 to 90 % of a job's time after `POST /generate`, answered when all ranks have left the job. The work
-  wasted is what the ranks spend in `predict` after the POST, added up.
-- While a group heals: all requests that were in flight between a kill and the group's being ready. Polls are `GET` of
+  wasted is the total time that the ranks spend in `predict` after the POST.
+- While a group heals: all requests in flight between a kill and the group being ready. Polls are `GET` of
   `/server_status`, `/readyz` and `/schema`.
-- Lost and doubled: the ledger that the client kept of all jobs of the run, against the server's database and the files
-  in its output folder when it has stopped. A job whose rank was killed or stopped must succeed, one whose rank has
-  raised must fail, one that was canceled may have been quicker.
+- Lost and doubled: the client's ledger of all jobs compared with the server's database and output folder after it has
+  stopped. A job whose rank was killed or stopped must succeed, one whose rank has raised must fail, a canceled one may
+  have ended before the cancel.
 - The count is of samples; where it is below 100, p99 is the largest of them.
 
-What a fault at each other point of a job leads to: [failure-matrix.md](failure-matrix.md). How the
-server lives through thousands of jobs: [soak.md](soak.md).
+The effect of a fault at every other point of a job: [failure-matrix.md](failure-matrix.md). Thousands of jobs in a
+row: [soak.md](soak.md).
 """
 
 

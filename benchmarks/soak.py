@@ -52,7 +52,7 @@ def soak(folder: Path, jobs: int, seed: int) -> tuple[list[Row], Audit, Enduranc
         server.phase(first, faults=False)
         start = holdings(server.server.roles())
         server.phase(jobs - jobs // 4 - first, faults=False)
-        rows = told(memory(server)) + told(held(server, start, "after the calm part")) + told(lag(server))
+        rows = told(memory(server)) + told(held(server, start, "after the fault-free phase")) + told(lag(server))
         server.phase(jobs // 4, faults=True)
         while len(server.faults) < len(FAULTS):  # few jobs end sooner than each kind of fault has had its turn
             server.phase(jobs // 4, faults=True)
@@ -75,14 +75,14 @@ def settled(value: Callable[[], int], bound: int = 0) -> int:
 
 
 def memory(server: Endurance) -> list[Row]:
-    """The trend of every process's private memory over the calm part, the worst of each kind, and its size then."""
+    """The trend of every process's private memory over the fault-free phase, the worst of each kind, and its size."""
     rows = []
     for role, bound in SLOPES.items():
         slopes = server.census.slopes(role, WARM_UP, LEAST)
         if slopes:
             rows.append(Row(f"memory: growth in 100 jobs, {role}", "KiB", max(slopes), len(slopes), target=bound))
         sizes = [life.memory[-1] / 1024 for life in server.census.lives[role].values()]
-        rows.append(Row(f"memory: size after the calm part, {role}", "MiB", max(sizes), len(sizes)))
+        rows.append(Row(f"memory: size after the fault-free phase, {role}", "MiB", max(sizes), len(sizes)))
     return rows
 
 
@@ -102,7 +102,7 @@ def held(server: Endurance, start: dict[str, Holdings], when: str) -> list[Row]:
 
 
 def lag(server: Endurance) -> list[Row]:
-    """How late the controller's loop was over the calm part; judged where the machine was not busy otherwise."""
+    """How late the controller's loop was over the fault-free phase; judged where the machine was not busy otherwise."""
     load, cores = os.getloadavg()[1], os.cpu_count() or 1
     figure = f"lag of the controller's loop, 999 of 1,000 rounds (load {load:.1f} on {cores} cores)"
     target = LAG if load <= LOAD * cores else None
@@ -135,7 +135,7 @@ def promises(server: Endurance) -> list[Row]:
     charged, deaths = sum(max(0, entry.attempts - 1) for entry in entries), server.faults["rank"]
     refused = len(server.ledger.refused)
     return [
-        Row("jobs refused for longer than their client's patience", "", refused, len(entries), target=0),
+        Row("jobs refused until their client's timeout", "", refused, len(entries), target=0),
         Row("attempts charged, beyond one for each rank killed", "", max(0, charged - deaths), deaths, target=0),
     ]
 
@@ -163,8 +163,8 @@ _DOCUMENT = """\
 # Soak
 
 {jobs} short jobs of the demo model (64 x 64 pixels, 1 to 4 steps) from {clients} clients, some canceled at random
-moments. In the last quarter processes are killed at random, and the server is stopped with SIGTERM and started again on
-its state directory. The command, which `make soak` runs and which writes this page:
+moments. During the last quarter processes are killed at random, and the server is stopped with SIGTERM and restarted
+on its state directory. `make soak` runs this command, which writes this page:
 
     {command}
 
@@ -175,18 +175,18 @@ are SIGKILL.
 
 {table}
 
-- Memory: what holds no file, over the jobs of the calm part: least squares, without a process's first {warm_up} jobs;
-  only of processes with at least {least} jobs after that. The count is of such processes; the worst one is shown.
-- Descriptors and threads: of the idle server, beside what was held after the first jobs, which is the count.
-- Lag: how long what was due in the controller's loop had to wait, a cancel for example; the count is of jobs. It has no
-  bound where the machine's load, over five minutes, was above 2 for each core.
-- Left: when the server has ended, of all that was started. The count is of the server's starts.
-- Lost and doubled: the clients' ledger against the server's database and the files in its output folder. A job must
-  succeed, unless its client has asked for its cancel. The same arguments must give the same picture, bit for bit; there
-  are 48 of them.
-- Attempts: jobs pay for the death of a rank alone, not for that of the controller, the forkserver or the web.
+- Memory: growth of anonymous memory in the fault-free phase (least squares; the first {warm_up} jobs of a process are
+  skipped, and at least {least} must follow). The count is of such processes; the worst one is shown.
+- Descriptors and threads: growth of the idle server since the end of the first jobs; the count is the number then.
+- Lag: the delay of work that was due in the controller's loop, a cancel for example; the count is of jobs. There is no
+  target if the machine's five-minute load was above 2 per core.
+- Left: what remains of all that was started, after the server has ended. The count is of the server's starts.
+- Lost and doubled: the clients' ledger compared with the server's database and output folder. A job must
+  succeed, unless its client has canceled it. The same arguments must give the same picture, bit for bit; there are 48
+  different ones.
+- Attempts: only the death of a rank is charged to a job, not that of the controller, the forkserver or the web server.
 
-The same faults one at a time, and what each costs: [reliability.md](reliability.md).
+The cost of each of these faults alone: [reliability.md](reliability.md).
 """
 
 

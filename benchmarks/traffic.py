@@ -94,7 +94,7 @@ def requests_while_healing(lab: Lab, kills: int) -> list[Row]:
     figure = f"requests while a group heals, {POLLS:g} polls and {SUBMITS:g} jobs a second: refused"
     return [
         Row(figure, "", refused, len(meanwhile), target=0),
-        Row("... without an answer", "", sum(request.status == 0 for request in meanwhile), len(meanwhile), target=0),
+        Row("... without a response", "", sum(request.status == 0 for request in meanwhile), len(meanwhile), target=0),
         row_of("... until answered", "ms", latency, p99=ANSWERED),
         Row("... jobs accepted meanwhile", "", sum(r.status == 202 for r in submitted), len(submitted)),
     ]

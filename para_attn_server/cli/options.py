@@ -1,4 +1,4 @@
-"""The server's command-line options, made from `core.settings.Settings`: none is declared here a second time.
+"""The server's command-line options, made from `core.settings.Settings`; this module declares none itself.
 
 An option is named after its field, its help is the field's description, and click reads the environment variable too,
 so that an error names the option and the variable it came from. `python -m para_attn_server.cli.options` prints
@@ -22,7 +22,7 @@ Every setting is an option of `para-attn-server`, an environment variable, and a
 (the option's name with underscores). An option wins over the environment. Durations take a unit: `500ms`, `10s`, `5m`,
 `12h`, `7d`; a bare number is seconds.
 
-This page is what `python -m para_attn_server.cli.options` prints; a test holds them together.
+`python -m para_attn_server.cli.options` prints this page; a test compares them.
 """
 _DURATION_UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 

@@ -62,7 +62,7 @@ SECTIONS = {
     "host": "HTTP",
     "log_level": "Logs",
 }
-"""How settings are grouped for people: the first setting of each section, in their order, and its title."""
+"""How help and docs group the settings: the first setting of each section, in order, and its title."""
 
 
 class Settings(BaseSettings):
@@ -84,8 +84,8 @@ class Settings(BaseSettings):
     )
     device: Annotated[Literal["auto", "cuda", "cpu"], AnyCase] = Field(
         "auto",
-        description="Where ranks run: cuda on GPUs, cpu on none, auto on GPUs if the machine shows any. Setup fails "
-        "where a rank is meant to have a GPU and its torch sees none.",
+        description="Where ranks run: cuda (GPUs), cpu, or auto (GPUs if the machine has any). Setup fails if a rank "
+        "should have a GPU and its torch sees none.",
     )
     num_devices: int | None = Field(
         None, ge=1, description="Ranks per worker group. Default: all visible GPUs over --num-groups, else 2 on CPU."
@@ -94,31 +94,33 @@ class Settings(BaseSettings):
     preload: str = Field(
         "diffusers.pipelines.flux.pipeline_flux,transformers.models.clip.modeling_clip,"
         "transformers.models.t5.modeling_t5,torch.distributed.device_mesh",
-        description="Modules, separated by commas, imported once and shared by all ranks, so that a rank starts "
-        "quickly. They must neither start threads nor touch a GPU when imported.",
+        description="Comma-separated modules, imported once and shared by all ranks, so that a rank starts quickly. "
+        "They must neither start threads nor touch a GPU when imported.",
     )
     bind_cores: bool = Field(
         True,
-        description="Bind the main thread of each rank without a GPU to CPU cores of its own, so that no rank pushes "
-        "another around. Off (--no-bind-cores) is right where several servers share a machine's cores.",
+        description="Bind the main thread of each rank without a GPU to separate CPU cores, so that ranks do not "
+        "displace each other. Turn it off if several servers share a machine's cores.",
     )
     setup_timeout: Duration = Field(1800.0, description="How long a predictor's setup() may take.")
 
-    max_queue: int = Field(1000, ge=1, description="Queued jobs beyond which POST /generate answers 429.")
-    max_attempts: int = Field(2, ge=1, description="Attempts of a job whose worker group was lost.")
+    max_queue: int = Field(
+        1000, ge=1, description="Most jobs that may be queued; beyond that POST /generate returns 429."
+    )
+    max_attempts: int = Field(2, ge=1, description="How often a job is tried if its worker group is lost.")
     job_timeout: Duration | None = Field(
-        None, gt=0, description="How long a job may run; it is canceled then, and fails. Default: no limit."
+        None, gt=0, description="How long a job may run before it is canceled and fails. Default: no limit."
     )
     step_timeout: Duration = Field(
         1800.0,
         gt=0,
-        description="How long a running job may go without a step before its worker group counts as hung. Between the "
-        "steps of a job its own pace sets a closer limit.",
+        description="How long a running job may go without a step before its worker group counts as hung. Between "
+        "steps the job's own pace sets a tighter limit.",
     )
     min_step_timeout: Duration = Field(
         60.0,
-        description="How long a step may take at the least, however quick the job's other steps were, before its "
-        "worker group counts as hung.",
+        description="How long any step may take before the worker group counts as hung, however quick the job's other "
+        "steps were.",
     )
     cancel_timeout: Duration = Field(
         30.0, description="How long a canceled job may take to leave before its worker group is rebuilt."
@@ -131,48 +133,48 @@ class Settings(BaseSettings):
     state_dir: Path = Field(
         Path(".para-attn-server"), description="Folder of the queue's database and the control socket."
     )
-    output_dir: Path = Field(Path("outputs"), description="Allowed output root; outputs are written below it.")
+    output_dir: Path = Field(Path("outputs"), description="Output root; outputs are written below it.")
     allow_any_output_path: bool = Field(
-        False, description="Let requests write outside --output-dir. Only for callers you trust with your files."
+        False, description="Let requests write outside --output-dir. Only for callers whom you trust with your files."
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(5000, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     root_path: str = Field(
         "",
-        description="Path below which a proxy publishes this API, such as /pictures: URLs in answers begin with it. "
-        "The forwarded prefix of a trusted proxy comes before it.",
+        description="Path under which a proxy publishes this API, such as /pictures: URLs in responses begin with it. "
+        "The forwarded prefix of a trusted proxy precedes it.",
     )
     trusted_proxy: str = Field(
         "",
-        description="Addresses or networks of proxies, separated by commas, whose forwarded prefix, proto and host "
-        "headers are believed. Default: nobody's.",
+        description="Comma-separated addresses or networks of proxies whose forwarded prefix, proto and host headers "
+        "are trusted. Default: none.",
     )
     allowed_host: str = Field(
         "",
-        description="Host names, separated by commas, that are served beside localhost and the loopback addresses "
-        "where --host is one of those. On another --host every name is served unless some are given here.",
+        description="Comma-separated host names that are served in addition to localhost and the loopback addresses if "
+        "--host is one of these. On another --host every name is served unless some are given here.",
     )
     cors_origin: str = Field(
         "",
-        description="Origins of web pages, separated by commas, that may call this API from another place, such as "
-        "https://app.example.com. Default: none.",
+        description="Comma-separated origins of web pages that may call this API, such as https://app.example.com. "
+        "Default: none.",
     )
-    max_body: int = Field(16 * 2**20, ge=1, description="Largest request body in bytes; more answers 413.")
+    max_body: int = Field(16 * 2**20, ge=1, description="Largest request body in bytes; a larger one gets 413.")
     request_timeout: Duration = Field(
         30.0,
         gt=0,
-        description="How long a client may take to send a whole request (408), or to take anything of its answer. "
-        "Slower connections are closed. Waiting with ?wait= is not concerned.",
+        description="How long a client may take to send a complete request (else 408), or to read any part of the "
+        "response. Slower connections are closed. Long polls (?wait=) are exempt.",
     )
     web_workers: int = Field(1, ge=1, description="Web worker processes.")
     web_connections: int = Field(1000, ge=1, description="Open connections per web worker; four fifths may wait.")
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], AnyCase] = Field(
-        "info", description="Least level logged."
+        "info", description="Lowest level that is logged."
     )
     log_format: Annotated[Literal["console", "json"], AnyCase] = Field(
-        "console", description="Lines for people, or one JSON each."
+        "console", description="Plain lines, or one JSON object per line."
     )
     access_log: bool = Field(False, description="Log one line per HTTP request.")
 

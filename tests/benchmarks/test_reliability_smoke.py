@@ -8,27 +8,27 @@ import pytest
 from tables import figures
 
 WITHIN = {
-    "SIGKILL of a rank: until it is seen": "",
+    "SIGKILL of a rank: until it is detected": "",
     "SIGKILL of a rank: until the group is ready": "",
-    "SIGSTOP of a rank: until the hang is named": "",
+    "SIGSTOP of a rank: until the hang is reported": "",
     "SIGSTOP of a rank: another rank named": "0",
-    "SIGSTOP of a rank: from the naming until the group is ready": "",
-    "exception on one rank: another cause or rank told": "0",
+    "SIGSTOP of a rank: from the report until the group is ready": "",
+    "exception on one rank: another cause or rank reported": "0",
     "exception on one rank: until the group is ready": "",
     "cancel: POST to answer": "",
     "cancel: steps that end after the POST": "",
     "cancel: left by the ranks at different steps": "0",
     "requests while a group heals": "0",
-    "... without an answer": "0",
+    "... without a response": "0",
     "... until answered": "",
     "jobs lost": "0",
     "jobs doubled": "0",
-    "outputs that are not as told": "0",
+    "outputs that are not as reported": "0",
 }
 """Figures with a target; where it has nothing to do with time, what must come out on any machine."""
 WITHOUT = (
     "SIGKILL of a rank: until its job",
-    "exception on one rank: until its client is told",
+    "exception on one rank: until its client gets the error",
     "cancel: work wasted",
     "... jobs accepted meanwhile",
 )

@@ -157,16 +157,15 @@ def in_words(cell: Cell, rows: dict[Cell, tuple[str, float]]) -> str:
 _PAGE = """\
 # Failure matrix
 
-What becomes of a job and of its worker group, for each fault at each point on each choice of two ranks, with one group
-in the pool and with two. `make failure-matrix` injects them all into real servers with gloo ranks and writes this page.
+The outcome for a job and its worker group, for each fault at each point on each choice of two ranks, with one group in
+the pool and with two. `make failure-matrix` injects them all into real servers with gloo ranks and writes this page.
 
-Each cell says what the job's client is answered in the end, and in which attempt that was; then whether the group was
-kept, or after how many seconds from the job's acceptance the job was answered and every group took work again. A hang
-has a budget of 1.5 s there. A fault in setup lasts until its cause is seen in `/server_status`; a job that comes
-meanwhile waits or is done by the other group, and the seconds are from the end of the fault, the pause before the next
-try included. After each cell the next jobs succeed, and no process, no shared memory and no half-written output is
-left, or the test fails. A group is kept as long as not three jobs of different arguments in a row fail: then it is
-rebuilt once ([operations.md](operations.md)).
+Each cell gives the final response to the job's client and the attempt that led to it; then whether the group was kept,
+or the seconds from the job's acceptance until the job had ended and every group accepted work again. A hang has a
+budget of 1.5 s here. A fault in setup lasts until its cause is in `/server_status`; a job that comes meanwhile waits or
+runs on the other group, and the seconds start at the end of the fault and include the pause before the next try. The
+test fails unless, after each cell, the next jobs succeed and no process, no shared memory and no partial output is
+left. If three jobs of different arguments in a row fail, their group is rebuilt once ([operations.md](operations.md)).
 """
 
 
