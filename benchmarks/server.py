@@ -136,7 +136,7 @@ class ServerProcess:
         return next((record["url"] for record in self.log.records("serving")), None)
 
     def group(self) -> dict[str, Any]:
-        """The first group as /server_status shows it; empty while the controller does not answer."""
+        """The first group as /server_status shows it; empty while the controller does not respond."""
         _, body = self.connection.json("GET", "/server_status")
         return dict(next(iter(body.get("groups", [])), {}))
 

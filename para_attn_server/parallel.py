@@ -73,7 +73,7 @@ def parallelize(pipe: Any) -> None:
     if heads % ranks:
         raise SetupFailed(
             f"the Ulysses plan shares the {heads} attention heads of {type(transformer).__name__} equally among the "
-            f"ranks of a group: {heads} is no multiple of {ranks}; take a number of devices that divides {heads}"
+            f"ranks of a group: {heads} is not a multiple of {ranks}; choose a number of devices that divides {heads}"
         )
     _parallelize_transformer(transformer)
 

@@ -148,7 +148,7 @@ class ParaAttentionServer:
                 process_group=0,  # a terminal's Ctrl-C is for this process, which passes it on once
             )
         self._answers = self._line.makefile("r")
-        # It has ended already; its last words and its exit code tell why.
+        # It has already ended; its last words and its exit code tell why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             owner.send_model(self._line, self._model)
         return self._process
@@ -164,7 +164,7 @@ class ParaAttentionServer:
                 if process.poll() is not None:
                     self._end(process)
                 if time.monotonic() > ends:
-                    raise SetupFailed("the server did not become ready in time; its log says more")
+                    raise SetupFailed("the server did not become ready in time; see its log")
                 time.sleep(0.05)
 
     def _end(self, process: subprocess.Popen[bytes]) -> NoReturn:

@@ -34,7 +34,7 @@ def request_arguments(words: Iterable[str], params: Iterable[str], schema: dict[
     if prompt:
         if PROMPT not in schema.get("properties", {}):
             known = ", ".join(schema.get("properties", {}))
-            raise click.UsageError(f"this model takes no prompt; give NAME=VALUE instead, with NAME one of: {known}")
+            raise click.UsageError(f"this model has no prompt; use NAME=VALUE instead, with NAME one of: {known}")
         arguments[PROMPT] = " ".join(prompt)
     return arguments
 
@@ -53,7 +53,7 @@ def parsed(text: str, declared: dict[str, Any], schema: dict[str, Any]) -> Any:
 def _assignment(param: str) -> tuple[str, str]:
     match = _ASSIGNMENT.fullmatch(param)
     if match is None:
-        raise click.UsageError(f"--param wants NAME=VALUE, not {param!r}")
+        raise click.UsageError(f"--param must be NAME=VALUE, not {param!r}")
     return match[1], match[2]
 
 

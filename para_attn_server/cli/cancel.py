@@ -13,7 +13,7 @@ from para_attn_server.cli.remote import PATIENCE, url_option
 @click.argument("request_id", metavar="[ID]", required=False)
 @url_option
 def command(request_id: str | None, url: str) -> None:
-    """Cancel a job, queued or running; without an id the oldest that runs.
+    """Cancel a queued or running job; without an id the one running longest.
 
     Returns when all ranks have left the job, so that the next one can start. Exits 1 if there was nothing to cancel.
 

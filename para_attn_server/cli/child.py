@@ -25,7 +25,7 @@ def ask(module: str, *arguments: str, timeout: float = 180.0) -> Any:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise ServerError(f"python -m {module} gave no answer within {timeout:g} s") from None
+        raise ServerError(f"python -m {module} did not respond within {timeout:g} s") from None
     try:
         return json.loads(done.stdout)
     except ValueError:

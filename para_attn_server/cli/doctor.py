@@ -30,7 +30,7 @@ def command(as_json: bool, **options: Any) -> None:
     """Check this machine and these settings, and say what to do.
 
     Takes the same options and environment variables as serving does; with --model it also imports that predictor.
-    Nothing is changed. Exits 1 if there is a problem; a warning is none.
+    Changes nothing. Exits 1 if there is a problem; warnings do not count.
 
     \b
     Examples:

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     "-o",
     type=click.Path(allow_dash=True),
     default="./",
-    help="File to save, a folder to save in (made if it ends with / and is not there), or - for standard output. "
+    help="File to save, a folder to save in (created if it ends with / and is missing), or - for standard output. "
     "Default: named after the job, in the current folder.",
 )
 @url_option
 def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: str) -> None:
     """Submit a job, follow its progress, save its output.
 
-    The words are the prompt; those of the form NAME=VALUE are further arguments of the model, which `para-attn-server
+    The words are the prompt; those of the form NAME=VALUE are other arguments of the model, which `para-attn-server
     predictors` and the server's GET /schema list. Ctrl-C cancels the job on the server.
 
     \b

@@ -9,7 +9,7 @@ from para_attn_server.cli.remote import PATIENCE, url_option
 
 @click.command("log")
 @click.argument("request_id", metavar="ID")
-@click.option("--follow", "-f", is_flag=True, help="Go on until the job has ended.")
+@click.option("--follow", "-f", is_flag=True, help="Follow the log until the job has ended.")
 @url_option
 def command(request_id: str, follow: bool, url: str) -> None:
     """Show a job's log: the lines of self.log(), and the traceback of a failed job.

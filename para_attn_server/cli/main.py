@@ -25,7 +25,7 @@ Exit codes:
   1    a job failed or was canceled, the server could not be reached or
        refused, or doctor found a problem
   2    usage: a wrong option, setting or model name
-  3    setup failed: the predictor could not be made ready
+  3    setup failed: the predictor could not be set up
   4    port taken: the address cannot be listened on
   5    state directory: in use by another server, unwritable, or written
        by a newer version

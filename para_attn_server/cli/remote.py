@@ -30,7 +30,7 @@ url_option: Callable[[Any], Any] = click.option(
     envvar=f"{ENV_PREFIX}URL",
     show_envvar=True,
     callback=_server_url,
-    help="The server to talk to.",
+    help="URL of the server.",
 )
 json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print the server's JSON.")
 

@@ -21,10 +21,10 @@ DAEMON = "para_attn_server.controller"
 @click.command("serve", cls=SettingsCommand)
 @setting_options
 def command(**options: Any) -> None:
-    """Serve a predictor; this is what runs when no command is named.
+    """Serve a predictor; the default command.
 
     It serves until Ctrl-C or SIGTERM. The first one lets running jobs finish within --shutdown-timeout and keeps the
-    rest of the queue for the next start; a second one stops at once. Every option can also be given as environment
+    rest of the queue for the next start; a second one stops at once. Every option can also be given as an environment
     variable.
 
     \b

@@ -19,7 +19,7 @@ from para_attn_server.cli.remote import PATIENCE, json_option, seconds_text, url
 def command(request_id: str | None, url: str, as_json: bool) -> None:
     """Show the server, or one job.
 
-    Exits 1 if the server cannot be reached or cannot work, or if there is no such job.
+    Exits 1 if the server cannot be reached or has no working group, or if the job does not exist.
 
     \b
     Examples:

@@ -68,7 +68,7 @@ class ControlServer:
         """Listen anew where the socket was removed; the connections stay. Raises OSError."""
         if self._path is not None and _id(self._path) != self._bound:
             await self._listen()
-            log.warning("the control socket was gone and has been made anew")
+            log.warning("the control socket was missing; recreated it")
 
     async def _listen(self) -> None:
         assert self._path is not None
@@ -173,7 +173,7 @@ class WebConnection(asyncio.Protocol):
             elif isinstance(message, CancelOrder):
                 self.write(encode(self._canceled(message)))
         except StoreUnavailable as error:
-            log.error("an order could not be carried out", error=str(error))
+            log.error("failed to execute an order", error=str(error))
 
     def _canceled(self, order: CancelOrder) -> CancelReply:
         try:
@@ -199,7 +199,7 @@ class WebConnection(asyncio.Protocol):
         assert self._transport is not None
         peer = self._transport.get_extra_info("socket")
         (pid,) = struct.unpack_from("i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-        log.error("a web worker shows no sign of life and is killed", pid=pid)
+        log.error("a web worker shows no sign of life; killing it", pid=pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         self._transport.abort()

@@ -38,7 +38,7 @@ def finish_outputs(store: JobStore, outputs: OutputFolder) -> None:
         found += [each for folder in folders for each in _in(folder) if LEFTOVER.fullmatch(each.name)]
     removed = sum(_put_in_order(store, path) for path in dict.fromkeys(map(Path, found)))
     if removed:
-        log.info("half-written outputs of a former server were removed", jobs=removed)
+        log.info("removed partial outputs of an earlier server", jobs=removed)
 
 
 def _below(root: Path, ends: float) -> Iterator[os.DirEntry[str]]:
@@ -50,7 +50,7 @@ def _below(root: Path, ends: float) -> Iterator[os.DirEntry[str]]:
             elif entry.is_dir(follow_symlinks=False):
                 waiting.append(Path(entry.path))
         if time.monotonic() > ends:
-            log.warning("the output root is too large to be looked through for half-written outputs", root=str(root))
+            log.warning("the output root is too large to search for partial outputs", root=str(root))
             return
 
 

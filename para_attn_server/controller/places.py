@@ -84,7 +84,7 @@ class Places:
             return
         self._trouble = trouble
         if trouble is None:
-            log.info("everything that the server needs is in its place again")
+            log.info("all required paths are available again")
         else:
             log.error("new jobs would fail", reason=trouble.reason, held=trouble.holds)
         self._on_change(trouble)
@@ -96,10 +96,10 @@ class Places:
             refusal = state.store.heal()
             await state.control.look()
             if state.run.look():
-                log.warning("the folder for temporary files was gone and has been made anew")
+                log.warning("the temporary folder was missing; recreated it")
         except (OSError, ServerError) as error:
             if str(error) != self._said:
-                log.error("a path in the state directory cannot be made again", error=str(error))
+                log.error("cannot recreate a path in the state directory", error=str(error))
             self._said = str(error)
             return Trouble(_public(error))
         self._said = ""
@@ -131,7 +131,7 @@ class Places:
         if refusal is not None:
             return Trouble(refusal)
         if not existed:
-            log.warning("the output root was gone and has been made anew", root=str(self._outputs.root))
+            log.warning("the output root was missing; recreated it", root=str(self._outputs.root))
         refusal = self._outputs.unwritable()
         return None if refusal is None else Trouble(refusal, holds=False)
 

@@ -63,7 +63,7 @@ class ClockWatch:
                 log.warning("the wall clock has jumped; removal of old jobs pauses", seconds=round(apart - before, 1))
         if self._jumped_at is not None and (self._back_again(apart) or now - self._jumped_at >= self._keep):
             self._jumped_at = None
-            log.info("removal of old jobs goes on")
+            log.info("removal of old jobs resumes")
 
     def _back_again(self, apart: float) -> bool:
         return abs(apart - self._trusted) <= JUMP
@@ -104,4 +104,4 @@ def _remove(outputs: OutputFolder, path: str, before: float) -> None:
     try:
         outputs.remove(path, modified_before=before)  # not the newer output of another job at the same path
     except OSError as error:
-        log.warning("an old output cannot be removed", path=path, error=str(error))
+        log.warning("cannot remove an old output", path=path, error=str(error))

@@ -111,7 +111,7 @@ class WebSupervisor:
         if self._heard_at is None:
             self._heard_at = now
         elif now - self._heard_at > self._limit:
-            log.error("the web server shows no sign of life and is killed", pid=self._process.pid)
+            log.error("the web server shows no sign of life; killing it", pid=self._process.pid)
             self._heard_at = now
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -137,5 +137,5 @@ class WebSupervisor:
         try:
             self.start()
         except OSError as error:
-            log.error("the web server cannot be started", error=str(error))
+            log.error("cannot start the web server", error=str(error))
             self._loop.call_later(self._backoff.fail(), self._restart)

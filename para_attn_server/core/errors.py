@@ -12,7 +12,7 @@
     ├── IdempotencyConflict     the same Idempotency-Key came with another request
     ├── QueueFull               --max-queue jobs are waiting already
     ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
-    ├── ControllerUnreachable   the controller does not answer on its control socket
+    ├── ControllerUnreachable   the controller does not respond on its control socket
     └── IllegalTransition       a job was asked to go where its life does not lead
 
 Errors cross processes as data: `JobError` is what a failed job carries, from the rank that saw it to the client.
@@ -114,7 +114,7 @@ class NotAccepting(ServerError):
 
 
 class ControllerUnreachable(ServerError):
-    """The controller does not answer on its control socket."""
+    """The controller does not respond on its control socket."""
 
 
 class IllegalTransition(ServerError):

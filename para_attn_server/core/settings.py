@@ -251,4 +251,4 @@ def _explained(error: Any) -> str:
 def _unknown(name: str) -> str:
     close = difflib.get_close_matches(name, Settings.model_fields, 1)
     hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(Settings.model_fields)}"
-    return f"there is no such setting; {hint}"
+    return f"unknown setting; {hint}"

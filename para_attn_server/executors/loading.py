@@ -68,7 +68,7 @@ class LoadingReports:
             elapsed = round(time.monotonic() - one.since, 1)
             log.info(one.event, **one.keys, elapsed_s=elapsed, **({} if one.pid is None else measured(one.pid)))
         if grown := self._hub.look():
-            log.info("hub files grow", **grown)
+            log.info("downloading hub files", **grown)
 
 
 def measured(pid: int) -> dict[str, Any]:

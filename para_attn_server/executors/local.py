@@ -86,7 +86,7 @@ class LocalExecutor:
         """
         pid, known = forkserver._forkserver._forkserver_pid, self._forkserver  # type: ignore[attr-defined]
         if self._watch.silent(pid, known is not None and known.pid == pid, now):
-            log.error("the forkserver shows no sign of life and is killed", pid=pid)
+            log.error("the forkserver shows no sign of life; killing it", pid=pid)
             self.abort_launch()
 
     def _bury(self, mark: str) -> None:
@@ -186,7 +186,7 @@ class LocalExecutor:
             if self._forkserver is not None:
                 self._forkserver.alive()  # sees how it has ended, before multiprocessing reaps it
             if end_unreachable(self._forkserver):
-                log.warning("the forkserver's socket was gone; another one is started")
+                log.warning("the forkserver's socket is missing; starting a new forkserver")
             ensure_tracker(self._mark)
             process.start()
             keep_exit_status(process)
@@ -234,7 +234,7 @@ def _received(duplicate: Any) -> SharedFd:
 
 def _kill_helpers(mark: str) -> None:
     if count := kill_marked(mark):
-        log.warning("processes that dead ranks have left were killed", count=count)
+        log.warning("killed processes that dead ranks had left", count=count)
 
 
 def _shared_log() -> SharedFd | None:

@@ -152,14 +152,14 @@ class RankProcess(asyncio.Protocol):
             try:
                 message: FromRank = pickle.loads(frame)
             except Exception:
-                log.exception("a rank's message cannot be read: the rank is killed", rank=self._rank)
+                log.exception("cannot read a rank's message; killing the rank", rank=self._rank)
                 self.kill()
                 return
             self._loaded = True
             try:
                 self._events.message(self._generation, self._rank, message)
             except Exception:  # it would cost this rank its pipe, and with it the whole group
-                log.exception("a rank's message could not be acted upon", rank=self._rank)
+                log.exception("failed to handle a rank's message", rank=self._rank)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A rank without its pipe is of no use, even if it lives."""
@@ -172,7 +172,7 @@ class RankProcess(asyncio.Protocol):
         while len(self._buffer) >= _HEADER.size:
             (size,) = _HEADER.unpack_from(self._buffer)
             if not 0 <= size <= _LARGEST:
-                log.error("a rank's pipe carries garbage: the rank is killed", rank=self._rank, pid=self.pid)
+                log.error("invalid data on a rank's pipe; killing the rank", rank=self._rank, pid=self.pid)
                 self._buffer.clear()
                 self.kill()
                 break

@@ -48,7 +48,7 @@ class StartedRank:
 
 
 def open_pidfd(process: Any) -> int:
-    """A pidfd of a process that has just been started; -1 if it has ended already. Raises OSError."""
+    """A pidfd of a process that has just been started; -1 if it has already ended. Raises OSError."""
     try:
         pidfd = os.pidfd_open(process.pid)
     except ProcessLookupError:

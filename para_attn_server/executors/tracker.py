@@ -46,7 +46,7 @@ def end_tracker() -> None:
     with contextlib.suppress(ProcessLookupError, ChildProcessError):
         pidfd = os.pidfd_open(pid)
         if not ended(pidfd, ENDS_WITHIN):
-            log.warning("the resource tracker did not end by itself and is killed", pid=pid)
+            log.warning("the resource tracker did not exit; killing it", pid=pid)
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
         os.close(pidfd)
         os.waitpid(pid, 0)
@@ -55,7 +55,7 @@ def end_tracker() -> None:
 def end_former_tracker(mark: str) -> None:
     """Kill the tracker that a dead server of this mark has left, if it does not end by itself."""
     if kill_marked(_own(mark), ENDS_WITHIN):
-        log.warning("the resource tracker of a server before did not end by itself and is killed")
+        log.warning("the resource tracker of an earlier server did not exit; killing it")
 
 
 def _own(mark: str) -> str:

@@ -65,7 +65,7 @@ def json_object() -> dict[str, Any]:
     except RecursionError:
         raise BadRequest("The body is nested too deeply.") from None
     except ValueError as error:
-        raise BadRequest(f"The body is no valid JSON in UTF-8: {error}") from None
+        raise BadRequest(f"The body is not valid JSON in UTF-8: {error}") from None
     if not isinstance(body, dict):
         raise BadRequest("The body must be a JSON object of the model's arguments; GET /schema lists them.")
     return body
@@ -80,7 +80,7 @@ def _received() -> bytes:
     try:
         data = request.get_data(cache=False)
     except (OSError, ParseException):  # what gunicorn raises while it reads from the client
-        raise BadRequest("The body ended early, or its chunks make no sense.") from None
+        raise BadRequest("The body ended early, or its chunks are malformed.") from None
     if length is None and most is not None and len(data) >= most:
         raise too_large  # werkzeug cuts a chunked body off at the limit, and says nothing
     if length is not None and len(data) < length:
@@ -92,7 +92,7 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object; two members of one name would mean this here and that elsewhere."""
     found = dict(members)
     if len(found) < len(members):
-        raise ValueError("an object has two members of one name")
+        raise ValueError("an object has duplicate member names")
     return found
 
 

@@ -26,5 +26,5 @@ def after() -> int:
     """The query's `after`, 0 when left out; raises InvalidInput unless it is a cursor."""
     text, *further = request.args.getlist("after") or ["0"]
     if further or not _CURSOR.fullmatch(text):
-        raise InvalidInput([FieldError("after", f"must be a cursor: the {LOG_NEXT} of an answer before")])
+        raise InvalidInput([FieldError("after", f"must be a cursor: the {LOG_NEXT} of an earlier response")])
     return int(text)

@@ -51,7 +51,7 @@ class Origins:
         if not HOST.fullmatch(host):
             return _no_host("has a Host header that is not one host with its port")
         if not self._known(host):
-            detail = f"The host {host} is not served here; if it is meant to be, name it with --allowed-host."
+            detail = f"The host {host} is not served here; to serve it, add it to --allowed-host."
             return problem(http_problem(421), detail)
         origin = environ.get("HTTP_ORIGIN")
         if request.method in _SAFE:

@@ -57,14 +57,14 @@ INVALID_INPUT = ProblemType(400, "invalid-input", "Invalid arguments")
 JOB_NOT_FOUND = ProblemType(404, "job-not-found", "No such job")
 NOTHING_TO_CANCEL = ProblemType(404, "nothing-to-cancel", "Nothing to cancel")
 JOB_CANCELED = ProblemType(410, "job-canceled", "The job was canceled")
-IDEMPOTENCY_CONFLICT = ProblemType(422, "idempotency-conflict", "The key belongs to another request")
+IDEMPOTENCY_CONFLICT = ProblemType(422, "idempotency-conflict", "The key was used for another request")
 QUEUE_FULL = ProblemType(429, "queue-full", "The queue is full", retry_after=5)
 JOB_FAILED = ProblemType(500, "job-failed", "The job failed")
 POOL_DOWN = ProblemType(500, "pool-down", "No worker group available")
 INTERNAL = ProblemType(500, "internal", "Internal server error", detail="See the server log.")
 NOT_ACCEPTING = ProblemType(503, "not-accepting", "Not accepting jobs", retry_after=5)
-CONTROLLER_UNREACHABLE = ProblemType(503, "controller-unreachable", "The controller does not answer", retry_after=2)
-STORE_UNUSABLE = ProblemType(503, "store-unusable", "The queue cannot be used now", 5, "See the server log.")
+CONTROLLER_UNREACHABLE = ProblemType(503, "controller-unreachable", "The controller does not respond", retry_after=2)
+STORE_UNUSABLE = ProblemType(503, "store-unusable", "Job store unavailable", 5, "See the server log.")
 
 _KINDS: dict[type[ServerError], ProblemType] = {
     InvalidInput: INVALID_INPUT,
@@ -105,7 +105,7 @@ def register(app: Flask, endpoints: Callable[[], dict[str, str]]) -> None:
 
     def not_found(_error: NotFound) -> Response:
         known = endpoints()
-        detail = f"There is no {request.path} here. The endpoints are: {', '.join(known)}."
+        detail = f"{request.path} does not exist. The endpoints are: {', '.join(known)}."
         return problem(http_problem(404), detail, endpoints=known)
 
     app.register_error_handler(ServerError, _server_error)

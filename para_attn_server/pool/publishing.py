@@ -40,14 +40,14 @@ class Publisher:
         except FileNotFoundError as error:
             self._waiting.pop(job_id, None)
             log.error(
-                "an output was removed before it had its name",
+                "an output was removed before it was renamed",
                 **self._names(job_id),
                 path=output.path,
                 error=str(error),
             )
         except OSError as error:
             if job_id not in self._waiting:
-                log.error("an output cannot be renamed; it is tried again", **self._names(job_id), error=str(error))
+                log.error("cannot rename an output; retrying", **self._names(job_id), error=str(error))
             self._waiting[job_id] = output
         else:
             self._waiting.pop(job_id, None)

@@ -52,7 +52,7 @@ def _import(module: str, name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not (module + ".").startswith(error.name + "."):
             raise  # the module is there; something that it imports is not
-        raise UsageError(f"--model {name}: there is no module {error.name!r} on the search path") from None
+        raise UsageError(f"--model {name}: no module named {error.name!r} is on the search path") from None
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -182,7 +182,7 @@ def _set_up(spec: RankSpec, pipe: Link, board: StepBoard) -> tuple[Any, JobRunne
         adopt_loggers()  # of what setup() has imported
     model = check_after_setup(predictor, spec.num_ranks)
     if spec.rank == 0 and (as_they_come := compared_by_input(model)):
-        log.info("arguments without a form in JSON; ranks compare them as they come: %s", ", ".join(as_they_come))
+        log.info("arguments not representable in JSON; ranks compare them as sent: %s", ", ".join(as_they_come))
     control = StepControl(board, spec.rank, pipe if spec.rank == 0 else None, pipe.send, pipe.offer)
     if predictor.pipe is not None:
         check_steps(predictor.pipe)

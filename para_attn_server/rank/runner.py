@@ -115,7 +115,7 @@ class JobRunner:
         except FileNotFoundError:
             raise OutputMissing(others, returned, output.written_by_others(run.output_path, run.job_id)) from None
         if others:
-            log.warning("files beside the output are removed: %s", named(others))
+            log.warning("removed extra files beside the output: %s", named(others))
         return sealed
 
     def _enter(self, run: Run) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class JobRunner:
     def _say_how_compared(self, as_they_came: list[str]) -> None:
         if new := set(as_they_came) - self._compared_by_input:
             self._compared_by_input |= new
-            log.warning("arguments without a form in JSON are compared as they came: %s", ", ".join(sorted(new)))
+            log.warning("arguments not representable in JSON are compared as sent: %s", ", ".join(sorted(new)))
 
     def _failure(self, run: Run, error: BaseException) -> Failed:
         log.error("job failed on this rank", extra={"exception": full_text(error)})

@@ -180,7 +180,7 @@ class ControlClient:
                 self._asked[number] = asked
                 sent = self._send_locked(CancelOrder(number, job_id))
             if not sent or not asked.done.wait(timeout) or asked.reply is None:
-                raise ControllerUnreachable("the controller does not answer; try again in a moment")
+                raise ControllerUnreachable("the controller does not respond; try again in a moment")
             if asked.reply.error is not None:
                 raise StoreUnavailable(asked.reply.error, asked.reply.error)
             return asked.reply.job_id
@@ -234,7 +234,7 @@ class ControlClient:
             except OSError as error:
                 _log.warning("control channel: connection lost: %s", error)
             except Exception:
-                _log.exception("control channel: a message that makes no sense; connecting anew")
+                _log.exception("control channel: invalid message; reconnecting")
             finally:
                 self._drop()
 
@@ -281,4 +281,4 @@ def _shut(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        _log.debug("control channel: already shut")
+        _log.debug("control channel: already closed")

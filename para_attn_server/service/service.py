@@ -115,7 +115,7 @@ class JobService:
         """Returns when what is accepted now will be run, by a living controller and some group; else raises
         NotAccepting or StoreUnavailable, saying why not."""
         if not self._control.alive:
-            raise NotAccepting("the controller does not answer")
+            raise NotAccepting("the controller does not respond")
         self.accepting()
         pool = self._control.pool()
         if pool is not None and pool.trouble is not None:
@@ -140,11 +140,11 @@ class JobService:
         except StoreUnavailable as error:
             raise self._explained(error) from error
         if pool is not None and pool.held:
-            raise NotAccepting(pool.trouble or "the server cannot work now")
+            raise NotAccepting(pool.trouble or "the server cannot run jobs now")
         self.contract()
 
     def pool(self, patience: float = 1.0) -> PoolView | None:
-        """The pool now, None when the controller does not answer; waits up to `patience` seconds for a first word."""
+        """The pool now, None when the controller does not respond; waits up to `patience` seconds for a first word."""
         pool = self._control.pool(patience)
         return pool if self._control.alive else None
 
@@ -241,11 +241,11 @@ class JobService:
         """
         with suppress(StoreUnavailable):  # the controller knows by itself what runs
             if job_id is not None and self._row(job_id).status.terminal:
-                raise NothingToCancel(f"job {job_id} has ended already")
+                raise NothingToCancel(f"job {job_id} has already ended")
         deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
         ordered = self._control.cancel(job_id, timeout=_CANCEL_SLACK)
         if ordered is None:
-            raise NothingToCancel("no job is running" if job_id is None else f"job {job_id} has ended already")
+            raise NothingToCancel("no job is running" if job_id is None else f"job {job_id} has already ended")
         with self._cancelers.place() as free:
             return self._waited(ordered, deadline - time.monotonic() if free else 0.0)
 

@@ -20,7 +20,7 @@ from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
 
 DAY = 86400.0
-PAUSES, GOES_ON = "the wall clock has jumped; removal of old jobs pauses", "removal of old jobs goes on"
+PAUSES, GOES_ON = "the wall clock has jumped; removal of old jobs pauses", "removal of old jobs resumes"
 
 
 class Clocks:

@@ -84,14 +84,14 @@ def test_what_is_no_type_is_named_with_what_to_write(annotation: Any, says: str)
 
 
 UNKNOWN: list[tuple[Any, str]] = [
-    (Plain, "test_annotations.Plain has no form in JSON: write str, int, float"),
-    (list[Plain] | None, "test_annotations.Plain has no form in JSON: write str"),
-    (Holder, "test_annotations.Plain has no form in JSON: write str"),
-    (torch.dtype, "torch.dtype has no form in JSON: write Literal['float16', 'bfloat16'], say"),
-    (torch.device, "torch.device has no form in JSON: leave it out"),
-    (np.float32, "numpy.float32 has no form in JSON: write float"),
-    (np.int64, "numpy.int64 has no form in JSON: write int"),
-    (np.bool_, "has no form in JSON: write bool"),
+    (Plain, "test_annotations.Plain is not representable in JSON: write str, int, float"),
+    (list[Plain] | None, "test_annotations.Plain is not representable in JSON: write str"),
+    (Holder, "test_annotations.Plain is not representable in JSON: write str"),
+    (torch.dtype, "torch.dtype is not representable in JSON: write Literal['float16', 'bfloat16'], say"),
+    (torch.device, "torch.device is not representable in JSON: leave it out"),
+    (np.float32, "numpy.float32 is not representable in JSON: write float"),
+    (np.int64, "numpy.int64 is not representable in JSON: write int"),
+    (np.bool_, "is not representable in JSON: write bool"),
     (set, "write set[int], say, or a list"),
 ]
 

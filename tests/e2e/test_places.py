@@ -68,7 +68,7 @@ def test_where_it_cannot_be_made_no_job_is_taken_or_started_and_none_is_lost(
     (folder / "outputs").unlink()
     ready_again(server)
     assert server.result(queued).status_code == 200
-    assert server.records("new jobs would fail") and server.records("the output root was gone and has been made anew")
+    assert server.records("new jobs would fail") and server.records("the output root was missing; recreated it")
 
 
 def test_a_state_directory_that_is_removed_is_made_anew_with_its_jobs(server: RunningServer, folder: Path) -> None:

@@ -46,21 +46,21 @@ def test_a_stopped_controller_is_not_ready_within_five_seconds_and_loses_no_job(
     wait_until(lambda: server.get("/readyz").status_code == 200, 5)
     result = server.result(job_id).json()
     assert (result["status"], result["attempts"]) == ("succeeded", 1)
-    assert not server.records("rank died") and not server.records("a web worker shows no sign of life and is killed")
+    assert not server.records("rank died") and not server.records("a web worker shows no sign of life; killing it")
 
 
 def test_a_stopped_gunicorn_master_is_replaced(server: RunningServer) -> None:
     processes = server.processes()
     os.kill(processes["gunicorn master"].pid, signal.SIGSTOP)
     processes["web worker"].kill()
-    wait_until(lambda: server.records("the web server shows no sign of life and is killed"), FOUND)
+    wait_until(lambda: server.records("the web server shows no sign of life; killing it"), FOUND)
     wait_until(lambda: answers(server, "/readyz"), FOUND)
     assert server.result(server.submit(seed=1)).status_code == 200
 
 
 def test_a_stopped_web_worker_is_replaced(server: RunningServer) -> None:
     os.kill(server.processes()["web worker"].pid, signal.SIGSTOP)
-    wait_until(lambda: server.records("a web worker shows no sign of life and is killed"), FOUND)
+    wait_until(lambda: server.records("a web worker shows no sign of life; killing it"), FOUND)
     wait_until(lambda: answers(server, "/readyz"), FOUND)
 
 
@@ -71,7 +71,7 @@ def test_a_stopped_forkserver_is_replaced_and_costs_no_attempt(server: RunningSe
         os.kill(server.rank_pid(0), signal.SIGKILL)
         wait_until(lambda: server.group()["state"] != "ready", 10)  # or the job is given to the dead rank's group
     job_id = server.submit(seed=1)
-    wait_until(lambda: server.records("the forkserver shows no sign of life and is killed"), FOUND)
+    wait_until(lambda: server.records("the forkserver shows no sign of life; killing it"), FOUND)
     result = server.result(job_id).json()
     assert (result["status"], result["attempts"]) == ("succeeded", 1)
     wait_until(lambda: server.group()["state"] == "ready", 60)

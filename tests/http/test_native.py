@@ -156,7 +156,7 @@ def test_without_a_living_controller_it_is_not_ready_within_five_seconds_and_sti
         web.parent.vanish()
     web.parent.beats = False
     wait_until(lambda: web.get("/readyz").status_code == 503, 5)
-    assert web.get("/readyz").json()["detail"] == "the controller does not answer"
+    assert web.get("/readyz").json()["detail"] == "the controller does not respond"
     assert web.get("/server_status").json()["type"].endswith("pool-down")
     assert web.post("/generate", json={"prompt": "a"}).status_code == 202
     if how == "gone":

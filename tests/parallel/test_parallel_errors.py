@@ -55,7 +55,7 @@ def test_one_rank_changes_nothing() -> None:
 
 
 def test_heads_must_divide() -> None:
-    with pretend_world(3), pytest.raises(SetupFailed, match="4 is no multiple of 3; take a number of devices"):
+    with pretend_world(3), pytest.raises(SetupFailed, match="4 is not a multiple of 3; choose a number of devices"):
         parallelize(pipe())
 
 

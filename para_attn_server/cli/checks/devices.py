@@ -43,10 +43,10 @@ def _driver(driver: dict[str, Any], visible: int) -> Check:
     if driver["error"].startswith("ModuleNotFoundError"):
         if visible:
             advice = "to see driver and memory here: pip install nvidia-ml-py"
-            return warning(name, "there, but nvidia-ml-py is not installed", advice)
+            return warning(name, "found, but nvidia-ml-py is not installed", advice)
         return ok(name, "unknown (nvidia-ml-py is not installed)")
     if shutil.which("nvidia-smi"):
-        return problem(name, driver["error"], "the driver does not answer: see what nvidia-smi says")
+        return problem(name, driver["error"], "the driver does not respond: run nvidia-smi")
     return ok(name, "none (nor nvidia-smi): ranks run on the CPU")
 
 
@@ -54,7 +54,7 @@ def _torch_devices(torch: dict[str, Any], driver: dict[str, Any], device: str) -
     name = "GPUs"
     seen, there = torch.get("devices", 0), len(driver.get("gpus", [])) or len(visible_gpus())
     if device == "cpu":
-        return ok(name, "left alone (--device cpu)")
+        return ok(name, "not used (--device cpu)")
     if seen:
         if not torch["nccl"]:
             return problem(name, f"{seen}, but torch is built without NCCL", "install a CUDA build of torch for Linux")
@@ -63,7 +63,7 @@ def _torch_devices(torch: dict[str, Any], driver: dict[str, Any], device: str) -
         reason = why_torch_sees_none(torch["version"], torch["cuda"], driver.get("driver") or driver_version())
         found, _, advice = reason.partition("; ")
         return problem(name, f"{there}, but torch sees none: {found}", f"{advice}; or serve with --device cpu")
-    return ok(name, "none: ranks run on the CPU with gloo (slow; right for trying things out)")
+    return ok(name, "none: ranks run on the CPU with gloo (slow; for trials)")
 
 
 def _gpu(index: int, gpu: dict[str, Any]) -> Check:

@@ -31,7 +31,7 @@ def hub_checks(model_path: str, facts: dict[str, Any]) -> list[Check]:
     checks = [ok("model hub", f"{facts['endpoint']}, HF_TOKEN {token}"), _cache(facts)]
     if "problem" in facts:
         return [*checks, problem("model files", facts["problem"], facts["advice"])]
-    found = "in the hub cache" if facts["cached"] else "to be downloaded from the model hub"
+    found = "in the hub cache" if facts["cached"] else "will be downloaded from the model hub"
     return [*checks, ok("model files", f"{model_path}, {found}")]
 
 

@@ -82,7 +82,7 @@ class _Judge:
             return
         walk: Callable[[Schema, Schema], None] | None = getattr(self, "_" + kind.replace("-", "_"), None)
         if walk is None:
-            raise Unfit(f"its type has no form in JSON; {ANY_TYPE}")
+            raise Unfit(f"its type is not representable in JSON; {ANY_TYPE}")
         walk(schema, config)
 
     def _inner(self, schema: Schema, config: Schema) -> None:
@@ -116,7 +116,7 @@ class _Judge:
             if schema.get("schema", {}).get("type") != "url":
                 raise Unfit(_said_of(getattr(function, "__name__", "")))
         elif module == "ipaddress" and function not in (IPv4Address, IPv6Address):
-            raise Unfit("its type has no form in JSON Schema: write str")
+            raise Unfit("its type is not representable in JSON Schema: write str")
         if "schema" in schema:
             self.judge(schema["schema"], config)
 
@@ -196,7 +196,7 @@ class _Judge:
 
     def _fields(self, schema: Schema, config: Schema, fields: Mapping[str, Schema]) -> None:
         if schema.get("extras_schema") or schema.get("extras_keys_schema"):
-            raise Unfit(f"{config['model']} has a type for further fields: write a dict for them")
+            raise Unfit(f"{config['model']} has a type for additional fields: write a dict for them")
         by_name = config.get("validate_by_name") or config.get("populate_by_name")
         for name, field in fields.items():
             try:
@@ -242,7 +242,7 @@ def _judge_keys(schema: Schema, known: frozenset[str]) -> None:
     further = {key for key, value in schema.items() if value not in (None, False)} - known - _COMMON
     if further:
         rules = ", ".join(sorted(further))
-        raise Unfit(f"{rules} of a {schema['type']} cannot be said in JSON Schema: check it in predict, before a step")
+        raise Unfit(f"{rules} of a {schema['type']} cannot be expressed in JSON Schema: check it in predict")
 
 
 def _judge_text(schema: Schema, config: Schema) -> None:
@@ -273,7 +273,7 @@ def _judge_url(schema: Schema, _config: Schema) -> None:
 
 def _judge_precision(schema: Schema, _config: Schema) -> None:
     if schema.get("microseconds_precision", "truncate") != "truncate":
-        raise Unfit("microseconds_precision cannot be said in JSON Schema: leave it out")
+        raise Unfit("microseconds_precision cannot be expressed in JSON Schema: leave it out")
 
 
 def _judge_values(schema: Schema, _config: Schema) -> None:
@@ -307,7 +307,7 @@ def _said_of(function: str) -> str:
             "a bound cannot be applied to its type: numbers have minimum, maximum and multipleOf, texts and lists have "
             "lengths; in a union, write the bound at the option that it is for"
         )
-    return "its type has no form in JSON Schema: write str, and check it in predict, before a step"
+    return "its type is not representable in JSON Schema: write str, and check it in predict, before a step"
 
 
 def _name(schema: Schema) -> str:

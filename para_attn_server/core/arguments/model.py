@@ -168,7 +168,7 @@ def _check_default(
 ) -> None:
     said = f"the default of predict's argument {name!r} is refused"
     if "default" not in schema["properties"][name]:
-        raise SetupFailed(f"{said}: {type(default).__name__} has no form in JSON, in which requests are stored")
+        raise SetupFailed(f"{said}: {type(default).__name__} is not representable in JSON, as requests must be")
     body = {name: schema["properties"][name]["default"]}
     try:
         validator.check(body)
@@ -184,7 +184,7 @@ def _advice(argument: Argument, error: Exception) -> str:
     for kind in [*types_in(argument.annotation), *unknown]:
         for base in kind.__mro__:
             if instead := _INSTEAD.get(f"{base.__module__}.{base.__qualname__}"):
-                return f"{kind.__module__}.{kind.__qualname__} has no form in JSON: {instead}"
+                return f"{kind.__module__}.{kind.__qualname__} is not representable in JSON: {instead}"
     if isinstance(error, Unfit):
         return str(error)
     if isinstance(error, PydanticUserError) and error.code == "typed-dict-version":
@@ -192,7 +192,7 @@ def _advice(argument: Argument, error: Exception) -> str:
             "below Python 3.12 a TypedDict must be that of typing_extensions: from typing_extensions import TypedDict"
         )
     if isinstance(error, PydanticSchemaGenerationError):
-        return f"{spelled(unknown[0]) if unknown else 'its type'} has no form in JSON: {ANY_TYPE}"
+        return f"{spelled(unknown[0]) if unknown else 'its type'} is not representable in JSON: {ANY_TYPE}"
     lines = str(error).strip().splitlines()
     if isinstance(error, SchemaError):  # "Error building ...", and then the cause
         return lines[-1].strip()

@@ -95,7 +95,7 @@ def _plain(value: Any) -> Any:
     """A number of another library, as Python's own."""
     if hasattr(value, "item"):
         return value.item()
-    raise PydanticSerializationError(f"{type(value).__name__} has no form in JSON")
+    raise PydanticSerializationError(f"{type(value).__name__} is not representable in JSON")
 
 
 def request_schema(model: type[BaseModel]) -> Schema:

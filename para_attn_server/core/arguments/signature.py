@@ -68,7 +68,7 @@ def read_arguments(
             annotation = _optional(annotation, info)
         arguments.append(Argument(name, annotation, default, limited))
     for name in bounds:
-        raise SetupFailed(f"limits() names {name!r}, which is no argument of predict")
+        raise SetupFailed(f"limits() names {name!r}, which is not an argument of predict")
     return arguments
 
 

@@ -36,7 +36,7 @@ _ID: dict[str, Any] = {
 _ID_AND_WAIT = (_ID, WAIT_PARAMETER)
 
 _LOCATION = ("Location", "Where the output will be.")
-_UNDER_WAY = ResponseSpec(202, "The job is queued or runs.", views.StatusBody, (RETRY_AFTER,))
+_UNDER_WAY = ResponseSpec(202, "The job is queued or running.", views.StatusBody, (RETRY_AFTER,))
 _NO_OUTPUT = (
     problems.INVALID_INPUT,
     problems.JOB_NOT_FOUND,
@@ -62,17 +62,17 @@ _NO_JOB = (
 )
 _FILE = (
     ResponseSpec(200, "The output file, in its own media type.", bytes, (("ETag", "The file's SHA-256."),)),
-    ResponseSpec(206, "The range that was asked for.", bytes),
-    ResponseSpec(304, "The file is the one that the client has (If-None-Match)."),
+    ResponseSpec(206, "The requested range.", bytes),
+    ResponseSpec(304, "The client's copy is current (If-None-Match)."),
     _UNDER_WAY,
 )
 _LOG = ResponseSpec(
     200,
-    "The log in UTF-8, or what has come behind the cursor.",
+    "The log in UTF-8, or its lines after the cursor.",
     bytes,
     (
-        (LOG_NEXT, "The cursor from which to read on."),
-        (JOB_STATUS, "The job's status: nothing follows its end."),
+        (LOG_NEXT, "The cursor for the next request."),
+        (JOB_STATUS, "The job's status; once it has ended the log is complete."),
     ),
 )
 _NO_LOG = (problems.INVALID_INPUT, problems.JOB_NOT_FOUND, problems.STORE_UNUSABLE)
@@ -124,7 +124,7 @@ class _Native:
         self.routes: Iterable[Route] = ()
 
     def index(self) -> ResponseReturnValue:
-        """What this server is and where to go from here."""
+        """Name, version and endpoints of this server."""
         return {"name": _PACKAGE, "version": self._versions[_PACKAGE], "endpoints": endpoints(self.routes)}
 
     def generate(self) -> ResponseReturnValue:
@@ -133,7 +133,7 @@ class _Native:
         return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **_POLL_AGAIN}
 
     def get_output(self, job_id: str) -> ResponseReturnValue:
-        """A job's output in base64, or how the job stands."""
+        """A job's output in base64, or the job's status."""
         view = self._looked_up(job_id)
         output = view.job.output
         return (
@@ -143,26 +143,26 @@ class _Native:
         )
 
     def request_status(self, job_id: str) -> ResponseReturnValue:
-        """How a job stands."""
+        """The status of a job."""
         view = self._looked_up(job_id)
         output = view.job.output
         return _unfinished(view) if output is None else views.result_body(view, output)
 
     def outputs(self, job_id: str) -> ResponseReturnValue:
-        """The output file itself, or how the job stands."""
+        """The output file itself, or the job's status."""
         view = self._looked_up(job_id)
         output = view.job.output
         return _unfinished(view) if output is None else output_file(output, view.job.id)
 
     def log(self, job_id: str) -> ResponseReturnValue:
-        """What the predictor has logged for a job, with the traceback of its failure, as text."""
+        """The log of a job as text, with the traceback of a failure."""
         log = self._service.log(_checked(job_id), after())
         return Response(
             log.text, mimetype="text/plain", headers={LOG_NEXT: str(log.next), JOB_STATUS: log.status.value}
         )
 
     def cancel(self, job_id: str | None = None) -> ResponseReturnValue:
-        """Cancel a job; answers when it has ended."""
+        """Cancel a job; returns when it has ended."""
         view = self._service.cancel(None if job_id is None else _checked(job_id))
         return views.status_body(view), 200 if view.job.status.terminal else 202
 
@@ -170,7 +170,7 @@ class _Native:
         """The worker groups, the queue, uptime and versions."""
         pool = self._service.pool()
         if pool is None:
-            return problem(problems.POOL_DOWN, "The controller does not answer.")
+            return problem(problems.POOL_DOWN, "The controller does not respond.")
         body = views.server_body(pool, self._service.counts(), self._versions, self._service.lag())
         if pool.groups and all(group.state == "broken" for group in pool.groups):
             reason = pool.groups[0].cause or "all worker groups are broken"
@@ -186,7 +186,7 @@ class _Native:
         return {"status": "alive"}
 
     def readyz(self) -> ResponseReturnValue:
-        """Ready for new work, or 503 with the reason."""
+        """Ready for new jobs, or 503 with the reason."""
         self._service.readiness()
         return {"status": "ready"}
 
@@ -198,7 +198,7 @@ class _Native:
 
 def _checked(job_id: str) -> str:
     if not _JOB_ID.fullmatch(job_id):
-        raise JobNotFound("there is no such job: an id is up to 64 hexadecimal digits")
+        raise JobNotFound("no such job: an id has up to 64 hexadecimal digits")
     return job_id
 
 

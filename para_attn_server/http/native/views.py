@@ -32,19 +32,19 @@ class AcceptedBody(TypedDict):
 
 
 class AliveBody(TypedDict):
-    """A web worker answers."""
+    """A web worker responds."""
 
     status: Literal["alive"]
 
 
 class ReadyBody(TypedDict):
-    """New work is taken."""
+    """New jobs are accepted."""
 
     status: Literal["ready"]
 
 
 class StatusBody(TypedDict):
-    """Where a job is."""
+    """The status of a job."""
 
     request_id: str
     status: JobStatus
@@ -60,7 +60,7 @@ class StatusBody(TypedDict):
 
 
 class Timings(TypedDict):
-    """When a job was made, started and ended, and how long it queued and ran (its last attempt)."""
+    """When a job was created, started and ended, and how long it queued and ran (its last attempt)."""
 
     created_at: float
     started_at: float | None
@@ -101,7 +101,7 @@ class ServerBody(TypedDict):
 
 
 class WrongField(TypedDict):
-    """One wrong argument: a JSON pointer into the body, or the name of a query parameter or header."""
+    """One invalid argument: a JSON pointer into the body, or the name of a query parameter or header."""
 
     detail: str
     pointer: NotRequired[str]
@@ -109,7 +109,7 @@ class WrongField(TypedDict):
 
 
 class ProblemBody(TypedDict):
-    """RFC 9457. Which of the further members there are depends on the type."""
+    """RFC 9457. The additional members depend on the type."""
 
     type: str
     title: str
@@ -128,7 +128,7 @@ class ProblemBody(TypedDict):
 
 
 def status_body(view: JobView) -> StatusBody:
-    """Where a job is."""
+    """The status of a job."""
     job = view.job
     return {
         "request_id": job.id,
@@ -158,7 +158,7 @@ def result_body(view: JobView, output: Output) -> ResultBody:
 
 
 def timings(job: Job) -> Timings:
-    """When a job was made, started and ended, and how long it queued and ran (its last attempt)."""
+    """When a job was created, started and ended, and how long it queued and ran (its last attempt)."""
     return {
         "created_at": job.created_at,
         "started_at": job.started_at,
