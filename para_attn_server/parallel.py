@@ -60,7 +60,7 @@ def parallelize(pipe: Any) -> None:
     Afterwards every call of the pipeline must be made by all ranks with equal arguments and an equally seeded
     generator, within the bounds of `ulysses_limits`.
 
-    Raises SetupFailed where no process group is initialised, the class of the transformer is not one of
+    Raises SetupFailed where no process group is initialized, the class of the transformer is not one of
     ULYSSES_TRANSFORMERS, its attention heads do not divide by the number of ranks, or para_attn is not installed.
     """
     if not dist.is_initialized():

@@ -1,4 +1,4 @@
-"""The Python way in: `ParaAttentionServer`, which runs the controller as a process of its own.
+"""The Python way in: `ParaAttentionServer`, which runs the controller as a separate process.
 
 The predictor travels to the ranks as cloudpickle's bytes: nothing of the calling script is run again, so it needs no
 `if __name__ == "__main__"` guard, and a class defined in the script will do.

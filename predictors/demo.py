@@ -10,11 +10,11 @@ from pydantic import Field
 from para_attn_predictors.flux import FluxPredictor, Seed
 
 WEIGHTS = Path(__file__).with_name("demo_weights")
-"""A FluxPipeline of 4 attention heads (1, 2 or 4 ranks) that draws one or two coloured shapes."""
+"""A FluxPipeline of 4 attention heads (1, 2 or 4 ranks) that draws one or two colored shapes."""
 
 Side = Annotated[int, Field(ge=64, le=256)]
 TEXT_TOKENS = 32
-"""The length of text the model was trained with; at others its colours suffer."""
+"""The length of text the model was trained with; at others its colors suffer."""
 
 
 class DemoPredictor(FluxPredictor):
@@ -30,7 +30,7 @@ class DemoPredictor(FluxPredictor):
     def predict(
         self,
         prompt: Annotated[
-            str, Field(min_length=1, max_length=500, description="One or two shapes: size, colour, place, background.")
+            str, Field(min_length=1, max_length=500, description="One or two shapes: size, color, place, background.")
         ],
         output_path: str,
         height: Annotated[Side, Field(description="Height of the picture in pixels.")] = 128,

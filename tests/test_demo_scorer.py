@@ -50,7 +50,7 @@ def test_scorer_tells_wrong_from_right() -> None:
     reading = read_picture(draw(other, np.random.default_rng(0), 128, 128))
     result = marks(EXAMPLE, reading)
     assert result["background"] and result["count"]
-    assert not any(result[name] for name in ("colour", "shape", "place", "size", "all"))
+    assert not any(result[name] for name in ("color", "shape", "place", "size", "all"))
 
 
 def test_scorer_finds_nothing_in_a_blank_picture() -> None:

@@ -21,7 +21,7 @@ from .drawing import draw
 from .scenes import DEFAULT_BACKGROUND, Scene, resolved_places, sample_scene
 from .score import Found, Reading, read_picture
 
-MEASURES = ("background", "colour", "shape", "place", "size", "count", "all")
+MEASURES = ("background", "color", "shape", "place", "size", "count", "all")
 SEEDS = {"dev": 11, "test": 16_256, "train": 12}
 Array = np.ndarray
 
@@ -50,7 +50,7 @@ def _item_marks(scene: Scene, order: tuple[Found, ...]) -> dict[str, bool]:
     """Which attributes are right for all shapes of a scene, given which region stands for which shape."""
     rows = list(zip(scene.items, resolved_places(scene), order, strict=True))
     return {
-        "colour": all(item.colour == found.colour for item, _, found in rows),
+        "color": all(item.colour == found.colour for item, _, found in rows),
         "shape": all(item.shape == found.shape for item, _, found in rows),
         "place": all(place == found.place for _, place, found in rows),
         "size": all(item.size in (None, found.size) for item, _, found in rows),

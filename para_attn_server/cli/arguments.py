@@ -19,7 +19,7 @@ _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 def request_arguments(words: Iterable[str], params: Iterable[str], schema: dict[str, Any]) -> dict[str, Any]:
     """Words of the form NAME=VALUE and params become arguments, the other words the prompt.
 
-    Raises click.UsageError for a param that is no NAME=VALUE, and for words where the model takes no prompt.
+    Raises click.UsageError for a param that is not NAME=VALUE, and for words if the model has no prompt.
     """
     assigned: list[tuple[str, str]] = []
     prompt: list[str] = []

@@ -1,4 +1,4 @@
-"""`para-attn-server doctor`: what this machine and these settings would make of a server, before it is started."""
+"""`para-attn-server doctor`: checks whether a server would work on this machine with these settings."""
 
 from __future__ import annotations
 

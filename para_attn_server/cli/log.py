@@ -1,4 +1,4 @@
-"""`para-attn-server log`: what a job's predictor has logged."""
+"""`para-attn-server log`: the log of a job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`para-attn-server predictors`: the installed predictors, and what their requests may hold."""
+"""`para-attn-server predictors`: the installed predictors and the arguments of their requests."""
 
 from __future__ import annotations
 

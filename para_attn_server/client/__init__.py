@@ -47,9 +47,9 @@ Progress = Callable[[dict[str, Any]], None]
 
 _LONG_POLL = 20.0
 _LATE = 1.0  # seconds that the last answer may come after the end of a wait
-_FOLLOW_LOG = 0.5  # seconds between two looks at a log that is followed
+_FOLLOW_LOG = 0.5  # seconds between two polls of a followed log
 _ASK_AGAIN = 1.0  # seconds between two long polls, as the answers' Retry-After says
-_FOLLOW = 0.1  # seconds between two looks at a job whose progress is followed
+_FOLLOW = 0.1  # seconds between two polls of a job whose progress is followed
 _CANCEL_TIMEOUT = 120.0  # a cancel is answered when all ranks have left the job
 
 
@@ -185,7 +185,7 @@ class Client:
     def log(self, request_id: str, follow: bool = False) -> Iterator[str]:
         """The lines of a job's log; of a failed job it ends with the traceback.
 
-        follow: until the job has ended, as they come. Raises RequestRefused where there is no such job.
+        follow: until the job has ended, as they come. Raises RequestRefused if the job does not exist.
         """
         after, ended = "0", False
         while not ended:
@@ -201,7 +201,7 @@ class Client:
     def server_status(self) -> dict[str, Any]:
         """Groups, queue, uptime and versions; `status` is `ok`, `stopping`, or `broken` with its `cause`.
 
-        Raises ServerUnavailable where the server cannot even tell.
+        Raises ServerUnavailable if the server does not respond.
         """
         response = self._transport.request("GET", "/server_status")
         body = body_of(response)
@@ -255,7 +255,7 @@ class Client:
         return self._transport.patiently(once, min(self._transport.patience, max(0.0, end - time.monotonic())))
 
     def _unreadiness(self) -> str | None:
-        """Why the server takes no work; asked once, without patience."""
+        """Why the server accepts no jobs; asked once, without a retry."""
         try:
             checked(self._transport.request("GET", "/readyz", patience=0.0), "status")
         except ClientError as error:

@@ -6,7 +6,7 @@ ClientError
 ├── JobFailed           the job ended as failed
 ├── JobCanceled         the job ended as canceled
 ├── WaitTimedOut        the job had not ended in time; also a TimeoutError
-└── ServerUnavailable   no answer, or 429 or 5xx for as long as the client has patience
+└── ServerUnavailable   no response, or 429 or 5xx until the client stops retrying
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ log = structlog.get_logger()
 SOON = 0.01
 """Seconds for which news of the pool are gathered."""
 TICK = 0.1
-"""Seconds between two looks at deadlines and lost hints."""
+"""Seconds between two checks of deadlines and lost hints."""
 IDLE_TICK = 0.5
 """The same while every group is ready and nothing is to be done: each look costs CPU time, all day long."""
 WEB_TIMEOUT = 5.0
@@ -102,7 +102,7 @@ class Controller:
         self._retention = Retention(store, self._outputs, settings.keep, ClockWatch(settings.keep))
 
     async def run(self, signals: StopSignals) -> ExitCode:
-        """Serve until told to stop; the command's exit code."""
+        """Serve until asked to stop; returns the command's exit code."""
         signals.follow(self._stop_soon)
         await self._control.start(self._settings.state_dir)
         self._web.start()
@@ -121,7 +121,7 @@ class Controller:
         return self._exit_code
 
     def _follow_owner(self, url: str) -> None:
-        """Tell the program that started this daemon where it serves; stop when that program is gone."""
+        """Report the server's URL to the program that started the controller; stop when that program is gone."""
         tell(self._line, url=url)
         if self._line is not None:
             self._line.setblocking(False)

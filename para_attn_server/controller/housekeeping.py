@@ -1,4 +1,4 @@
-"""Puts in order what a killed server has left in the output folders."""
+"""Cleans up what a killed server has left in the output folders."""
 
 from __future__ import annotations
 

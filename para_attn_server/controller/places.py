@@ -1,4 +1,4 @@
-"""Looks after every path that the server needs later: what is gone is made again, what cannot be is said.
+"""Watches every path that the server needs later: recreates a missing one, and reports what it cannot recreate.
 
 A descriptor that is open says nothing of the path that it was opened by: whoever comes next opens the path. Looked at
 are the state directory with its lock, its database, its control socket and its folder for temporary files, and the
@@ -24,7 +24,7 @@ from para_attn_server.stores.base import JobStore
 
 log = structlog.get_logger()
 LOOK_EVERY = 0.5
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 ANSWERS_WITHIN = 5.0
 """Seconds after which a file system that has not answered counts as gone."""
 _AT_ONCE = 0.05

@@ -15,10 +15,10 @@ log = structlog.get_logger()
 AT_ONCE = 25
 """Jobs per pass: the controller's loop must not stand still for all of a week's at once."""
 LOOK_EVERY = 60.0
-"""Seconds between two looks for old jobs."""
+"""Seconds between two searches for old jobs."""
 COMPARE_EVERY = 1.0
 JUMP = 60.0
-"""Seconds between two looks at the clocks, and by which they may come apart from one to the next."""
+"""Seconds between two checks of the clocks, and by which they may drift apart between two checks."""
 _CLOCK = "clock"
 
 

@@ -23,14 +23,14 @@ RESTART_AFTER, RESTART_AFTER_LAST = 0.2, 5.0
 """Seconds before a gunicorn that has died is started again: doubled while it keeps dying young, up to the last."""
 YOUNG = 5.0
 LOOK_EVERY = 1.0
-"""Seconds between two looks for a sign of life."""
+"""Seconds between two checks for a sign of life."""
 SO_ATTACH_FILTER = 26  # of Linux; Python's socket module does not have it
 SILENT, SILENT_AT_START = 10.0, 60.0
 """Seconds without a sign of life after which gunicorn is killed, and before its first one."""
 
 
 def refuse_connections(listener: socket.socket) -> None:
-    """Have the kernel drop what would open a further connection. Those that are open can still be accepted."""
+    """Have the kernel drop packets that would open a new connection. Those that are open can still be accepted."""
     drop_all = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # a filter of one instruction: return 0
     listener.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(drop_all)))
 
@@ -52,7 +52,7 @@ class WebSupervisor:
         self._look_at = 0.0
 
     def start(self) -> None:
-        """Start gunicorn in a process group of its own, so that a terminal's Ctrl-C does not reach it."""
+        """Start gunicorn in a separate process group, so that a terminal's Ctrl-C does not reach it."""
         fd = self._listener.fileno()
         beats, out = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:

@@ -47,7 +47,7 @@ def sources_of(target: JobStatus) -> tuple[JobStatus, ...]:
 class Output:
     """A finished output file: absolute path, media type, size in bytes, SHA-256 in hex.
 
-    inode and mtime_ns: by which the file is known again without being read; 0 where nobody has noted them.
+    inode and mtime_ns: by which the file is recognized without being read; 0 if not recorded.
     """
 
     path: str

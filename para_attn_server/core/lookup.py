@@ -1,4 +1,4 @@
-"""Where a model's name leads, as far as that can be told without importing anything of it.
+"""Resolves a model's name, as far as possible without importing it.
 
 The command, the Python API and the controller ask here before anything starts; a rank, which imports, asks here first.
 """
@@ -39,7 +39,7 @@ def check_model(name: str, model_path: str | None = None) -> None:
 
 
 def entry_point(name: str) -> EntryPoint:
-    """What a short name stands for; raises UsageError that tells the known ones."""
+    """What a short name stands for; raises a UsageError that lists the known ones."""
     found = installed()
     if name not in found:
         if "/" in name:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 VARIABLE = "PARA_ATTN_CLOCK"
-"""Environment variable by which the controller tells its processes what is added to CLOCK_BOOTTIME."""
+"""Environment variable with the offset to CLOCK_BOOTTIME, from the controller to its processes."""
 
 
 def boottime() -> float:

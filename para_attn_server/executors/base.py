@@ -1,4 +1,4 @@
-"""What an executor does for a worker group, and what it tells the group. All calls are on the controller's loop."""
+"""What an executor does for a worker group, and what it reports to it. All calls are on the controller's loop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class RankHandle(Protocol):
     pid: int
 
     def send(self, message: ToRank) -> None:
-        """Never blocks; a message to a dead rank goes nowhere (its death is told by `died`)."""
+        """Never blocks; a message to a dead rank is dropped (`died` reports its death)."""
 
     def request_stacks(self) -> None:
         """Ask the rank for the Python stacks of its threads; it works in native code too, not in a stopped process."""

@@ -32,7 +32,7 @@ def kill(pid: int) -> None:
 
 
 class Forkserver:
-    """One forkserver process. Its ranks die with it, which is no fault of theirs.
+    """One forkserver process. Its ranks die with it, through no fault of their own.
 
     signal: the number of the one that has ended it, as far as that was seen in time; None if it exited.
     """
@@ -47,7 +47,7 @@ class Forkserver:
         """False once it has ended, reaped or not."""
         if not ended(self._pidfd):
             return True
-        with contextlib.suppress(ChildProcessError):  # multiprocessing has reaped it, and tells nobody what it saw
+        with contextlib.suppress(ChildProcessError):  # multiprocessing has reaped it and hides its status
             seen = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if seen is not None and seen.si_code != os.CLD_EXITED:
                 self.signal = seen.si_status

@@ -42,7 +42,7 @@ from para_attn_server.executors.tracker import end_former_tracker, end_tracker, 
 
 log = structlog.get_logger()
 LOOK_EVERY = 1.0
-"""Seconds between two looks at the count of the out-of-memory killer."""
+"""Seconds between two reads of the `oom_kill` counter."""
 _PRELOAD = "para_attn_server.rank.preload"
 
 

@@ -1,4 +1,4 @@
-"""Whether the kernel's out-of-memory killer has struck: nothing else tells such a SIGKILL from any other.
+"""Detects kills of the kernel's out-of-memory killer: nothing else distinguishes such a SIGKILL from others.
 
 The kernel counts its kills per memory cgroup, and the ranks live in the controller's. Sources: memory.events of cgroup
 v2 (https://docs.kernel.org/admin-guide/cgroup-v2.html#memory-interface-files), memory.oom_control of v1, and

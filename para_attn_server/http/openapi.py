@@ -77,7 +77,7 @@ def _shapes(types: tuple[type, ...]) -> tuple[dict[type, dict[str, Any]], dict[s
 
 
 def _request(schema: dict[str, Any] | None) -> dict[str, Any]:
-    """The schema of a request as a component, its definitions as further ones."""
+    """The schema of a request as a component, its definitions as additional ones."""
     name = REQUEST["$ref"].removeprefix(_SCHEMAS)
     if schema is None:
         return {name: {"type": "object", "description": "The model's arguments; they are not known yet."}}

@@ -95,7 +95,7 @@ class Origins:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what listens there is reached from this machine alone."""
+    """Whether an address can be reached from this machine only."""
     try:
         return all(_is_loopback_address(str(found[4][0])) for found in socket.getaddrinfo(host, None))
     except OSError:

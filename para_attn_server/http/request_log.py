@@ -18,7 +18,7 @@ _ID = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
 
 
 def register(app: Flask, access_log: bool) -> None:
-    """Before everything else that looks at requests. access_log: one line per request."""
+    """Runs before everything else that handles requests. access_log: one line per request."""
     app.before_request(_begin)
     app.after_request(partial(_answered, access_log))
 

@@ -17,9 +17,9 @@ from para_attn_server.http.problems import ProblemType
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """One answer that is no problem. body: the type of its JSON object, bytes for a file, None for no body.
+    """One response that is not a problem. body: the type of its JSON object, bytes for a file, None for no body.
 
-    headers: further ones, by name, each with its meaning.
+    headers: additional ones, by name, each with its meaning.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""What users see of a group, and what a group tells the pool."""
+"""What users see of a group, and what a group reports to the pool."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class GroupState(StrEnum):
 
 
 class GroupListener(Protocol):
-    """What a group tells the pool."""
+    """What a group reports to the pool."""
 
     def group_changed(self) -> None:
         """A group's state, ranks or cause are new."""

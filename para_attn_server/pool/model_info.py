@@ -39,7 +39,7 @@ class ModelInfoWriter:
             self._write({"schema": None, "output_suffix": ""})
 
     def reported(self, ready: Ready) -> None:
-        """The ranks are set up and have told what predict takes."""
+        """The ranks are set up and have reported the arguments of predict."""
         known = {"schema": ready.schema, "output_suffix": ready.output_suffix}
         document = self._store.document(SCHEMA_DOCUMENT) or {}
         if {name: document.get(name) for name in known} != known:

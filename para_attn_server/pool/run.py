@@ -149,7 +149,7 @@ class JobRun:
 
     @property
     def failures(self) -> list[Failed]:
-        """What failed, in the order in which it was told."""
+        """What failed, in the order in which it was reported."""
         return [message for message in self.results.values() if isinstance(message, Failed)]
 
     @property

@@ -19,7 +19,7 @@ LEARNED_FROM = 3
 PATIENCE = 10
 """A step may take that many times the longest step of its run so far."""
 ENTRY_BUDGET = 15.0
-"""Seconds from Run to the entry into predict: the ranks only look at the arguments."""
+"""Seconds from Run to the entry into predict: the ranks only check the arguments."""
 _COLLECTIVE = ("distributed_c10d.py", "_functional_collectives.py")
 
 
@@ -52,7 +52,7 @@ def step_budget(run: JobRun, total: int | None, step_timeout: float, min_step_ti
 
 
 def hang(run: JobRun, silence: float, sights: Sequence[RankSnapshot]) -> JobError:
-    """What a stuck run's client and the log are told; names the laggard where it can."""
+    """The text for a stuck run's client and the log; names the laggard if known."""
     laggard, why = find_laggard(sights)
     who = "which rank is undetermined" if laggard is None else f"rank {laggard} holds the others up"
     message = f"no progress for {silence:.1f} s after step {run.step}: {who} ({why})"

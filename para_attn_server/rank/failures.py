@@ -67,7 +67,7 @@ class ArgumentsDiffer(Exception):
 
 
 def describe(error: BaseException, rank: int, step: int | None, output_path: str) -> JobError:
-    """What the client of a failed job is told. output_path: where its output was to be."""
+    """What the client of a failed job gets. output_path: where its output was to be."""
     if isinstance(error, InvalidInput):
         return JobError("invalid_input", plain_message(error), rank)
     if isinstance(error, OutputMissing):

@@ -1,7 +1,7 @@
 """A rank: the process that owns one device. Loads the predictor, then does what the controller's messages say.
 
 Started by executors/local.py through the forkserver. One thread: between jobs it sleeps in `recv`; during a job rank
-zero looks at its pipe at every step (step_control.py), so no order is ever read at two places.
+zero polls its pipe at every step (step_control.py), so an order is never read in two places.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Mends para_attn 0.3.38 for the diffusers and torch that the server is tested with, whoever imports it.
+"""Patches para_attn 0.3.38 for the diffusers and torch that the server is tested with, whoever imports it.
 
-`install()` imports nothing: each module of para_attn is mended as soon as it is imported, by `parallelize`, by a
-predictor that calls para_attn itself, or never. What is mended and why is listed in docs/parallel.md;
+`install()` imports nothing: each module of para_attn is patched as soon as it is imported, by `parallelize`, by a
+predictor that calls para_attn itself, or never. The patches and their reasons are listed in docs/parallel.md;
 `tests/parallel/test_para_attn_guard.py` fails where another para_attn has other code in these places.
 """
 
@@ -27,7 +27,7 @@ _CP, _FBC, _VAE = (f"{part}.diffusers_adapters." for part in ("context_parallel"
 
 
 def install() -> None:
-    """Have para_attn mended when it is imported; now, where it has been. Once is enough, twice does no harm."""
+    """Patch para_attn when it is imported, or now if it already is. Idempotent."""
     if not _installed:
         _installed.append(True)
         for name, mend in _mends():

@@ -1,4 +1,4 @@
-"""Submit, look at, wait for and cancel jobs: what every HTTP dialect is a dress of.
+"""Submit, read, wait for and cancel jobs: the service behind every HTTP dialect.
 
 Knows the store, the outputs and the control channel; knows nothing of Flask, gunicorn or gevent.
 """

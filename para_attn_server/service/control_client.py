@@ -74,7 +74,7 @@ class ControlClient:
     # --- life ---
 
     def start(self) -> None:
-        """Start the background thread; further calls do nothing."""
+        """Start the background thread; later calls do nothing."""
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="control-client", daemon=True)
@@ -152,7 +152,7 @@ class ControlClient:
     # --- orders ---
 
     def submitted(self, job_id: str, request_id: str | None = None) -> None:
-        """Tell the controller of a new job. A hint: when it is lost the controller finds the job in the store."""
+        """Notify the controller of a new job. A hint: when it is lost the controller finds the job in the store."""
         with self._lock:
             self._send_locked(Submitted(job_id, request_id))
 

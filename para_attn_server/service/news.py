@@ -71,7 +71,7 @@ class News:
         self.wake_all()
 
     def wake_all(self) -> None:
-        """Wake every watcher, so that it looks again."""
+        """Wake every watcher, so that it checks again."""
         with self._lock:
             for events in self._watchers.values():
                 for event in events:

@@ -1,4 +1,4 @@
-"""The real web processes on a loopback port, as the controller starts them, with the stand-in parent behind."""
+"""The real web processes on a loopback port, as the controller starts them, with the stand-in controller behind."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def predict(
     anything: Any = None,
     seed: Annotated[int | None, Field(ge=0, le=2**32 - 1)] = None,
 ) -> None:
-    """The predictor that the stand-in parent pretends to have."""
+    """The predictor that the stand-in controller pretends to have."""
 
 
 def routes() -> list[Route]:

@@ -98,7 +98,7 @@ class Interrupted:
 
 @pytest.fixture
 def parent(tmp_path: Path) -> Iterator[Parent]:
-    """A listening parent."""
+    """A listening controller."""
     parent = Parent(tmp_path)
     yield parent
     parent.close()

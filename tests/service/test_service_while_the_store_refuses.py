@@ -42,7 +42,7 @@ class Store:
 
 
 class Control:
-    """A parent that has said this much."""
+    """A controller that has said this much."""
 
     def __init__(self) -> None:
         self.news: JobNews | None = None

@@ -1,1 +1,1 @@
-"""What `para-attn-server doctor` looks at. Every check only reads; none leaves anything behind."""
+"""The checks of `para-attn-server doctor`. Every check only reads; none leaves anything behind."""

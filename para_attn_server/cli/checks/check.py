@@ -16,7 +16,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """name: what was looked at; found: what is there; advice: what to do about it, empty where all is well."""
+    """name: what was checked; found: the result; advice: what to do about it, empty if all is well."""
 
     name: str
     state: State

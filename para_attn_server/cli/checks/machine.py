@@ -86,7 +86,7 @@ def _open_files(settings: Settings) -> Check:
 
 
 def _loopback() -> Check:
-    """Ranks of one machine meet on 127.0.0.1; on CPU gloo is told to use the interface `lo`."""
+    """Ranks of one machine meet on 127.0.0.1; on CPU gloo is configured to use the interface `lo`."""
     names = [name for _, name in socket.if_nameindex()]
     try:
         with socket.socket() as probe:

@@ -45,7 +45,7 @@ class Alive:
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Somebody looks at this running job: its steps are wanted."""
+    """A client follows this running job: its steps are wanted."""
 
     job_id: str
 

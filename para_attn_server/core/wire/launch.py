@@ -6,9 +6,9 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass, field
 
 CONTROLLER_VARIABLE = "PARA_ATTN_CONTROLLER_PID"
-"""Environment variable that tells the forkserver which process it may not outlive."""
+"""Environment variable that names the process which the forkserver may not outlive."""
 PRELOAD_VARIABLE = "PARA_ATTN_PRELOAD"
-"""Environment variable that tells it which modules to import, separated by commas."""
+"""Environment variable that names the modules to import, separated by commas."""
 
 
 _LAUNCHERS = ("TORCHELASTIC_", "ROLE_", "GROUP_", "PET_")

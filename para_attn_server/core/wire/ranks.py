@@ -32,7 +32,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Leave this run at the next step. Only rank zero is told; the others follow its decision."""
+    """Leave this run at the next step. Sent to rank zero only; the others follow its decision."""
 
     serial: int
 

@@ -151,7 +151,7 @@ class WebWorker(GeventWorker):
             sock.rest()
 
     def run(self) -> None:
-        """Called by gunicorn: serve until told to stop, then finish what is under way."""
+        """Called by gunicorn: serve until asked to stop, then finish open requests."""
         servers = [self._server(sock) for sock in self.sockets]
         while self.alive:
             self.notify()

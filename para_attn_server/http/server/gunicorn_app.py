@@ -32,7 +32,7 @@ from para_attn_server.service.service import JobService
 from para_attn_server.stores.open import find_kind, open_store
 
 GRACEFUL_SECONDS = 3
-"""How long a stopping worker may finish its answers; whoever waits for a job is answered at once."""
+"""How long a stopping worker may finish its responses; requests that wait for a job are answered at once."""
 _NICE = 5
 
 
@@ -52,7 +52,7 @@ class WebLogger(Logger):
     """gunicorn's logger, writing through the root logger; its own chatter begins at warning unless debugging."""
 
     def setup(self, cfg: Any) -> None:
-        """Called by gunicorn in place of installing handlers of its own."""
+        """Called by gunicorn instead of installing its own handlers."""
         self.cfg = cfg
         self._access_log_enabled = False
         self.error_log.propagate = True
@@ -90,7 +90,7 @@ class GunicornApp(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> Flask:
-        """Called by gunicorn in each worker: the app with a service of its own."""
+        """Called by gunicorn in each worker: the app with its own service."""
         service = _service(self.settings)
         app = create_app(service, self.settings)
         app.extensions["service"] = service
