@@ -27,7 +27,7 @@ WITHIN = {
 }
 """Figures with a target; where it has nothing to do with time, what must come out on any machine."""
 WITHOUT = (
-    "SIGKILL of a rank: until its job",
+    "SIGKILL of a rank: until its restarted job",
     "exception on one rank: until its client gets the error",
     "cancel: work wasted",
     "... jobs accepted meanwhile",

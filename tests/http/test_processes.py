@@ -76,9 +76,11 @@ def test_as_many_waiters_as_connections_leave_room_for_a_cancel(tmp_path: Path, 
         for _ in range(connections):
             clients.append(socket.create_connection(("127.0.0.1", web.port), timeout=30))
             clients[-1].sendall(f"GET /request_status/{job_id}?wait=60 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        here = f"http://127.0.0.1:{web.port}"
+        httpx.get(f"{here}/healthz", timeout=30)  # behind all that have come at once; from here on they wait
         for path, seconds in (("/healthz", 1), ("/server_status", 1), (f"/cancel/{job_id}", 2)):
             began = time.monotonic()
-            answer = httpx.request("POST" if "cancel" in path else "GET", f"http://127.0.0.1:{web.port}{path}")
+            answer = httpx.request("POST" if "cancel" in path else "GET", f"{here}{path}")
             assert answer.status_code == 200 and time.monotonic() - began < seconds
         answers = [client.recv(1 << 16) for client in clients]
         statuses = {status: sum(answer.startswith(status) for answer in answers) for status in (LATER, GONE)}
