@@ -145,7 +145,10 @@ def test_a_signature_that_breaks_the_contract_is_named(method: str, says: str) -
 
 @pytest.mark.parametrize(
     ("limits", "says"),
-    [({"height": {"minimum": 1}}, "'height', which is not an argument"), ({"width": {"max": 1}}, r"unknown.*\['max'\]")],
+    [
+        ({"height": {"minimum": 1}}, "'height', which is not an argument"),
+        ({"width": {"max": 1}}, r"unknown.*\['max'\]"),
+    ],
 )
 def test_limits_that_mean_nothing_are_named(limits: dict[str, dict[str, Any]], says: str) -> None:
     with pytest.raises(SetupFailed, match=says):
