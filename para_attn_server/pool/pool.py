@@ -361,7 +361,7 @@ class Pool:
         def expire(store: JobStore) -> list[Job]:
             expired = store.expire(EXPIRED, steady(), time.time(), EXPIRED_AT_ONCE)
             self._more_to_expire = len(expired) == EXPIRED_AT_ONCE
-            return [job for job_id in expired if (job := store.get(job_id)) is not None]
+            return expired
 
         self._transitions.apply(expire)
 

@@ -147,8 +147,8 @@ class JobStore(Protocol):
     def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
         """queued or running to canceled."""
 
-    def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[str]:
-        """queued to failed, with this error: jobs whose deadline has passed, the first `limit` of them. Their ids."""
+    def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[Job]:
+        """queued to failed, with this error: jobs whose deadline has passed, the first `limit` of them."""
 
     def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
         """running to queued, in its old place. charge: whether the lost run counts as an attempt."""

@@ -174,10 +174,10 @@ class MemoryStore(JobStore):
             job = replace(self._ended_now(old, now, progress), status=JobStatus.CANCELED)
             return self._write(old, job, "canceled", {}, now)
 
-    def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[str]:
+    def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[Job]:
         with self._writing() as rows:
             passed = [job for job in rows.by_status[JobStatus.QUEUED].values() if _deadline(job) <= steady]
-            return [self.fail(job.id, error, now).id for job in nsmallest(limit, passed, key=_deadline)]
+            return [self.fail(job.id, error, now) for job in nsmallest(limit, passed, key=_deadline)]
 
     def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
         with self._writing():

@@ -211,16 +211,16 @@ class SqlStore(JobStore):
             _add_event(connection, job_id, "canceled", now, {})
         return job
 
-    def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[str]:
+    def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[Job]:
         with self._reading() as connection:  # often, and hardly ever with success: no transaction for nothing
             if connection.execute(sql.ANY_EXPIRED, {"passed": steady}).first() is None:
                 return []
         data = error.as_dict()
         with self._writing() as connection:
             values = {**self._now(now), "cause": data, "passed": steady, "most": limit}
-            ended = list(connection.execute(sql.EXPIRE, values).scalars())
-            for job_id in ended:
-                _add_event(connection, job_id, "failed", now, {"error": data})
+            ended = [_job(row) for row in connection.execute(sql.EXPIRE, values)]
+            for job in ended:
+                _add_event(connection, job.id, "failed", now, {"error": data})
         return ended
 
     def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:

@@ -90,7 +90,7 @@ EXPIRE = (
         )
     )
     .values({"status": JobStatus.FAILED.value, **_ENDS_NOW, "error": bindparam("cause")})
-    .returning(jobs.c.id)
+    .returning(*_JOB_COLUMNS)
 )
 ANY_EXPIRED = select(jobs.c.id).where(_IS_QUEUED, jobs.c.deadline <= bindparam("passed")).limit(1)
 _STEPS = {"step": _DONE, "total_steps": _TOTAL}

@@ -321,9 +321,11 @@ def test_deadlines_that_have_passed_are_ended_in_slices_the_first_first(store: J
     store.start(running.id, 0, 2.0)
     endless = add(store)
     assert [job.id for job in store.queued(9, steady=30.0)] == [jobs[3].id, endless.id]
-    assert set(store.expire(ERROR, 30.0, 31.0, 2)) == {jobs[1].id, jobs[2].id}
-    assert store.expire(ERROR, 30.0, 31.0, 2) == [jobs[0].id]
-    assert store.expire(ERROR, 30.0, 31.0, 2) == []
+    first, second, third = (store.expire(ERROR, 30.0, 31.0, 2) for _ in range(3))
+    assert {job.id for job in first} == {jobs[1].id, jobs[2].id}
+    assert [job.id for job in second] == [jobs[0].id]
+    assert third == []
+    assert all(present(store, job) == job for job in first + second)
     ended = present(store, jobs[0])
     assert (ended.status, ended.error, ended.finished_at) == (JobStatus.FAILED, ERROR, 31.0)
     assert [(event.type, event.at) for event in store.events(ended.id)][1:] == [("failed", 31.0)]

@@ -71,7 +71,7 @@ def test_a_transaction_takes_back_every_kind_of_write(store: JobStore) -> None:
         store.log(LogWrite([LogRow(running.id, "log", 4.0, {"text": "x"})], logged[:1], {logged[1]: 7}))
         store.requeue(running.id, "rank lost", True, 4.0)
         store.cancel(queued.id, 4.0)
-        assert store.expire(ERROR, 6.0, 6.0, 9) == [late.id]
+        assert [job.id for job in store.expire(ERROR, 6.0, 6.0, 9)] == [late.id]
         store.delete([gone.id])
         assert store.insert(new, 1000, 4.0).id == new.id
         store.put_document("schema", {"b": 2})
