@@ -90,3 +90,8 @@ def _unfold_stacks(_logger: Any, _method: str, event: Any) -> Any:
     if "stacks" in event:
         event["event"] = f"{event['event']}\n{event.pop('stacks')}"
     return event
+
+
+def job_keys(job_id: str, request_id: str | None = None) -> dict[str, str]:
+    """What every log line about a job says of it. request_id: of the request that it came by, None if unknown."""
+    return {"job": job_id} if request_id is None else {"job": job_id, "request_id": request_id}

@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from para_attn_server.core.job import Job
+from para_attn_server.core.logs import job_keys
 from para_attn_server.pool.transitions import Transition
 
 log = structlog.get_logger()
@@ -62,7 +63,6 @@ class LifeLog:
         """The name of the request that a job came by, if it is remembered."""
         return self._requests.get(job_id)
 
-    def names(self, job_id: str) -> dict[str, Any]:
+    def names(self, job_id: str) -> dict[str, str]:
         """What a log line about a job says of it."""
-        request_id = self.request_id(job_id)
-        return {"job": job_id} if request_id is None else {"job": job_id, "request_id": request_id}
+        return job_keys(job_id, self.request_id(job_id))

@@ -7,11 +7,11 @@ A rename that the disk refuses is tried again: the job has succeeded, and its ou
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import structlog
 
 from para_attn_server.core.job import Output
+from para_attn_server.core.logs import job_keys
 from para_attn_server.core.output import publish, sweep
 from para_attn_server.pool.transitions import Transition
 
@@ -21,7 +21,7 @@ log = structlog.get_logger()
 class Publisher:
     """Renames outputs, and remembers those that could not be renamed yet. names: what log lines say of a job."""
 
-    def __init__(self, names: Callable[[str], dict[str, Any]] = lambda job_id: {"job": job_id}) -> None:
+    def __init__(self, names: Callable[[str], dict[str, str]] = job_keys) -> None:
         self._names = names
         self._waiting: dict[str, Output] = {}
 

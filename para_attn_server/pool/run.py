@@ -9,6 +9,7 @@ from typing import Any
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Output
+from para_attn_server.core.logs import job_keys
 from para_attn_server.core.wire.ranks import Failed, Finished, RankResult, Settled
 from para_attn_server.executors.base import ExitInfo
 
@@ -89,7 +90,7 @@ class JobRun:
     @property
     def names(self) -> dict[str, str]:
         """What a log line about the run says of it."""
-        return {"job": self.job_id} | ({} if self.request_id is None else {"request_id": self.request_id})
+        return job_keys(self.job_id, self.request_id)
 
     def silence(self, now: float) -> float:
         """Seconds since a sign of life was last seen."""

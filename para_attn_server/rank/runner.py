@@ -20,6 +20,7 @@ from para_attn_server.core import output
 from para_attn_server.core.arguments.model import digest, dumped, parsed, values
 from para_attn_server.core.arguments.signature import output_path_type
 from para_attn_server.core.job import Output
+from para_attn_server.core.logs import job_keys
 from para_attn_server.core.predictor import TransientError
 from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRank, RankResult, Run, Started
 from para_attn_server.core.wire.step_board import REFUSED_ENTRY
@@ -61,8 +62,7 @@ class JobRunner:
 
         All that this thread logs meanwhile has the names of the job and of its request.
         """
-        names = {"job": run.job_id} | ({} if run.request_id is None else {"request_id": run.request_id})
-        with bound_contextvars(**names):
+        with bound_contextvars(**job_keys(run.job_id, run.request_id)):
             self._run(run)
 
     def _run(self, run: Run) -> None:
