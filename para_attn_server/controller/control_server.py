@@ -81,23 +81,23 @@ class ControlServer:
 
     def publish(self, message: ToWeb) -> None:
         """Send news to every web worker, a job's steps to those that follow it; never blocks."""
-        step_of = message.job_id if isinstance(message, JobUpdate) and self._is_step(message) else None
+        step_of = self._note(message) if isinstance(message, JobUpdate) else None
         to = [each for each in self._connections if step_of is None or step_of in each.follows]
         if to:
             line = encode(message)
             for connection in to:
                 connection.write(line)
 
-    def _is_step(self, update: JobUpdate) -> bool:
-        """Whether all that is new is the step of a job that was running before."""
+    def _note(self, update: JobUpdate) -> str | None:
+        """Remember what runs; the job's id if all that is new is the step of one that was running before."""
         if update.status != JobStatus.RUNNING:
             self._running.pop(update.job_id, None)
             for connection in self._connections:
                 connection.follows.discard(update.job_id)
-            return False
+            return None
         known = update.job_id in self._running
         self._running[update.job_id] = update
-        return known
+        return update.job_id if known else None
 
     def follow(self, connection: WebConnection, job_id: str) -> None:
         """Report a job's steps to that web worker, the one that it has reached at once."""
