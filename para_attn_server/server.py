@@ -148,7 +148,7 @@ class ParaAttentionServer:
                 process_group=0,  # a terminal's Ctrl-C is for this process, which passes it on once
             )
         self._answers = self._line.makefile("r")
-        # It has already ended; its last words and its exit code tell why.
+        # It has already ended; its last words and its exit code say why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             owner.send_model(self._line, self._model)
         return self._process

@@ -229,9 +229,9 @@ class Controller:
         with contextlib.suppress(StoreUnavailable):
             log.info("stopped", queued=self._store.counts().queued)
 
-    async def _until(self, done: Callable[[], bool], patience: float) -> None:
-        """Wait for a condition, up to `patience` seconds."""
-        ends = self._clock() + patience
+    async def _until(self, done: Callable[[], bool], timeout: float) -> None:
+        """Wait for a condition, up to `timeout` seconds."""
+        ends = self._clock() + timeout
         while not done() and self._clock() < ends:
             await asyncio.sleep(0.01)
 

@@ -30,7 +30,7 @@ from para_attn_server.executors.started import StartedRank
 
 log = structlog.get_logger()
 _HEADER = struct.Struct("!i")  # the frames of multiprocessing.connection, which the rank's end speaks
-_UNKNOWN = (None, 255)  # exit codes that multiprocessing gives where nobody has told it
+_UNKNOWN = (None, 255)  # exit codes that multiprocessing gives where it was never informed
 STARTER_ENDS_WITHIN = 1.0
 """Seconds within which a forkserver that dies with its rank is seen to be dead too."""
 _LARGEST = 64 * 2**20
@@ -230,7 +230,7 @@ class RankProcess(asyncio.Protocol):
         return ExitInfo(_in_words(code), signal=-code if code is not None and code < 0 else None)
 
     def _exit_code(self) -> int | None:
-        self._process.join(timeout=0.05)  # the forkserver tells it an instant after the death itself
+        self._process.join(timeout=0.05)  # the forkserver reports it an instant after the death itself
         code: int | None = self._process.exitcode
         return code
 

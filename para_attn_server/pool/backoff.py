@@ -31,7 +31,7 @@ class SetupFailure:
 
     @classmethod
     def of(cls, rank: int, message: str, own_fault: bool = True, from_outside: bool = False) -> SetupFailure:
-        """One that no rank has told."""
+        """One that no rank has reported."""
         return cls(SetupError(rank, message, ""), own_fault, from_outside)
 
     def __str__(self) -> str:

@@ -105,8 +105,8 @@ class Group:
         """Run a job with these arguments, which came by the request of that name; the group must be ready."""
         self._serial = (self._serial + 1) % 2**24
         part = temporary_path(job.output_path, job.id)
-        self.run = JobRun(job.id, self._serial, self._clock(), part, arguments, job.deadline, self._clock.long_pauses)
-        self.run.request_id = request_id
+        now, pauses = self._clock(), self._clock.long_pauses
+        self.run = JobRun(job.id, self._serial, now, part, arguments, job.deadline, pauses, request_id)
         self._ranks.send_all(Run(job.id, self._serial, arguments, job.output_path, request_id))
         self._enter(GroupState.BUSY)
 
@@ -163,7 +163,7 @@ class Group:
         if rank is not None:
             self._lose(f"idle rank {rank} showed no sign of life", None)
 
-    # --- what the executor tells ---
+    # --- what the executor reports ---
 
     @transition
     def launched(self, generation: int, handles: list[RankHandle]) -> None:
@@ -252,7 +252,7 @@ class Group:
                     self._end(run)
 
     def _catch_up(self, run: JobRun, now: float) -> None:
-        """Rank zero does not tell of a step that follows hard upon another; if the next one is slow, look it up."""
+        """Rank zero does not report a step that follows hard upon another; if the next one is slow, read the board."""
         seen = self.board.progress(0)
         if seen.step > run.step and seen.serial == run.serial and run.stepped_at is not None:
             run.note_step(seen.step, now)
@@ -266,8 +266,8 @@ class Group:
         if isinstance(message, Failed):
             error = message.error
             log.warning("rank failed", group=self.index, rank=message.rank, **run.names, error=error.as_dict())
-            patience = run.settle_timeout(self._ready_at - self._launched_at)
-            run.settle_deadline = run.settle_deadline or now + patience
+            timeout = run.settle_timeout(self._ready_at - self._launched_at)
+            run.settle_deadline = run.settle_deadline or now + timeout
         elif run.output is not None:
             run.settle_deadline = run.settle_deadline or now + run.leave_timeout(self._timeouts.step)
         if len(run.results) < self.num_ranks or self._killing:
@@ -290,7 +290,7 @@ class Group:
         self.run = None
         self._backoff.forget()
         self._enter(GroupState.READY)
-        self._tell(run, outcome)
+        self._report(run, outcome)
 
     def _damage(self, run: JobRun, outcome: Outcome) -> str | None:
         if run.disconnected:
@@ -301,7 +301,7 @@ class Group:
             return f"different jobs failed one after the other, the last with {error.type}"
         return None
 
-    def _tell(self, run: JobRun, outcome: Outcome) -> None:
+    def _report(self, run: JobRun, outcome: Outcome) -> None:
         if isinstance(outcome, Output):
             self._streak.succeeded(run.arguments)
         outcome = run.without_pauses(outcome, self._clock.long_pauses)
@@ -313,7 +313,7 @@ class Group:
             self.outbox.post(self._listener.run_ended, run.job_id, outcome, self._last_progress(run))
 
     def _lose(self, cause: str, verdict: Outcome) -> None:
-        """Kill and rebuild; the run's verdict is told when its last rank is dead."""
+        """Kill and rebuild; the run's verdict is reported when its last rank is dead."""
         log.error("worker group is rebuilt", group=self.index, cause=cause)
         self.cause = cause
         self._enter(GroupState.RECOVERING)
@@ -341,7 +341,7 @@ class Group:
         else:
             self._launch()
         if run is not None:
-            self._tell(run, verdict)
+            self._report(run, verdict)
 
     def _after_failed_setup(self, failure: SetupFailure) -> None:
         backoff, broken = self._backoff.add(failure)

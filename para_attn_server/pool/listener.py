@@ -46,7 +46,7 @@ class GroupListener(Protocol):
         """The predictor has logged lines; `left_out` more of them before these have not come through."""
 
     def run_failed(self, job_id: str, cause: Failed) -> None:
-        """What the run's error comes from, told just before the run's end."""
+        """What the run's error comes from, reported just before the run's end."""
 
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         """The job has come to its end, and all ranks have left it; `progress` is rank zero's last."""

@@ -28,7 +28,7 @@ class Timeouts:
 
     setup: float
     step: float
-    patience: float
+    min_step: float
     job: float | None
     cancel: float
 
@@ -90,7 +90,7 @@ class RunMonitor:
         heartbeat = max((rank.heartbeat for rank in of_run), default=0.0)
         logged = max((rank.logged for rank in of_run), default=0.0)
         run.look_for_life(heartbeat, now, logged, self._timeouts.step)
-        return run.silence(now) > step_budget(run, seen[0].total, self._timeouts.step, self._timeouts.patience)
+        return run.silence(now) > step_budget(run, seen[0].total, self._timeouts.step, self._timeouts.min_step)
 
     def _after_stacks(self, run: JobRun, ranks: Ranks, now: float) -> GroupLoss | None:
         run.stacks_deadline = None

@@ -1,6 +1,6 @@
 """The pool: all worker groups of one server, and the only place that moves jobs along.
 
-What a group tells becomes a transition in the store, then news for the web workers. Knows nothing of processes,
+What a group reports becomes a transition in the store, then news for the web workers. Knows nothing of processes,
 sockets or HTTP.
 """
 
@@ -37,20 +37,20 @@ from para_attn_server.stores.base import JobStore, Progress
 log = structlog.get_logger()
 
 PROGRESS_EVERY = 0.1
-"""Seconds between two writes of a job's step to the store; web workers that watch it hear of each step that is told."""
+"""Seconds between two writes of a job's step to the store; web workers that follow it get each that is reported."""
 LOOK_EVERY = 0.5
 """Seconds between two looks for jobs whose hint was lost."""
 EXPIRED_AT_ONCE = 50
 """Queued jobs past their deadline that are ended in one go: the loop must not stand still for ten thousand."""
 MEAN_OVER = 20
-"""Jobs whose time makes the mean that users are told."""
+"""Jobs over whose time the mean is taken that users see."""
 
 
 class Pool:
     """Groups, queue and store brought together; also the GroupListener of its groups.
 
     contract: remembers what the ranks report of the predictor. publish: sends news to all web workers.
-    soon: calls a function a little later, once what is under way is done. on_setup_failed: told of each failed setup.
+    soon: calls a function a little later, once what is under way is done. on_setup_failed: gets each failed setup.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Pool:
             self._outputs.observe,
             self._logs.observe,
             self._life.observe,
+            self._note_seconds,
             self._notify_web,
         )
         self._transitions = Transitions(store, observers)
@@ -194,7 +195,7 @@ class Pool:
         self._writes.try_write(self._look)
 
     def _look(self) -> None:
-        """What no hint told of: new jobs, and jobs whose deadline has passed."""
+        """What no hint announced: new jobs, and jobs whose deadline has passed."""
         version = self._store.changes()
         if version == self._store_version and self.idle and not self.held:
             return  # the queue is empty
@@ -228,7 +229,7 @@ class Pool:
 
     @property
     def busy(self) -> bool:
-        """True while a job runs, or the store has not been told how one ended."""
+        """True while a job runs, or the end of one is not in the store yet."""
         return self._writes.pending or any(group.run for group in self._groups)
 
     @property
@@ -256,10 +257,10 @@ class Pool:
             notices=self.notices,
         )
 
-    # --- what the groups tell ---
+    # --- what the groups report ---
 
     def group_changed(self) -> None:
-        """Several changes at once are told once, and not before the next job is on its way."""
+        """Several changes at once are sent once, and not before the next job is on its way."""
         if not self._view_is_due:
             self._view_is_due = True
             self._soon(self._publish_view)
@@ -365,10 +366,12 @@ class Pool:
 
         self._transitions.apply(expire)
 
+    def _note_seconds(self, transition: Transition) -> None:
+        if transition.job.status is JobStatus.SUCCEEDED:
+            self._seconds.append(transition.job.run_seconds or 0.0)
+
     def _notify_web(self, transition: Transition) -> None:
         job = transition.job
-        if job.status is JobStatus.SUCCEEDED:
-            self._seconds.append(job.run_seconds or 0.0)
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
 
 

@@ -52,7 +52,7 @@ class JobRun:
 
     part: the file that rank zero writes. arguments: predict's. expires: its client's deadline (core/steady.py).
     cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
-    pauses_before: the clock's count of long pauses when it began.
+    pauses_before: the clock's count of long pauses when it began. request_id: of the request that the job came by.
     settled: ranks that have been at the barrier. disconnected: ranks whose process group is gone.
     entered: rank zero has called predict. alive_at: when a sign of life was last seen. worked_at: when that was seen of
     the work itself, and not only lines that it logs.
@@ -65,6 +65,7 @@ class JobRun:
     arguments: Mapping[str, Any]
     expires: float | None = None
     pauses_before: int = 0
+    request_id: str | None = None
     results: dict[int, RankResult] = field(default_factory=dict)
     settled: set[int] = field(default_factory=set)
     disconnected: set[int] = field(default_factory=set)
@@ -82,7 +83,6 @@ class JobRun:
     step: int = 0
     stepped_at: float | None = None
     longest_step: float = 0.0
-    request_id: str | None = None
 
     def __post_init__(self) -> None:
         self.alive_at = self.worked_at = self.started
@@ -128,7 +128,7 @@ class JobRun:
 
     def settle_timeout(self, rebuild: float) -> float:
         """Seconds that the other ranks have to leave the run when one has failed: two steps. Before the first step, as
-        many as it takes to rebuild the group, since that is what too little patience costs."""
+        many as it takes to rebuild the group, since that is what a timeout too short costs."""
         least, most = SETTLE_UNPACED
         return min(most, max(least, rebuild)) if self.pace is None else max(SETTLE_LEAST, 2 * self.pace)
 
@@ -206,7 +206,7 @@ class JobRun:
         return Lost(error, charge=False) if pauses > self.pauses_before else outcome
 
     def outcome_of_death(self, rank: int, death: ExitInfo) -> Outcome:
-        """What a rank's death makes of the run: nothing new if that rank had told before that the job failed.
+        """What a rank's death makes of the run: nothing new if that rank had reported before that the job failed.
 
         Failures of its peers are no cause: they may be what the death did to them.
         """

@@ -58,7 +58,7 @@ class FailureStreak:
 
 
 def _shape(arguments: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What decides how much memory a job takes, as far as its arguments tell: not the seed and not the texts."""
+    """What decides how much memory a job takes, as far as its arguments show: not the seed and not the texts."""
     return tuple((name, _size(arguments[name])) for name in sorted(arguments) if name != "seed")
 
 

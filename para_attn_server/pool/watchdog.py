@@ -60,7 +60,7 @@ def hang(run: JobRun, silence: float, sights: Sequence[RankSnapshot]) -> JobErro
 
 
 def find_laggard(sights: Sequence[RankSnapshot]) -> tuple[int | None, str]:
-    """The rank that holds the others up, and how that is known; None where it cannot be told.
+    """The rank that holds the others up, and how that is known; None where it is not known.
 
     In this order: a stopped process; the fewest control points passed (at the same point, one that works is behind one
     that waits); the only one outside a collective.

@@ -109,18 +109,18 @@ class ControlClient:
         """Whether close() was called: whoever waits should give up."""
         return self._closing.is_set()
 
-    def pool(self, patience: float = 0.0) -> PoolView | None:
+    def pool(self, timeout: float = 0.0) -> PoolView | None:
         """The latest view of the pool, also of a controller that is gone.
 
-        Waits up to `patience` seconds for a first, and for an instant where the latest is older than what clients know:
+        Waits up to `timeout` seconds for a first, and for an instant where the latest is older than what clients know:
         it shows a job at work whose end was reported.
         """
-        if patience > 0 and (self._pool is None or self._outdated()):
+        if timeout > 0 and (self._pool is None or self._outdated()):
             self.start()
-            patience = patience if self._pool is None else min(patience, _VIEW_FOLLOWS)
+            timeout = timeout if self._pool is None else min(timeout, _VIEW_FOLLOWS)
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self.closing or (self._pool is not None and not self._outdated()), patience
+                    lambda: self.closing or (self._pool is not None and not self._outdated()), timeout
                 )
         return self._pool
 

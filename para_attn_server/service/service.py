@@ -143,9 +143,9 @@ class JobService:
             raise NotAccepting(pool.trouble or "the server cannot run jobs now")
         self.contract()
 
-    def pool(self, patience: float = 1.0) -> PoolView | None:
-        """The pool now, None when the controller does not respond; waits up to `patience` seconds for a first word."""
-        pool = self._control.pool(patience)
+    def pool(self, timeout: float = 1.0) -> PoolView | None:
+        """The pool now, None when the controller does not respond; waits up to `timeout` seconds for a first word."""
+        pool = self._control.pool(timeout)
         return pool if self._control.alive else None
 
     def lag(self) -> Beat:

@@ -154,13 +154,13 @@ class MemoryStore(JobStore):
 
     def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
         data = dataclasses.asdict(output)
-        told = {name: data[name] for name in ("media_type", "size", "sha256")}
+        shown = {name: data[name] for name in ("media_type", "size", "sha256")}
         with self._writing():
             old = self._guarded(job_id, sources_of(JobStatus.SUCCEEDED), "succeed")
             job = replace(self._ended_now(old, now, progress), status=JobStatus.SUCCEEDED, output=output)
             if job.total_steps is not None:
                 job = replace(job, step=job.total_steps)
-            return self._write(old, job, "succeeded", told, now)
+            return self._write(old, job, "succeeded", shown, now)
 
     def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
         with self._writing():

@@ -193,8 +193,8 @@ class SqlStore(JobStore):
         with self._writing() as connection:
             values = {**self._now(now), "result": data, **_steps(progress)}
             job = _change(connection, sql.SUCCEED, job_id, "succeed", values)
-            told = {name: data[name] for name in ("media_type", "size", "sha256")}
-            _add_event(connection, job_id, "succeeded", now, told)
+            shown = {name: data[name] for name in ("media_type", "size", "sha256")}
+            _add_event(connection, job_id, "succeeded", now, shown)
         return job
 
     def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:

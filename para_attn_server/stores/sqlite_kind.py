@@ -1,4 +1,4 @@
-"""The kind of store that ships: `sqlite:///PATH`. How it is made ready, and what is told of it after a fault.
+"""The kind of store that ships: `sqlite:///PATH`. How it is made ready, and what is reported of it after a fault.
 
 The store itself is in `sql.py`.
 """

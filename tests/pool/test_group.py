@@ -94,7 +94,7 @@ class Script:
             self._specs,
             self,
             self,
-            Timeouts(setup=60, step=step_timeout, patience=10, job=100, cancel=5),
+            Timeouts(setup=60, step=step_timeout, min_step=10, job=100, cancel=5),
             clock=self.clock,
         )
         self.group.start()
@@ -255,16 +255,21 @@ def test_one_rank_that_fails_alone_fails_the_job_with_its_cause_and_rebuilds_the
     assert (script.group.state, script.group.view().cause) == ("ready", None)
 
 
-@pytest.mark.parametrize(("setup", "patience"), [(0.2, 1), (2, 2), (600, 3)])
-def test_before_the_first_step_the_other_ranks_have_as_long_as_a_rebuild_would_take(
-    setup: float, patience: float
-) -> None:
-    script = Script(setup=setup).busy()
-    script.say(0, failed(0))
-    script.pass_time(patience - 0.1)
+def assert_killed_after(script: Script, seconds: float) -> None:
+    """The others have so long to leave, and no longer."""
+    script.pass_time(seconds - 0.1)
     assert not script.handles[0].killed
     script.pass_time(0.2)
     assert script.handles[0].killed
+
+
+@pytest.mark.parametrize(("setup", "timeout"), [(0.2, 1), (2, 2), (600, 3)])
+def test_before_the_first_step_the_other_ranks_have_as_long_as_a_rebuild_would_take(
+    setup: float, timeout: float
+) -> None:
+    script = Script(setup=setup).busy()
+    script.say(0, failed(0))
+    assert_killed_after(script, timeout)
 
 
 def test_slow_steps_give_the_other_ranks_longer_to_leave() -> None:
@@ -273,22 +278,16 @@ def test_slow_steps_give_the_other_ranks_longer_to_leave() -> None:
     script.now += 4
     script.say(0, Step(1, 2, 9))
     script.say(0, failed(0))
-    script.pass_time(7.9)
-    assert not script.handles[0].killed
-    script.pass_time(0.2)
-    assert script.handles[0].killed
+    assert_killed_after(script, 8)
 
 
-@pytest.mark.parametrize(("seconds", "patience"), [(0.01, SETTLE_LEAST), (4, 8)])
-def test_a_first_step_alone_shows_the_pace(seconds: float, patience: float) -> None:
+@pytest.mark.parametrize(("seconds", "timeout"), [(0.01, SETTLE_LEAST), (4, 8)])
+def test_a_first_step_alone_shows_the_pace(seconds: float, timeout: float) -> None:
     script = Script().busy()
     script.now += seconds
     script.say(0, Step(1, 1, 9))
     script.say(0, failed(0))
-    script.pass_time(patience - 0.1)
-    assert not script.handles[0].killed
-    script.pass_time(0.2)
-    assert script.handles[0].killed
+    assert_killed_after(script, timeout)
 
 
 def test_a_dead_rank_loses_the_run_once_every_rank_is_dead() -> None:

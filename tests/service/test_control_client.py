@@ -118,7 +118,7 @@ def linked(parent: Parent, link: ControlClient) -> ControlClient:
     """A link on the line."""
     link.start()
     parent.accept()
-    assert link.pool(patience=5) == VIEW
+    assert link.pool(timeout=5) == VIEW
     return link
 
 
@@ -137,9 +137,9 @@ def test_it_keeps_the_latest_view_also_of_a_controller_that_is_gone(parent: Pare
     assert linked.pool() == PoolView(started_at=9.0)
 
 
-def test_waiting_for_a_first_view_ends_with_its_patience(link: ControlClient) -> None:
+def test_waiting_for_a_first_view_ends_at_its_timeout(link: ControlClient) -> None:
     began = time.monotonic()
-    assert link.pool(patience=0.1) is None
+    assert link.pool(timeout=0.1) is None
     assert 0.09 < time.monotonic() - began < 2
 
 
@@ -242,7 +242,7 @@ def test_it_waits_for_a_controller_that_comes_late(tmp_path: Path, link: Control
     parent = Parent(tmp_path)
     try:
         parent.accept()
-        assert link.pool(patience=5) == VIEW
+        assert link.pool(timeout=5) == VIEW
     finally:
         parent.close()
 
