@@ -68,7 +68,7 @@ class Controller:
         model: ModelSpec,
         listener: socket.socket,
         store: JobStore,
-        contract: ModelInfoWriter,
+        model_info: ModelInfoWriter,
         line: socket.socket | None,
         lock: StateDirLock,
         run_folder: RunFolder,
@@ -89,7 +89,7 @@ class Controller:
         self._pulse = Pulse(self._control.publish, self._supervisor, self._loop.time)
         self._pool = Pool(
             store,
-            contract,
+            model_info,
             settings.max_attempts,
             self._control.publish,
             lambda function: self._loop.call_later(SOON, function),
@@ -286,9 +286,9 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
         store = open_store(settings.database, durable=False, steady=steady)
         with contextlib.closing(store):
             settle_clock(store)
-            contract = ModelInfoWriter(store, *identity(model))
-            contract.claim()
-            return asyncio.run(_run(signals, settings, model, listener, store, contract, line, lock, run_folder))
+            model_info = ModelInfoWriter(store, *identity(model))
+            model_info.claim()
+            return asyncio.run(_run(signals, settings, model, listener, store, model_info, line, lock, run_folder))
 
 
 def _make_output_dir(folder: Path) -> None:

@@ -36,7 +36,7 @@ def add_document(routes: list[Route], service: JobService) -> None:
     def openapi() -> ResponseReturnValue:
         """This API as an OpenAPI 3.1 document."""
         try:
-            schema = service.contract().schema
+            schema = service.model_info().schema
         except NotAccepting:
             schema = None
         return document(routes, schema, request.root_url.rstrip("/"))

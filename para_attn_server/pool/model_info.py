@@ -1,4 +1,4 @@
-"""The contract of the served model, as the web reads it from the store: the request schema that the ranks reported.
+"""What the web knows of the served model, by the store: the request schema that the ranks reported.
 
 It outlives a restart, so that jobs are accepted while the model is still being loaded; it does not outlive a change of
 the model.

@@ -49,20 +49,20 @@ MEAN_OVER = 20
 class Pool:
     """Groups, queue and store brought together; also the GroupListener of its groups.
 
-    contract: remembers what the ranks report of the predictor. publish: sends news to all web workers.
+    model_info: remembers what the ranks report of the predictor. publish: sends news to all web workers.
     soon: calls a function a little later, once what is under way is done. on_setup_failed: gets each failed setup.
     """
 
     def __init__(
         self,
         store: JobStore,
-        contract: ModelInfoWriter,
+        model_info: ModelInfoWriter,
         max_attempts: int,
         publish: Callable[[ToWeb], None],
         soon: Callable[[Callable[[], None]], object],
         on_setup_failed: Callable[[SetupFailure], None],
     ) -> None:
-        self._store, self._contract, self._max_attempts = store, contract, max_attempts
+        self._store, self._model_info, self._max_attempts = store, model_info, max_attempts
         self._publish, self._soon, self._on_setup_failed = publish, soon, on_setup_failed
         self._started_at, self._started_steady = time.time(), steady()
         self._groups: Sequence[Group] = ()
@@ -273,7 +273,7 @@ class Pool:
         log.info("worker group is ready", group=group, device=ready.device)
         self.ever_ready = True
         self._versions = ready.versions
-        self._writes.write(partial(self._contract.reported, ready))
+        self._writes.write(partial(self._model_info.reported, ready))
         self.group_changed()
         self.dispatch()
 

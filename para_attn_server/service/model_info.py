@@ -1,4 +1,4 @@
-"""The model's contract with its callers: the request schema that the ranks reported, read from the store."""
+"""What is known of the model: the request schema that the ranks reported, read from the store."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FRESH = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Contract:
+class ModelInfo:
     """schema: JSON Schema of a request body, with its compiled check; output_suffix: of outputs the server names."""
 
     schema: dict[str, Any]
@@ -22,25 +22,25 @@ class Contract:
 
 
 class ModelInfoReader:
-    """Reads the contract, at most once a second when there is one."""
+    """Reads what the model has reported, at most once a second when there is something."""
 
     def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._contract: Contract | None = None
+        self._info: ModelInfo | None = None
         self._read_at = -_FRESH
 
-    def current(self) -> Contract | None:
-        """The contract, None until the model has reported it."""
-        if self._contract is None or time.monotonic() - self._read_at >= _FRESH:
-            self._contract = self._read()
+    def current(self) -> ModelInfo | None:
+        """The latest report, None before the first."""
+        if self._info is None or time.monotonic() - self._read_at >= _FRESH:
+            self._info = self._read()
             self._read_at = time.monotonic()
-        return self._contract
+        return self._info
 
-    def _read(self) -> Contract | None:
+    def _read(self) -> ModelInfo | None:
         document = self._store.document(SCHEMA_DOCUMENT)
         if document is None or document["schema"] is None:
             return None
         schema = document["schema"]
-        if self._contract is not None and self._contract.schema == schema:
-            return self._contract
-        return Contract(schema, RequestValidator(schema), document["output_suffix"])
+        if self._info is not None and self._info.schema == schema:
+            return self._info
+        return ModelInfo(schema, RequestValidator(schema), document["output_suffix"])

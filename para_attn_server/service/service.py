@@ -34,7 +34,7 @@ from para_attn_server.core.wire.control import Beat, PoolView
 from para_attn_server.service import budget
 from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
-from para_attn_server.service.model_info import Contract, ModelInfoReader
+from para_attn_server.service.model_info import ModelInfo, ModelInfoReader
 from para_attn_server.service.news import JobNews
 from para_attn_server.stores.base import JobStore, QueueCounts
 
@@ -93,7 +93,7 @@ class JobService:
         self._control = control
         self._outputs = outputs
         self._settings = settings
-        self._contracts = ModelInfoReader(store)
+        self._models = ModelInfoReader(store)
         self._waiters = budget.waiters(settings.web_connections)
         self._cancelers = budget.cancelers(settings.web_connections)
         self._stopping = False
@@ -104,12 +104,12 @@ class JobService:
 
     # --- what the server can do ---
 
-    def contract(self) -> Contract:
+    def model_info(self) -> ModelInfo:
         """The model's request schema with its check; raises NotAccepting until the model has reported one."""
-        contract = self._contracts.current()
-        if contract is None:
+        info = self._models.current()
+        if info is None:
             raise NotAccepting("the model is still being loaded; its arguments are not known yet")
-        return contract
+        return info
 
     def readiness(self) -> None:
         """Returns when what is accepted now will be run, by a living controller and some group; else raises
@@ -141,7 +141,7 @@ class JobService:
             raise self._explained(error) from error
         if pool is not None and pool.held:
             raise NotAccepting(pool.trouble or "the server cannot run jobs now")
-        self.contract()
+        self.model_info()
 
     def pool(self, timeout: float = 1.0) -> PoolView | None:
         """The pool now, None when the controller does not respond; waits up to `timeout` seconds for a first word."""
@@ -187,11 +187,11 @@ class JobService:
         if key is not None and digest is not None and (known := self._store.by_key(key, digest)) is not None:
             return known
         self.accepting()
-        contract = self.contract()
-        arguments = contract.validator.validate(body)
+        info = self.model_info()
+        arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
         new = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED))
-        path = self._outputs.resolve(requested, new.id, contract.output_suffix)
+        path = self._outputs.resolve(requested, new.id, info.output_suffix)
         ends = None if deadline is None else steady() + deadline - time.time()
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
         job = self._store.insert(new, self._settings.max_queue, time.time())

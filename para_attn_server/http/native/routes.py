@@ -179,7 +179,7 @@ class _Native:
 
     def schema(self) -> ResponseReturnValue:
         """JSON Schema of the arguments of POST /generate."""
-        return self._service.contract().schema
+        return self._service.model_info().schema
 
     def healthz(self) -> ResponseReturnValue:
         """Alive."""
