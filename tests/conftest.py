@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ import pytest
 from leftovers import MARK, marked_processes
 from serving import CHAOS, CHAOS_STEP_TIMEOUT, COUNTING, RunningServer, shared_server
 from waiting import wait_until
+
+from para_attn_server.stores.migrate import migrate
+from para_attn_server.stores.sql import SqlStore
 
 SHARED_MEMORY = Path("/dev/shm")
 hypothesis.settings.load_profile("ci")  # the same examples in each run: a test fails for what was changed
@@ -67,3 +72,24 @@ def chaos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 def counting_model() -> str:
     """The CountingPredictor as --model takes it."""
     return COUNTING
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with the present schema and nothing in it."""
+    path = tmp_path_factory.mktemp("empty") / "state.db"
+    migrate(path)
+    return path
+
+
+@pytest.fixture
+def database(empty_database: Path, tmp_path: Path) -> Path:
+    """A test's own copy of it."""
+    return Path(shutil.copy(empty_database, tmp_path / "state.db"))
+
+
+@pytest.fixture
+def store(database: Path) -> Iterator[SqlStore]:
+    """A store in it, as the controller opens it."""
+    with closing(SqlStore.open(database, durable=False)) as opened:
+        yield opened

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from para_attn_server.core.errors import StateDirError
@@ -12,18 +9,9 @@ from para_attn_server.core.job import NewJob
 from para_attn_server.core.wire.ranks import Ready
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.stores.base import SCHEMA_DOCUMENT
-from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.sql import SqlStore
 
 READY = Ready(0, "cpu", {"type": "object"}, {}, ".mp4")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    migrate(tmp_path / "jobs.sqlite3")
-    opened = SqlStore.open(tmp_path / "jobs.sqlite3", durable=False)
-    yield opened
-    opened.close()
 
 
 def schema(store: SqlStore) -> object:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,24 +22,8 @@ from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.pool import EXPIRED_AT_ONCE, Pool
 from para_attn_server.pool.run import Lost
-from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
 from para_attn_server.stores.sqlite import begin_write
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database without jobs, to be copied: making one takes a second."""
-    path = tmp_path_factory.mktemp("empty") / "jobs.sqlite3"
-    ensure_schema(path)
-    return path
-
-
-@pytest.fixture
-def store(empty: Path, tmp_path: Path) -> Iterator[SqlStore]:
-    shutil.copy(empty, tmp_path / "jobs.sqlite3")
-    with closing(SqlStore.open(tmp_path / "jobs.sqlite3", durable=False)) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -252,7 +234,7 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
 
 
 def test_an_empty_queue_is_read_again_when_something_may_have_come(
-    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, store: SqlStore, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assigned: list[str] = []
     group = SimpleNamespace(index=0, run=None, state=GroupState.READY, tick=lambda _: None)
@@ -274,7 +256,7 @@ def test_an_empty_queue_is_read_again_when_something_may_have_come(
     third = store.insert(NewJob({}, str(tmp_path / "3.png")), 10, 1.0).id
     pool.submitted(third, None)
     assert assigned[-1] == third
-    with closing(SqlStore.open(tmp_path / "jobs.sqlite3", durable=False)) as web:
+    with closing(SqlStore.open(database, durable=False)) as web:
         fourth = web.insert(NewJob({}, str(tmp_path / "4.png")), 10, 1.0).id
     pool.tick(1e9)  # the hint was lost
     assert assigned[-1] == fourth

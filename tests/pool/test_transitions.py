@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -12,26 +11,18 @@ from structlog.testing import capture_logs
 from para_attn_server.core.errors import IllegalTransition, JobError
 from para_attn_server.core.job import JobStatus, NewJob
 from para_attn_server.pool.transitions import Transition, Transitions
-from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.sql import SqlStore
 
 ERROR = JobError("ValueError", "no")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    migrate(tmp_path / "jobs.sqlite3")
-    with closing(SqlStore.open(tmp_path / "jobs.sqlite3", durable=False)) as opened:
-        yield opened
 
 
 def add(store: SqlStore) -> str:
     return store.insert(NewJob({}, "/a.png"), 10, 1.0).id
 
 
-def test_observers_get_each_transition_in_order_once_all_are_on_record(store: SqlStore, tmp_path: Path) -> None:
+def test_observers_get_each_transition_in_order_once_all_are_on_record(store: SqlStore, database: Path) -> None:
     heard: list[tuple[str, str, JobStatus]] = []
-    with closing(SqlStore.open(tmp_path / "jobs.sqlite3", durable=False)) as web:
+    with closing(SqlStore.open(database, durable=False)) as web:
 
         def observe(name: str, transition: Transition) -> None:
             seen = {job_id: web.get(job_id) for job_id in (first, second)}

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from para_attn_server.stores import sqlite
 from para_attn_server.stores.base import JobStore
-from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.open import open_store as open_url
 
 OpenStore = Callable[..., JobStore]
@@ -29,20 +26,6 @@ def memory_url(request: pytest.FixtureRequest) -> str:
 
 BACKENDS: dict[str, Callable[[pytest.FixtureRequest], str]] = {"sqlite": sqlite_url, "memory": memory_url}
 """Each makes an empty store for one test; its URL."""
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with the present schema and nothing in it."""
-    path = tmp_path_factory.mktemp("empty") / "state.db"
-    migrate(path)
-    return path
-
-
-@pytest.fixture
-def database(empty_database: Path, tmp_path: Path) -> Path:
-    """A test's own copy of it."""
-    return Path(shutil.copy(empty_database, tmp_path / "state.db"))
 
 
 @pytest.fixture(params=BACKENDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,6 @@ from para_attn_server.core.settings import Settings
 from para_attn_server.http.app import create_app
 from para_attn_server.service.service import JobService
 from para_attn_server.stores import statements
-from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
 
 LARGE = {"image": "x" * 15_000_000}
@@ -25,11 +25,9 @@ KEY, DIGEST = "key", "digest"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[SqlStore]:
-    ensure_schema(tmp_path / "jobs.sqlite3")
-    store = SqlStore.open(tmp_path / "jobs.sqlite3", durable=False)
-    yield store
-    store.close()
+def store(database: Path) -> Iterator[SqlStore]:
+    with closing(SqlStore.open(database, durable=False)) as opened:
+        yield opened
 
 
 def add(store: SqlStore, kwargs: dict[str, Any], key: str | None = None) -> Job:
@@ -68,12 +66,12 @@ def test_no_answer_reads_the_arguments(store: SqlStore, tmp_path: Path) -> None:
     assert len(executed) >= 8 and not [statement for statement in executed if "arguments" in statement]
 
 
-def test_reads_and_transitions_cost_what_they_cost_with_small_arguments(store: SqlStore, tmp_path: Path) -> None:
+def test_reads_and_transitions_cost_what_they_cost_with_small_arguments(store: SqlStore, database: Path) -> None:
     small, large = add(store, {}), add(store, LARGE)
     for job in (small, large):
         store.start(job.id, 0, 2.0)
     assert best(lambda: store.get(large.id)) < 5 * best(lambda: store.get(small.id)) + 0.001
-    log = tmp_path / "jobs.sqlite3-wal"
+    log = database.with_name(f"{database.name}-wal")
     with store._reading() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     for step in range(10):
