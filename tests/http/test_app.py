@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_service import service_with
 
 from para_attn_server.core.errors import IllegalTransition, StoreUnavailable
 from para_attn_server.core.settings import Settings
@@ -22,8 +22,7 @@ def answer_to(error: Exception) -> Any:
     def readiness() -> None:
         raise error
 
-    service: Any = SimpleNamespace(readiness=readiness)
-    return create_app(service, Settings(model="m")).test_client().get("/readyz")
+    return create_app(service_with(readiness=readiness), Settings(model="m")).test_client().get("/readyz")
 
 
 @pytest.mark.parametrize(

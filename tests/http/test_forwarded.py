@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_service import service_with
 
 from para_attn_server.core.errors import JobNotFound, NotAccepting
 from para_attn_server.core.settings import Settings
@@ -22,10 +23,10 @@ def app(**settings: Any) -> Any:
     def view(job_id: str) -> None:
         raise JobNotFound(f"there is no job {job_id}")
 
-    def contract() -> None:
+    def model_info() -> None:
         raise NotAccepting("not yet")
 
-    service: Any = SimpleNamespace(submit=lambda *_: SimpleNamespace(id=ID), view=view, contract=contract)
+    service = service_with(submit=lambda *_: SimpleNamespace(id=ID), view=view, model_info=model_info)
     return create_app(service, Settings(model="m", **settings)).test_client()
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_service import service_with
 
 from para_attn_server.core.errors import NothingToCancel
 from para_attn_server.core.settings import Settings
@@ -21,8 +21,9 @@ def app(**settings: Any) -> Any:
     def cancel(_: object) -> None:
         raise NothingToCancel("no job is running")
 
-    service: Any = SimpleNamespace(cancel=cancel, readiness=lambda: None)
-    return create_app(service, Settings(model="m", **settings)).test_client()
+    return create_app(
+        service_with(cancel=cancel, readiness=lambda: None), Settings(model="m", **settings)
+    ).test_client()
 
 
 def cancel(client: Any, **headers: str) -> Any:
