@@ -244,7 +244,7 @@ def main(signals: StopSignals) -> int:
     with _json_alone() if log_format == "json" else contextlib.nullcontext() as log_fd:
         try:
             settings = load_settings()
-            configure_logging(settings.log_level, settings.log_format, "server", log_fd)
+            configure_logging(settings.log_level, settings.log_format, "controller", log_fd)
             return _serve(settings, line, signals)
         except ServerError as error:
             _say_why(log_format, str(error))
@@ -256,7 +256,7 @@ def main(signals: StopSignals) -> int:
 def _json_alone() -> Iterator[int]:
     """Make records of all that this process and its children print; the descriptor that takes the log."""
     reader = DescriptorReader()
-    configure_logging("info", "json", "server", reader.log_fd)  # for settings that are wrong
+    configure_logging("info", "json", "controller", reader.log_fd)  # for settings that are wrong
     reader.start()
     try:
         yield reader.log_fd

@@ -38,7 +38,7 @@ def pool_view(state: str = "ready", **changes: Any) -> PoolView:
     return PoolView(**{"started_at": time.time(), "groups": [group], "versions": {"torch": "9.9"}, **changes})
 
 
-class StandInParent:
+class StandInController:
     """Serves `control.sock`. `submitted` collects hints, `cancels` the orders; queued jobs are canceled at once,
     running ones when `leave_at_once` is set."""
 
