@@ -77,6 +77,18 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True)
+class RunId:
+    """Names a run of a job: who has started it, and the how manieth start it was. A write about a running job is about
+    one run, and is refused once that is over."""
+
+    controller: str | None
+    number: int
+
+    def __str__(self) -> str:
+        return f"run {self.number} of controller {self.controller}"
+
+
+@dataclass(frozen=True, slots=True)
 class NewJob:
     """A request that passed validation, ready for the queue.
 
@@ -160,6 +172,11 @@ class Job:
     peak_memory: int | None = None
     controller: str | None = None
     run: int = 0
+
+    @property
+    def run_id(self) -> RunId | None:
+        """The run that is under way, None unless there is one."""
+        return RunId(self.controller, self.run) if self.status is JobStatus.RUNNING else None
 
     @property
     def output(self) -> Output | None:

@@ -17,9 +17,10 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from para_attn_server.core.errors import JobError, QueueFull
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, sources_of
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, RunId
+from para_attn_server.stores import refusals
 from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts, StoreKind
-from para_attn_server.stores.refusals import conflict, refused
+from para_attn_server.stores.refusals import Write, conflict, refused, unknown
 from para_attn_server.stores.rows import EventRow, Numbered, Request, Rows
 
 _ENDED = [status for status in JobStatus if status.terminal]
@@ -94,7 +95,7 @@ class MemoryStore(JobStore):
         with self._reading() as rows:
             request = rows.requests.get(job_id)
         if request is None:
-            raise refused(job_id, None, "be read")
+            raise unknown(job_id)
         arguments: dict[str, Any] = json.loads(request.arguments)
         return arguments
 
@@ -149,30 +150,34 @@ class MemoryStore(JobStore):
 
     def start(self, job_id: str, group: int, now: float, controller: str | None = None) -> Job:
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.RUNNING), "start")
+            old = self._guarded(job_id, refusals.START, None)
             job = replace(old, status=JobStatus.RUNNING, started_at=now, started_steady=self._steadily(now))
             job = replace(job, group=group, attempts=old.attempts + 1, step=0, total_steps=None)
             job = replace(job, controller=controller, run=old.run + 1)
-            return self._write(old, job, "started", {"group": group, "attempt": job.attempts}, now)
+            return self._write(old, job, "started", {"group": group, "attempt": job.attempts, "run": job.run}, now)
 
-    def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
+    def succeed(
+        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+    ) -> Job:
         shown = {"media_type": output.media_type, "size": output.size, "sha256": output.sha256}
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.SUCCEEDED), "succeed")
+            old = self._guarded(job_id, refusals.SUCCEED, run)
             job = replace(self._ended_now(old, now, progress), status=JobStatus.SUCCEEDED, outputs=(output,))
             if job.total_steps is not None:
                 job = replace(job, step=job.total_steps)
             return self._write(old, job, "succeeded", shown, now)
 
-    def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
+    def fail(
+        self, job_id: str, error: JobError, now: float, progress: Progress | None = None, *, run: RunId | None = None
+    ) -> Job:
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.FAILED), "fail")
+            old = self._guarded(job_id, refusals.FAIL, run)
             job = replace(self._ended_now(old, now, progress), status=JobStatus.FAILED, error=error)
             return self._write(old, job, "failed", {"error": error.as_dict()}, now)
 
-    def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
+    def cancel(self, job_id: str, now: float, progress: Progress | None = None, *, run: RunId | None = None) -> Job:
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.CANCELED), "be canceled")
+            old = self._guarded(job_id, refusals.CANCEL, run)
             job = replace(self._ended_now(old, now, progress), status=JobStatus.CANCELED)
             return self._write(old, job, "canceled", {}, now)
 
@@ -181,25 +186,25 @@ class MemoryStore(JobStore):
             passed = [job for job in rows.by_status[JobStatus.QUEUED].values() if _deadline(job) <= steady]
             return [self.fail(job.id, error, now) for job in nsmallest(limit, passed, key=_deadline)]
 
-    def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
+    def requeue(self, job_id: str, cause: str, charge: bool, now: float, *, run: RunId | None) -> Job:
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.QUEUED), "be requeued")
+            old = self._guarded(job_id, refusals.REQUEUE, run)
             job = replace(old, status=JobStatus.QUEUED, started_at=None, started_steady=None, controller=None)
             job = replace(job, group=None, attempts=old.attempts - int(not charge), step=0, total_steps=None)
             return self._write(old, job, "requeued", {"cause": cause, "charged": charge}, now)
 
     # --- further writes, the controller only ---
 
-    def request_cancel(self, job_id: str, now: float) -> Job:
+    def request_cancel(self, job_id: str, now: float, *, run: RunId | None) -> Job:
         with self._writing():
-            old = self._guarded(job_id, (JobStatus.RUNNING,), "be asked to leave")
+            old = self._guarded(job_id, refusals.REQUEST_CANCEL, run)
             if old.cancel_requested:
                 return _copied(old)
             return self._write(old, replace(old, cancel_requested=True), "cancel_requested", {}, now)
 
-    def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
+    def progress(self, job_id: str, step: int, total: int | None, now: float, *, run: RunId | None) -> None:
         with self._writing():
-            old = self._guarded(job_id, (JobStatus.RUNNING,), "make a step")
+            old = self._guarded(job_id, refusals.PROGRESS, run)
             job = replace(old, step=step, total_steps=total)
             self._write(old, job, "step", {"step": step, "total_steps": total}, now)
 
@@ -258,10 +263,12 @@ class MemoryStore(JobStore):
                 yield rows
             self._commits += rows.commits - before
 
-    def _guarded(self, job_id: str, sources: tuple[JobStatus, ...], verb: str) -> Job:
+    def _guarded(self, job_id: str, write: Write, run: RunId | None) -> Job:
         job = self._rows.jobs.get(job_id)
-        if job is None or job.status not in sources:
-            raise refused(job_id, None if job is None else job.status, verb)
+        if job is None:
+            raise unknown(job_id)
+        if job.status not in write.sources or job.run_id != run:
+            raise refused(job, write, run)
         return job
 
     def _ended_now(self, job: Job, now: float, progress: Progress | None) -> Job:

@@ -14,10 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, Update
 
 from para_attn_server.core.errors import JobError, QueueFull
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, RunId
+from para_attn_server.stores import refusals
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
-from para_attn_server.stores.refusals import conflict, refused
+from para_attn_server.stores.refusals import Write, conflict, refused, unknown
 from para_attn_server.stores.sql_handle import SqlHandle
 from para_attn_server.stores.sql_rows import job_of, job_of_all, output_of, output_rows, row_of
 from para_attn_server.stores.sqlite import create_sqlite_engine, data_version
@@ -73,7 +74,7 @@ class SqlStore(SqlHandle, JobStore):
         with self._reading() as connection:
             arguments: dict[str, Any] | None = connection.execute(sql.GET_ARGUMENTS, {"of_job": job_id}).scalar()
         if arguments is None:
-            raise refused(job_id, None, "be read")
+            raise unknown(job_id)
         return arguments
 
     def position(self, job: Job) -> int:
@@ -121,30 +122,38 @@ class SqlStore(SqlHandle, JobStore):
     def start(self, job_id: str, group: int, now: float, controller: str | None = None) -> Job:
         values = {**self._now(now), "group": group, "by": controller}
         with self._writing() as connection:
-            job = _change(connection, sql.START, job_id, "start", values)
-            _add_event(connection, job_id, "started", now, {"group": group, "attempt": job.attempts})
+            job = _change(connection, sql.START, job_id, refusals.START, values, None)
+            _add_event(connection, job_id, "started", now, {"group": group, "attempt": job.attempts, "run": job.run})
         return job
 
-    def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
+    def succeed(
+        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+    ) -> Job:
         shown = {"media_type": output.media_type, "size": output.size, "sha256": output.sha256}
         with self._writing() as connection:
-            job = _change(connection, sql.SUCCEED, job_id, "succeed", {**self._now(now), **_steps(progress)})
+            job = _change(
+                connection, sql.SUCCEED, job_id, refusals.SUCCEED, {**self._now(now), **_steps(progress)}, run
+            )
             job = dataclasses.replace(job, outputs=(output,))
             connection.execute(sql.INSERT_OUTPUTS, output_rows(job))
             _add_event(connection, job_id, "succeeded", now, shown)
         return job
 
-    def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
+    def fail(
+        self, job_id: str, error: JobError, now: float, progress: Progress | None = None, *, run: RunId | None = None
+    ) -> Job:
+        statement = sql.FAIL_QUEUED if run is None else sql.FAIL_RUNNING
         data = error.as_dict()
         with self._writing() as connection:
             values = {**self._now(now), "cause": data, **_steps(progress)}
-            job = _change(connection, sql.FAIL, job_id, "fail", values)
+            job = _change(connection, statement, job_id, refusals.FAIL, values, run)
             _add_event(connection, job_id, "failed", now, {"error": data})
         return job
 
-    def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
+    def cancel(self, job_id: str, now: float, progress: Progress | None = None, *, run: RunId | None = None) -> Job:
+        statement = sql.CANCEL_QUEUED if run is None else sql.CANCEL_RUNNING
         with self._writing() as connection:
-            job = _change(connection, sql.CANCEL, job_id, "be canceled", {**self._now(now), **_steps(progress)})
+            job = _change(connection, statement, job_id, refusals.CANCEL, {**self._now(now), **_steps(progress)}, run)
             _add_event(connection, job_id, "canceled", now, {})
         return job
 
@@ -160,26 +169,26 @@ class SqlStore(SqlHandle, JobStore):
                 _add_event(connection, job.id, "failed", now, {"error": data})
         return ended
 
-    def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
+    def requeue(self, job_id: str, cause: str, charge: bool, now: float, *, run: RunId | None) -> Job:
         with self._writing() as connection:
-            job = _change(connection, sql.REQUEUE, job_id, "be requeued", {"uncharged": int(not charge)})
+            job = _change(connection, sql.REQUEUE, job_id, refusals.REQUEUE, {"uncharged": int(not charge)}, run)
             _add_event(connection, job_id, "requeued", now, {"cause": cause, "charged": charge})
         return job
 
     # --- further writes, the controller only ---
 
-    def request_cancel(self, job_id: str, now: float) -> Job:
+    def request_cancel(self, job_id: str, now: float, *, run: RunId | None) -> Job:
         with self._writing() as connection:
             known = _found(connection, job_id)
-            if known is not None and known.status is JobStatus.RUNNING and known.cancel_requested:
+            if known is not None and known.cancel_requested and known.run_id == run is not None:
                 return known
-            job = _change(connection, sql.REQUEST_CANCEL, job_id, "be asked to leave", {})
+            job = _change(connection, sql.REQUEST_CANCEL, job_id, refusals.REQUEST_CANCEL, {}, run)
             _add_event(connection, job_id, "cancel_requested", now, {})
         return job
 
-    def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
+    def progress(self, job_id: str, step: int, total: int | None, now: float, *, run: RunId | None) -> None:
         with self._writing() as connection:
-            _changed_row(connection, sql.PROGRESS, job_id, "make a step", {"done": step, "total": total})
+            _changed_row(connection, sql.PROGRESS, job_id, refusals.PROGRESS, {"done": step, "total": total}, run)
             _add_event(connection, job_id, "step", now, {"step": step, "total_steps": total})
 
     def log(self, write: LogWrite) -> list[int]:
@@ -223,15 +232,22 @@ class SqlStore(SqlHandle, JobStore):
             return [job_of(row) for row in connection.execute(statement, parameters)]
 
 
-def _change(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Job:
-    return job_of(_changed_row(connection, statement, job_id, verb, values))
+def _change(
+    connection: Connection, statement: Update, job_id: str, write: Write, values: dict[str, Any], run: RunId | None
+) -> Job:
+    return job_of(_changed_row(connection, statement, job_id, write, values, run))
 
 
-def _changed_row(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Any:
+def _changed_row(
+    connection: Connection, statement: Update, job_id: str, write: Write, values: dict[str, Any], run: RunId | None
+) -> Any:
+    if run is not None or JobStatus.QUEUED not in write.sources:  # no running job is in the run None
+        values = {"of_controller": run and run.controller, "of_run": run and run.number, **values}
     row = connection.execute(statement, {"job_id": job_id, **values}).first()
     if row is not None:
         return row
-    raise refused(job_id, connection.execute(sql.STATUS, {"job_id": job_id}).scalar_one_or_none(), verb)
+    job = _found(connection, job_id)
+    raise unknown(job_id) if job is None else refused(job, write, run)
 
 
 def _known_job(connection: Connection, key: str, digest: str | None) -> Job | None:

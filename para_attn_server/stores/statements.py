@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, bindparam, delete, func, insert, or_, select, update
 
 from para_attn_server.core.job import Job, JobStatus, Output, sources_of
 from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs, outputs
@@ -26,17 +26,21 @@ _OUTPUT_COLUMNS = tuple(outputs.c[field.name] for field in fields(Output))
 _IS_QUEUED = jobs.c.status == JobStatus.QUEUED.value
 
 
-def _is_one_of(statuses: tuple[JobStatus, ...]) -> ColumnElement[bool]:
-    # Not IN: SQLAlchemy renders its list anew at each execution.
-    return or_(*(jobs.c.status == status.value for status in statuses))
+_IS_IN_THIS_RUN = and_(
+    jobs.c.status == JobStatus.RUNNING.value,
+    jobs.c.run == bindparam("of_run"),
+    jobs.c.controller.is_not_distinct_from(bindparam("of_controller")),
+)
 
 
-def _guarded(sources: tuple[JobStatus, ...], values: dict[str, Any]) -> Update:
-    return update(jobs).where(jobs.c.id == bindparam("job_id"), _is_one_of(sources)).values(values)
+def _guarded(source: JobStatus, values: dict[str, Any]) -> Update:
+    guard = _IS_IN_THIS_RUN if source is JobStatus.RUNNING else jobs.c.status == source.value
+    return update(jobs).where(jobs.c.id == bindparam("job_id"), guard).values(values)
 
 
-def _transition(target: JobStatus, values: dict[str, Any]) -> Update:
-    return _guarded(sources_of(target), {"status": target.value, **values}).returning(*_JOB_COLUMNS)
+def _transition(source: JobStatus, target: JobStatus, values: dict[str, Any]) -> Update:
+    assert source in sources_of(target)
+    return _guarded(source, {"status": target.value, **values}).returning(*_JOB_COLUMNS)
 
 
 # --- transitions ---
@@ -47,6 +51,7 @@ _DONE: ColumnElement[Any] = func.coalesce(bindparam("done"), jobs.c.step)
 _TOTAL: ColumnElement[Any] = func.coalesce(bindparam("total"), jobs.c.total_steps)
 
 START = _transition(
+    JobStatus.QUEUED,
     JobStatus.RUNNING,
     {
         **_STARTS_NOW,
@@ -59,6 +64,7 @@ START = _transition(
     },
 )
 SUCCEED = _transition(
+    JobStatus.RUNNING,
     JobStatus.SUCCEEDED,
     {
         **_ENDS_NOW,
@@ -82,9 +88,14 @@ EXPIRE = (
 )
 ANY_EXPIRED = select(jobs.c.id).where(_IS_QUEUED, jobs.c.deadline <= bindparam("passed")).limit(1)
 _STEPS = {"step": _DONE, "total_steps": _TOTAL}
-FAIL = _transition(JobStatus.FAILED, {**_ENDS_NOW, "error": bindparam("cause"), **_STEPS})
-CANCEL = _transition(JobStatus.CANCELED, {**_ENDS_NOW, **_STEPS})
+_FAILS = {**_ENDS_NOW, "error": bindparam("cause"), **_STEPS}
+FAIL_RUNNING = _transition(JobStatus.RUNNING, JobStatus.FAILED, _FAILS)
+FAIL_QUEUED = _transition(JobStatus.QUEUED, JobStatus.FAILED, _FAILS)
+_CANCELS = {**_ENDS_NOW, **_STEPS}
+CANCEL_RUNNING = _transition(JobStatus.RUNNING, JobStatus.CANCELED, _CANCELS)
+CANCEL_QUEUED = _transition(JobStatus.QUEUED, JobStatus.CANCELED, _CANCELS)
 REQUEUE = _transition(
+    JobStatus.RUNNING,
     JobStatus.QUEUED,
     {
         "attempts": jobs.c.attempts - bindparam("uncharged"),
@@ -105,8 +116,8 @@ INSERT_OUTPUTS = insert(outputs)
 INSERT_EVENT = insert(events)
 CHANGE_EVENT = update(events).where(events.c.id == bindparam("event_id")).values(data=bindparam("changed"))
 DELETE_EVENTS = delete(events).where(events.c.id.in_(bindparam("event_ids", expanding=True)))
-REQUEST_CANCEL = _guarded((JobStatus.RUNNING,), {"cancel_requested": True}).returning(*_JOB_COLUMNS)
-PROGRESS = _guarded((JobStatus.RUNNING,), {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
+REQUEST_CANCEL = _guarded(JobStatus.RUNNING, {"cancel_requested": True}).returning(*_JOB_COLUMNS)
+PROGRESS = _guarded(JobStatus.RUNNING, {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
     jobs.c.id
 )
 # Told by its end and not by its status: SQLite would look through all rows of these statuses, not for these ids.

@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from runs import run_of
 from structlog.testing import capture_logs
 
 from para_attn_server.core.errors import JobError, StoreUnavailable
@@ -72,7 +73,7 @@ def test_a_database_that_was_removed_is_put_back_with_every_job(
         submit(web)
     with pytest.raises(StoreUnavailable):
         web.usable()
-    parent.cancel(accepted[0].id, 3.0)
+    parent.cancel(accepted[0].id, 3.0, run=run_of(parent, accepted[0].id))
     assert parent.heal() is None
     assert parent.heal() is None, "nothing is left to do"
     accepted.append(submit(web))
@@ -135,11 +136,11 @@ def test_the_kept_database_has_what_has_happened_since(database: Path, parent: S
     database.with_name("new").replace(database)
     parent.heal()
     (kept,) = database.parent.glob("jobs.sqlite3.replaced-*")
-    parent.fail(ended, JobError("x", "y"), 3.0)
+    parent.fail(ended, JobError("x", "y"), 3.0, run=run_of(parent, ended))
     parent.heal()
     with closing(SqlStore.open(kept, durable=False)) as old:
         assert old.get(ended).status == "failed"  # type: ignore[union-attr]
-    parent.cancel(canceled, 4.0)
+    parent.cancel(canceled, 4.0, run=run_of(parent, canceled))
     parent.close()
     with closing(SqlStore.open(kept, durable=False)) as old:
         found = [old.get(job_id).status for job_id in (ended, canceled, waits)]  # type: ignore[union-attr]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from runs import run_of
 
 from para_attn_server.core.job import ANONYMOUS, NATIVE, Job, NewJob, Output, Priority
 from para_attn_server.stores.base import JobStore
@@ -29,7 +30,7 @@ WIDE = NewJob(
 def succeeded(store: JobStore, new: NewJob, output: Output) -> Job:
     store.insert(new, 10, 1.0)
     store.start(new.id, 0, 2.0)
-    return store.succeed(new.id, output, 3.0)
+    return store.succeed(new.id, output, 3.0, run=run_of(store, new.id))
 
 
 def test_what_is_said_of_a_job_reads_back_as_it_was_given(store: JobStore) -> None:
@@ -72,7 +73,7 @@ def test_every_start_is_a_run_whether_it_is_charged_or_not(store: JobStore) -> N
     for number in range(1, 4):
         started = store.start(job.id, 0, 2.0, f"controller {number}")
         assert (started.run, started.controller, started.attempts) == (number, f"controller {number}", 1)
-        job = store.requeue(job.id, "restart", False, 3.0)
+        job = store.requeue(job.id, "restart", False, 3.0, run=run_of(store, job.id))
         assert (job.run, job.controller, job.attempts) == (number, None, 0)
 
 
