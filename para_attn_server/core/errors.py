@@ -14,6 +14,7 @@
     ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
     ├── ControllerUnreachable   the controller does not respond on its control socket
     └── IllegalTransition       a job was asked to go where its life does not lead
+        └── StaleRun            by a writer that speaks of another run than the one under way
 
 Errors cross processes as data: `JobError` is what a failed job carries, from the rank that saw it to the client.
 """
@@ -119,6 +120,10 @@ class ControllerUnreachable(ServerError):
 
 class IllegalTransition(ServerError):
     """A job's status does not allow the change that was asked for."""
+
+
+class StaleRun(IllegalTransition):
+    """A write is about a run that is not the one under way: an earlier one's, or another controller's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,20 +7,21 @@ sockets or HTTP.
 from __future__ import annotations
 
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import structlog
 
 from para_attn_server.core.errors import JobError, ServerError, StoreUnavailable
-from para_attn_server.core.job import Job, JobStatus, Output
+from para_attn_server.core.job import Job, JobStatus, Output, RunId
 from para_attn_server.core.output import refusal
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import JobUpdate, PoolView, ToWeb
 from para_attn_server.core.wire.ranks import Failed, Ready
+from para_attn_server.pool import endings
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.job_logs import JobLogs
@@ -28,7 +29,7 @@ from para_attn_server.pool.life_log import LifeLog
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.publishing import Publisher
-from para_attn_server.pool.run import EXPIRED, GROUP_LOST, Ending, Lost
+from para_attn_server.pool.run import EXPIRED, Ending, Lost
 from para_attn_server.pool.scheduler import assign
 from para_attn_server.pool.transitions import Change, Transition, Transitions
 from para_attn_server.pool.write_queue import WriteQueue
@@ -64,7 +65,7 @@ class Pool:
     ) -> None:
         self._store, self._model_info, self._max_attempts = store, model_info, max_attempts
         self._publish, self._soon, self._on_setup_failed = publish, soon, on_setup_failed
-        self._started_at, self._started_steady = time.time(), steady()
+        self._controller, self._started_at, self._started_steady = uuid.uuid4().hex, time.time(), steady()
         self._groups: Sequence[Group] = ()
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
@@ -83,8 +84,8 @@ class Pool:
         self._arguments: dict[str, dict[str, Any]] = {}  # of jobs that are being started
         self._store_version = -1
         self._queue_is_empty = self._is_last = False  # nothing is queued; nothing will be once what is due is started
-        self._looked_at = 0.0
-        self._written_at: dict[str, float] = {}
+        self._runs: dict[str, RunId] = {}  # of jobs that groups run
+        self._written_at, self._looked_at = dict[str, float](), 0.0
         self._view_is_due = False
         self._more_to_expire = False
         self.trouble: str | None = None
@@ -127,11 +128,15 @@ class Pool:
         self._queue_is_empty, self._is_last = not queued, len(queued) <= len(free)
         due = assign(queued, free)
         self._arguments = {job.id: self._store.arguments(job.id) for job, _ in due}
-        return [partial(_start, job.id, group, time.time()) for job, group in due]
+        return [partial(self._start, job.id, group, time.time()) for job, group in due]
+
+    def _start(self, job_id: str, group: int, now: float, store: JobStore) -> list[Job]:
+        return [store.start(job_id, group, now, self._controller)]
 
     def _run_on_group(self, transition: Transition) -> None:
         job = transition.job
         if transition.started and job.group is not None:
+            self._runs[job.id] = RunId(job.controller, job.run)
             self._queue_is_empty = self._is_last
             self._groups[job.group].assign(job, self._arguments.pop(job.id), self._life.request_id(job.id))
         elif job.status is JobStatus.QUEUED:
@@ -154,7 +159,8 @@ class Pool:
         asked_before = run.cancel_deadline is not None
         group.cancel()
         if not (asked_before and self._writes.pending):  # else that waits to be written
-            self._writes.write(partial(self._store.request_cancel, run.job_id, time.time()), at_once=True)
+            of_run = self._runs[run.job_id]
+            self._writes.write(partial(self._store.request_cancel, run.job_id, time.time(), run=of_run), at_once=True)
         self._must_be_written("the ranks leave the job, but its end cannot be written yet")
         return run.job_id
 
@@ -166,7 +172,7 @@ class Pool:
             job = self._store.get(job_id)
             if job is None or job.status.terminal:
                 return None
-            self._transitions.apply(lambda store: [store.cancel(job_id, time.time())])
+            self._transitions.apply(lambda store: [store.cancel(job_id, time.time(), run=job.run_id)])
         except StoreUnavailable as error:
             self._writes.refused(error)
             raise StoreUnavailable(str(error), _public("the job is not canceled", error)) from error
@@ -289,7 +295,8 @@ class Pool:
         now = time.monotonic()
         if now - self._written_at.get(job_id, 0.0) >= PROGRESS_EVERY:
             self._written_at[job_id] = now
-            self._writes.try_write(partial(self._store.progress, job_id, step, total, time.time()))
+            of_run = self._runs[job_id]
+            self._writes.try_write(partial(self._store.progress, job_id, step, total, time.time(), run=of_run))
 
     def run_logged(self, job_id: str, lines: Sequence[str], left_out: int) -> None:
         self._logs.add(job_id, lines, left_out)
@@ -301,14 +308,14 @@ class Pool:
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         self._written_at.pop(job_id, None)
         self._write_logs()
-        self._writes.write(partial(self._record_end, job_id, outcome, progress, time.time()))
+        self._writes.write(partial(self._record_end, job_id, self._runs.pop(job_id), outcome, progress, time.time()))
         self.dispatch()
 
     def run_lost(self, job_id: str, lost: Lost) -> None:
         self._written_at.pop(job_id, None)
         self._life.lost(job_id, lost.error.message)
         self._write_logs()
-        self._writes.write(partial(self._record_loss, job_id, lost))
+        self._writes.write(partial(self._record_loss, job_id, self._runs.pop(job_id), lost))
         self.dispatch()
 
     # --- the inside ---
@@ -318,7 +325,7 @@ class Pool:
         if self._logs.waiting:
             self._writes.write(self._logs.flush)
 
-    def _record_end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> None:
+    def _record_end(self, job_id: str, run: RunId, outcome: Ending, progress: Progress, now: float) -> None:
         """In one transaction with the start of the job that follows, which comes first: it need not wait until the
         output has its name."""
         if isinstance(outcome, Output) and (why := refusal(outcome, job_id)) is not None:
@@ -326,23 +333,23 @@ class Pool:
 
         def end(store: JobStore) -> list[Job]:
             try:
-                return [_end(store, job_id, outcome, progress, now)]
+                return [endings.end(store, job_id, run, outcome, progress, now)]
             except ServerError:
                 raise
             except Exception:
                 log.exception("the end of a job cannot be written as it was", **self._life.names(job_id))
                 error = JobError("internal", "the server could not record how the job ended")
-                return [store.fail(job_id, error, now)]
+                return [store.fail(job_id, error, now, run=run)]
 
         self._transitions.apply(*self._starts(), end)
 
-    def _record_loss(self, job_id: str, lost: Lost) -> None:
+    def _record_loss(self, job_id: str, run: RunId, lost: Lost) -> None:
         job = self._store.get(job_id)
-        if job is None or job.status is not JobStatus.RUNNING:
+        if job is None or job.run_id != run:
             return
         if lost.charge and job.attempts >= self._max_attempts and not job.cancel_requested:
-            error = _last_attempt(lost.error, job.attempts)
-            self._transitions.apply(lambda store: [store.fail(job_id, error, time.time())])
+            error = endings.last_attempt(lost.error, job.attempts)
+            self._transitions.apply(lambda store: [store.fail(job_id, error, time.time(), run=run)])
         else:
             self._give_back(job, lost.error.message, lost.charge)
 
@@ -351,10 +358,11 @@ class Pool:
 
         charge: whether the run counts as an attempt.
         """
+        now, run = time.time(), job.run_id
         if job.cancel_requested:
-            self._transitions.apply(lambda store: [store.cancel(job.id, time.time())])
+            self._transitions.apply(lambda store: [store.cancel(job.id, now, run=run)])
         else:
-            self._transitions.apply(lambda store: [store.requeue(job.id, cause, charge=charge, now=time.time())])
+            self._transitions.apply(lambda store: [store.requeue(job.id, cause, charge, now, run=run)])
 
     def _expire(self) -> None:
         """Fail queued jobs whose deadline has passed; not all of very many at once, and the rest at the next ticks."""
@@ -375,25 +383,5 @@ class Pool:
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
 
 
-def _start(job_id: str, group: int, now: float, store: JobStore) -> list[Job]:
-    return [store.start(job_id, group, now)]
-
-
-def _end(store: JobStore, job_id: str, outcome: Ending, progress: Progress, now: float) -> Job:
-    if isinstance(outcome, Output):
-        return store.succeed(job_id, outcome, now, progress)
-    if isinstance(outcome, JobError):
-        return store.fail(job_id, outcome, now, progress)
-    return store.cancel(job_id, now, progress)
-
-
 def _public(consequence: str, error: StoreUnavailable) -> str:
     return f"{consequence}: {error.public or 'the queue cannot be written'}"
-
-
-def _last_attempt(error: JobError, attempts: int) -> JobError:
-    """A job that took its group down again and again is poison: no group is risked on it any more."""
-    if attempts < 2 or error.type not in GROUP_LOST:
-        return error
-    message = f"its worker group was lost in attempt {attempts}, its last: {error.message}"
-    return replace(error, type="poison", message=message)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runs import run_of
 from stand_in import pool_view
 from waiting import wait_until
 from web import Web
@@ -265,7 +266,7 @@ def test_a_requeued_job_is_shown_as_it_is_now(web: Web) -> None:
 def test_without_news_the_store_is_asked(web: Web) -> None:
     job_id = web.started()
     web.new_controller()
-    web.controller.store.progress(job_id, 3, 9, time.time())
+    web.controller.store.progress(job_id, 3, 9, time.time(), run=run_of(web.controller.store, job_id))
     assert web.get(f"/request_status/{job_id}").json()["step"] == 3
 
 

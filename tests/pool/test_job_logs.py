@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
+from runs import run_of
 
 from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.core.job import NewJob
@@ -109,5 +110,5 @@ def test_a_job_that_has_ended_is_forgotten(store: Store) -> None:
     logs, job = JobLogs(store), new_job(store)
     logs.add(job, ["x"], 0)
     logs.flush()
-    logs.observe(Transition(store.cancel(job, 2.0)))
+    logs.observe(Transition(store.cancel(job, 2.0, run=run_of(store, job))))
     assert not logs._logs

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from runs import run_of
 from structlog.testing import capture_logs
 
 from para_attn_server.controller.control_server import ControlServer, WebConnection
 from para_attn_server.controller.housekeeping import finish_outputs
 from para_attn_server.core.errors import JobError, StoreUnavailable
-from para_attn_server.core.job import JobStatus, NewJob, Output
+from para_attn_server.core.job import Job, JobStatus, NewJob, Output, RunId
 from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.core.wire.control import CancelOrder, CancelReply, Follow, JobUpdate, LineBuffer, PoolView, encode
 from para_attn_server.outputs.folder import OutputFolder
@@ -27,8 +28,18 @@ from para_attn_server.stores.sqlite import begin_write
 
 
 @pytest.fixture
-def pool(store: SqlStore) -> Pool:
-    return Pool(store, ModelInfoWriter(store, "m", "1"), 2, lambda _: None, lambda _: None, lambda _: None)
+def pool(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """What a test starts, the pool has started."""
+    pool = Pool(store, ModelInfoWriter(store, "m", "1"), 2, lambda _: None, lambda _: None, lambda _: None)
+    start = store.start
+
+    def started(job_id: str, group: int, now: float, controller: str | None = None) -> Job:
+        job = start(job_id, group, now, controller)
+        pool._runs[job_id] = RunId(job.controller, job.run)
+        return job
+
+    monkeypatch.setattr(store, "start", started)
+    return pool
 
 
 def running(store: SqlStore, folder: Path, group: int) -> tuple[str, Output]:
@@ -100,7 +111,7 @@ def test_a_running_job_is_left_though_that_cannot_be_written(
 ) -> None:
     (older, _), (newer, _) = running(store, tmp_path, 0), running(store, tmp_path, 1)
     canceled, real, disk = work_on(pool, older, newer), store.request_cancel, SimpleNamespace(full=True)
-    monkeypatch.setattr(store, "request_cancel", lambda *order: refuse() if disk.full else real(*order))
+    monkeypatch.setattr(store, "request_cancel", lambda *order, run: refuse() if disk.full else real(*order, run=run))
     for order in (None, older, newer):
         with pytest.raises(StoreUnavailable) as refused:
             pool.cancel(order)
@@ -223,7 +234,7 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
     begun: list[None] = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "para_attn_server.stores.sql.begin_write", lambda connection: begun.append(begin_write(connection))
+            "para_attn_server.stores.sql_handle.begin_write", lambda connection: begun.append(begin_write(connection))
         )
         pool._writes.flush(at_once=True)
     ended, queued = store.get(job_id), store.get(second)
@@ -334,7 +345,7 @@ def no_disk(*_: Any) -> None:
 def test_a_lost_run_leaves_nothing_whatever_it_has_written(pool: Pool, store: SqlStore, tmp_path: Path) -> None:
     (lost, output), (canceled, _) = running(store, tmp_path, 0), running(store, tmp_path, 1)
     (temporary_path(output.path, lost).parent / "0-1.png").write_bytes(b"x")
-    store.request_cancel(canceled, 20.0)
+    store.request_cancel(canceled, 20.0, run=run_of(store, canceled))
     pool.run_lost(lost, Lost(JobError("rank_lost", "x")))
     pool.run_lost(canceled, Lost(JobError("rank_lost", "x")))
     assert not list(tmp_path.rglob("*.png")) and not list(tmp_path.glob(".*"))
@@ -345,8 +356,8 @@ def test_a_start_finishes_what_is_on_record_and_removes_the_rest(store: SqlStore
     root = tmp_path / "out"
     (root / "sub").mkdir(parents=True)
     (done, output), (failed, _), (cut, _) = (running(store, root / sub, n) for n, sub in enumerate(("sub", "", "")))
-    store.succeed(done, output, 100.0)
-    store.fail(failed, JobError("x", "x"), 100.0)
+    store.succeed(done, output, 100.0, run=run_of(store, done))
+    store.fail(failed, JobError("x", "x"), 100.0, run=run_of(store, failed))
     old, young = root / f".{'a' * 32}.part", root / f".{'b' * 32}.part.png"  # as an earlier version wrote it
     old.mkdir()
     young.touch()
@@ -360,7 +371,7 @@ def test_a_start_finishes_what_is_on_record_and_removes_the_rest(store: SqlStore
 def test_a_start_finds_outputs_outside_the_root_too(store: SqlStore, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     job_id, output = running(store, tmp_path / "elsewhere", 0)
-    store.succeed(job_id, output, 100.0)
+    store.succeed(job_id, output, 100.0, run=run_of(store, job_id))
     finish_outputs(store, OutputFolder(tmp_path / "root", allow_any=True, state_dir=tmp_path / "state"))
     assert outputs_of(tmp_path) == {"elsewhere/0.png": b"x"}
 

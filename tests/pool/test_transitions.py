@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from runs import run_of
 from structlog.testing import capture_logs
 
 from para_attn_server.core.errors import IllegalTransition, JobError
@@ -34,7 +35,8 @@ def test_observers_get_each_transition_in_order_once_all_are_on_record(store: Sq
         first, second = add(store), add(store)
         store.start(first, 0, 2.0)
         Transitions(store, observers).apply(
-            lambda store: [store.start(second, 0, 3.0)], lambda store: [store.fail(first, ERROR, 3.0)]
+            lambda store: [store.start(second, 0, 3.0)],
+            lambda store: [store.fail(first, ERROR, 3.0, run=run_of(store, first))],
         )
     started, failed = (second, JobStatus.RUNNING), (first, JobStatus.FAILED)
     assert heard == [("a", *started), ("b", *started), ("a", *failed), ("b", *failed)]
@@ -46,8 +48,8 @@ def test_of_changes_that_cannot_all_be_made_none_is_made_nor_reported(store: Sql
     with pytest.raises(IllegalTransition):
         Transitions(store, [heard.append]).apply(
             lambda store: [store.start(first, 0, 2.0)],
-            lambda store: [store.fail(second, ERROR, 2.0)] * 1,
-            lambda store: [store.cancel(second, 3.0)],
+            lambda store: [store.fail(second, ERROR, 2.0, run=run_of(store, second))] * 1,
+            lambda store: [store.cancel(second, 3.0, run=run_of(store, second))],
         )
     assert store.counts().queued == 2 and heard == []
     assert [event.type for event in store.events(first)] == ["queued"]

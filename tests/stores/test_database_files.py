@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from runs import run_of
 from structlog.testing import capture_logs
 
 from para_attn_server.core.errors import JobError, StoreUnavailable
@@ -72,7 +73,7 @@ def test_a_database_that_was_removed_is_put_back_with_every_job(
         submit(web)
     with pytest.raises(StoreUnavailable):
         web.usable()
-    controller.cancel(accepted[0].id, 3.0)
+    controller.cancel(accepted[0].id, 3.0, run=run_of(controller, accepted[0].id))
     assert controller.heal() is None
     assert controller.heal() is None, "nothing is left to do"
     accepted.append(submit(web))
@@ -98,7 +99,7 @@ def test_a_job_that_is_inserted_while_the_database_goes_is_not_accepted(
         remove_all(database)
         controller.heal()
 
-    monkeypatch.setattr("para_attn_server.stores.sql.begin_write", begin_then_lose)
+    monkeypatch.setattr("para_attn_server.stores.sql_handle.begin_write", begin_then_lose)
     with pytest.raises(StoreUnavailable, match="removed or replaced"):
         submit(web)
     monkeypatch.undo()
@@ -135,11 +136,11 @@ def test_the_kept_database_has_what_has_happened_since(database: Path, controlle
     database.with_name("new").replace(database)
     controller.heal()
     (kept,) = database.parent.glob("jobs.sqlite3.replaced-*")
-    controller.fail(ended, JobError("x", "y"), 3.0)
+    controller.fail(ended, JobError("x", "y"), 3.0, run=run_of(controller, ended))
     controller.heal()
     with closing(SqlStore.open(kept, durable=False)) as old:
         assert old.get(ended).status == "failed"  # type: ignore[union-attr]
-    controller.cancel(canceled, 4.0)
+    controller.cancel(canceled, 4.0, run=run_of(controller, canceled))
     controller.close()
     with closing(SqlStore.open(kept, durable=False)) as old:
         found = [old.get(job_id).status for job_id in (ended, canceled, waits)]  # type: ignore[union-attr]
