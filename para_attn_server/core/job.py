@@ -110,6 +110,11 @@ class Job:
     error: JobError | None = None
 
     @property
+    def outputs(self) -> tuple[Output, ...]:
+        """What it has made."""
+        return () if self.output is None else (self.output,)
+
+    @property
     def queued_seconds(self) -> float | None:
         """How long it waited for its last attempt, None before that."""
         return None if self.started_steady is None else max(0.0, self.started_steady - self.created_steady)

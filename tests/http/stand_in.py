@@ -91,6 +91,7 @@ class StandInParent:
         """running to succeeded, with a file."""
         job = self.store.get(job_id)
         assert job is not None
+        Path(job.output_path).parent.mkdir(parents=True, exist_ok=True)
         Path(job.output_path).write_bytes(data)
         output = Output(job.output_path, "image/png", len(data), hashlib.sha256(data).hexdigest())
         return self._told(self.store.succeed(job_id, output, time.time()))
