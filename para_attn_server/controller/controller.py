@@ -39,7 +39,7 @@ from para_attn_server.core.streams import lose_what_cannot_be_written
 from para_attn_server.core.wire.launch import ModelSpec
 from para_attn_server.core.wire.owner import inherited_line, receive_model, tell
 from para_attn_server.executors.local import LocalExecutor
-from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.outputs.folder import output_folder
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.model_info import ModelInfoWriter
@@ -87,15 +87,16 @@ class Controller:
         self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view(), self._clock)
         self._supervisor = Supervisor(os.environ)
         self._pulse = Pulse(self._control.publish, self._supervisor, self._loop.time)
+        self._outputs = output_folder(settings)
         self._pool = Pool(
             store,
             model_info,
+            self._outputs,
             settings.max_attempts,
             self._control.publish,
             lambda function: self._loop.call_later(SOON, function),
             self._on_setup_failed,
         )
-        self._outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
         state = StatePlaces(lock, run_folder, self._control, store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
         self._pool.notices = store_notices(settings.database)
@@ -188,7 +189,10 @@ class Controller:
         return self._pool.cancel(job_id)
 
     def _on_trouble(self, trouble: Trouble | None) -> None:
-        self._pool.hold(None if trouble is None else trouble.reason, trouble is not None and trouble.holds)
+        if trouble is None:
+            self._pool.hold(None, held=False, refused=False)
+        else:
+            self._pool.hold(trouble.reason, trouble.holds, trouble.refuses)
 
     def _on_setup_failed(self, failure: SetupFailure) -> None:
         if self._pool.ever_ready:

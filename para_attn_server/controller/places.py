@@ -41,10 +41,12 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a new job would fail, for clients. holds: no job is taken or started; else it fails before it begins."""
+    """Why a new job would fail, for clients. holds: none is started; else it fails before it begins. refuses: none is
+    taken; else that is for the web workers to judge, for each request."""
 
     reason: str
     holds: bool = True
+    refuses: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +134,10 @@ class Places:
             return Trouble(refusal)
         if not existed:
             log.warning("the output root was missing; recreated it", root=str(self._outputs.root))
+        if (reason := self._outputs.full()) is not None:
+            return Trouble(reason, refuses=False)
         refusal = self._outputs.unwritable()
-        return None if refusal is None else Trouble(refusal, holds=False)
+        return None if refusal is None else Trouble(refusal, holds=False, refuses=False)
 
 
 def _public(error: Exception) -> str:

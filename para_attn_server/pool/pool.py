@@ -17,10 +17,10 @@ import structlog
 
 from para_attn_server.core.errors import JobError, ServerError, StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus, Output, RunId
-from para_attn_server.core.output import refusal
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import JobUpdate, PoolView, ToWeb
 from para_attn_server.core.wire.ranks import Failed, Ready
+from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool import endings
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.group import Group
@@ -58,6 +58,7 @@ class Pool:
         self,
         store: JobStore,
         model_info: ModelInfoWriter,
+        outputs: OutputFolder,
         max_attempts: int,
         publish: Callable[[ToWeb], None],
         soon: Callable[[Callable[[], None]], object],
@@ -71,7 +72,7 @@ class Pool:
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
         self._writes = WriteQueue()
         self._logs, self._life = JobLogs(store), LifeLog(soon)
-        self._outputs = Publisher(self._life.names)
+        self._outputs = Publisher(outputs, self._life.names)
         observers = (
             self._run_on_group,
             self._outputs.observe,
@@ -89,7 +90,7 @@ class Pool:
         self._view_is_due = False
         self._more_to_expire = False
         self.trouble: str | None = None
-        self.held = False
+        self.held = self.refused = False
         self.notices: list[str] = []
         self.stopping = False
         self.ever_ready = False
@@ -211,9 +212,9 @@ class Pool:
             self._queue_is_empty = False
             self.dispatch()
 
-    def hold(self, trouble: str | None, held: bool) -> None:
-        """Say why new jobs would fail, None when they would not. held: start none of them until then."""
-        self.trouble, self.held = trouble, held
+    def hold(self, trouble: str | None, held: bool, refused: bool) -> None:
+        """Say why new jobs would fail, None when they would not. held, refused: none is started, or taken."""
+        self.trouble, self.held, self.refused = trouble, held, refused
         self._publish(self.view())
         self.dispatch()
 
@@ -259,7 +260,7 @@ class Pool:
             mean_seconds=sum(self._seconds) / len(self._seconds) if self._seconds else None,
             versions=self._versions,
             trouble=self.trouble,
-            held=self.held,
+            held=self.refused,
             notices=self.notices,
         )
 
@@ -328,7 +329,7 @@ class Pool:
     def _record_end(self, job_id: str, run: RunId, outcome: Ending, progress: Progress, now: float) -> None:
         """In one transaction with the start of the job that follows, which comes first: it need not wait until the
         output has its name."""
-        if isinstance(outcome, Output) and (why := refusal(outcome, job_id)) is not None:
+        if isinstance(outcome, Output) and (why := self._outputs.unfit(job_id, outcome)) is not None:
             outcome = JobError("output_unwritable", why)
 
         def end(store: JobStore) -> list[Job]:

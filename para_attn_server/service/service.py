@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from para_attn_server.core.errors import (
     NothingToCancel,
     StoreUnavailable,
 )
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import Beat, PoolView
@@ -50,10 +51,14 @@ LOG_ROWS_AT_ONCE = 200
 
 
 class Outputs(Protocol):
-    """Where outputs go (outputs/folder.py)."""
+    """Where outputs are (outputs/folder.py)."""
 
-    def resolve(self, requested: str | None, job_id: str, suffix: str) -> Path:
-        """The absolute path of a job's output; raises InvalidInput where it may not or cannot be."""
+    def resolve(self, requested: str | None, job_id: str, suffix: str, now: float) -> Path:
+        """The absolute path of a job's output; raises InvalidInput where it may not or cannot be, InsufficientStorage
+        where there is no room for it."""
+
+    def open(self, job_id: str, output: Output) -> BufferedReader:
+        """The file of a job that has succeeded; raises OutputGone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +186,7 @@ class JobService:
 
         key: the client's Idempotency-Key; a request that came before under it is answered with its job, whatever the
         server's state. deadline: Unix seconds. request_id: the request's name, for the log.
-        Raises InvalidInput, NotAccepting, QueueFull or IdempotencyConflict.
+        Raises InvalidInput, NotAccepting, InsufficientStorage, QueueFull or IdempotencyConflict.
         """
         digest = None if key is None else _digest(body)
         if key is not None and digest is not None and (known := self._store.by_key(key, digest)) is not None:
@@ -190,9 +195,9 @@ class JobService:
         info = self.model_info()
         arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
-        new = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED))
-        path = self._outputs.resolve(requested, new.id, info.output_suffix)
-        ends = None if deadline is None else steady() + deadline - time.time()
+        new, now = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED)), time.time()
+        path = self._outputs.resolve(requested, new.id, info.output_suffix, now)
+        ends = None if deadline is None else steady() + deadline - now
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
         job = self._store.insert(new, self._settings.max_queue, time.time())
         self._control.submitted(job.id, request_id)
@@ -203,6 +208,10 @@ class JobService:
     def view(self, job_id: str) -> JobView:
         """The job now, with its live step; raises JobNotFound."""
         return self._viewed(self._row(job_id))
+
+    def open(self, job: Job, output: Output) -> BufferedReader:
+        """The file of an output of a job that has succeeded, where it is still there; else raises OutputGone."""
+        return self._outputs.open(job.id, output)
 
     def log(self, job_id: str, after: int = 0) -> JobLog:
         """The job's log behind the cursor `after`; raises JobNotFound."""

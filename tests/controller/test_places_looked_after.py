@@ -31,11 +31,14 @@ class Stage:
         self.answers = threading.Event()
         self.answers.set()
         self.unwritable: str | None = None
+        self.full: str | None = None
         quiet: Any = SimpleNamespace(look=lambda: False)
         control: Any = SimpleNamespace(look=self._control)
         store: Any = SimpleNamespace(heal=self._heal, usable=self._usable)
         state = StatePlaces(lock=quiet, run=quiet, control=control, store=store)
-        outputs: Any = SimpleNamespace(root=Path("/"), look=self._outputs, unwritable=lambda: self.unwritable)
+        outputs: Any = SimpleNamespace(
+            root=Path("/"), look=self._outputs, full=lambda: self.full, unwritable=lambda: self.unwritable
+        )
         self.places = Places(state, outputs, self.changes.append, lambda: self.now)
 
     async def _control(self) -> None:
@@ -74,9 +77,11 @@ def test_trouble_is_told_once_and_so_is_its_end() -> None:
         assert await stage.look(2) is None
         stage.refusal = "replaced"
         assert await stage.look() == Trouble("replaced")
-        stage.refusal, stage.unwritable = None, "full"
-        assert await stage.look() == Trouble("full", holds=False)
-        assert len(stage.changes) == 4
+        stage.refusal, stage.unwritable = None, "read-only"
+        assert await stage.look() == Trouble("read-only", holds=False, refuses=False)
+        stage.full = "full"
+        assert await stage.look() == Trouble("full", holds=True, refuses=False), "jobs wait; a POST is 507"
+        assert len(stage.changes) == 5
 
     asyncio.run(scenario())
 

@@ -116,7 +116,7 @@ def test_the_queue_of_an_older_version_is_done(serve: Callable[..., RunningServe
     server = serve("demo", num_devices=1, keep="36500d")
     server.wait_ready()
     for job_id in (RUNNING, QUEUED, QUEUED_NAMED):
-        assert server.result(job_id).status_code == 200
+        assert server.result(job_id).status_code == 200, server.get("/server_status").text
     assert (tmp_path / "outputs" / "later.png").stat().st_size
     again = server.post("/generate", json={"prompt": "a yellow ring", "seed": 6}, headers={"Idempotency-Key": "queued"})
     assert again.json()["request_id"] == QUEUED

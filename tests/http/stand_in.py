@@ -93,6 +93,7 @@ class StandInController:
         """running to succeeded, with a file."""
         job = self.store.get(job_id)
         assert job is not None
+        Path(job.output_path).parent.mkdir(parents=True, exist_ok=True)
         Path(job.output_path).write_bytes(data)
         output = Output(job.output_path, "image/png", len(data), hashlib.sha256(data).hexdigest())
         return self._told(self.store.succeed(job_id, output, time.time(), run=run_of(self.store, job_id)))

@@ -42,7 +42,8 @@ def test_a_request_becomes_a_job_that_the_controller_is_told_of(web: Web) -> Non
     seed = job.seed
     assert arguments == {"prompt": "a", "width": 64, "steps": 20, "anything": None, "seed": seed}
     assert 0 <= seed < 2**32
-    assert job.output_path == str(web.settings.output_dir.resolve() / f"{job_id}.png")
+    day = time.strftime("%Y/%m/%d", time.gmtime(job.created_at))
+    assert job.output_path == str(web.settings.output_dir.resolve() / day / f"{job_id}.png")
 
 
 def test_the_output_may_be_named(web: Web) -> None:

@@ -114,7 +114,7 @@ def test_an_output_that_has_not_got_its_name_yet_is_served_from_where_it_is(web:
     job_id = web.done(b"0123456789")
     path = Path(web.job(job_id).output_path)
     part = temporary_path(path, job_id)
-    part.parent.mkdir()
+    part.parent.mkdir(parents=True)
     path.rename(part)
     path.write_bytes(b"of another")  # which the output is about to replace
     assert web.get(f"/outputs/{job_id}").content == b"0123456789"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ from runs import run_of
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, NewJob
+from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.pool import Pool
@@ -23,7 +25,8 @@ LOST = Lost(JobError("rank_lost", "rank 1 was killed"))
 
 def new_pool(store: MemoryStore) -> Pool:
     """A pool with one ready group that takes what it gets."""
-    pool = Pool(store, ModelInfoWriter(store, "m", "1"), 2, lambda _: None, lambda _: None, lambda _: None)
+    outputs = OutputFolder(Path("/out"), allow_any=True, state_dir=Path("/out/state"))
+    pool = Pool(store, ModelInfoWriter(store, "m", "1"), outputs, 2, lambda _: None, lambda _: None, lambda _: None)
     group: Any = SimpleNamespace(index=0, state=GroupState.READY, run=None, start=lambda: None)
 
     def assign(job: Job, arguments: dict[str, Any], request_id: str | None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,9 +30,10 @@ from para_attn_server.stores.sqlite import begin_write
 
 
 @pytest.fixture
-def pool(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> Pool:
+def pool(store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pool:
     """What a test starts, the pool has started."""
-    pool = Pool(store, ModelInfoWriter(store, "m", "1"), 2, lambda _: None, lambda _: None, lambda _: None)
+    outputs = folder(tmp_path)
+    pool = Pool(store, ModelInfoWriter(store, "m", "1"), outputs, 2, lambda _: None, lambda _: None, lambda _: None)
     start = store.start
 
     def started(job_id: str, group: int, now: float, controller: str | None = None) -> Job:
@@ -40,6 +43,10 @@ def pool(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> Pool:
 
     monkeypatch.setattr(store, "start", started)
     return pool
+
+
+def folder(tmp_path: Path) -> OutputFolder:
+    return OutputFolder(tmp_path, allow_any=False, state_dir=tmp_path / "state")
 
 
 def running(store: SqlStore, folder: Path, group: int) -> tuple[str, Output]:
@@ -273,9 +280,10 @@ def test_an_empty_queue_is_read_again_when_something_may_have_come(
     assert assigned[-1] == fourth
 
 
-def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore) -> None:
+def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore, tmp_path: Path) -> None:
     told: list[Any] = []
-    pool = Pool(store, ModelInfoWriter(store, "m", "1"), 2, told.append, lambda _: None, lambda _: None)
+    model = ModelInfoWriter(store, "m", "1")
+    pool = Pool(store, model, folder(tmp_path), 2, told.append, lambda _: None, lambda _: None)
     jobs = [store.insert(NewJob({}, "/a.png", deadline=1.0), 1000, 1.0).id for _ in range(2 * EXPIRED_AT_ONCE + 1)]
     for now, left in ((10.0, EXPIRED_AT_ONCE + 1), (10.1, 1), (10.2, 0)):
         pool.tick(now)
@@ -366,6 +374,28 @@ def test_a_start_finishes_what_is_on_record_and_removes_the_rest(store: SqlStore
     assert outputs_of(root) == {"sub/0.png": b"x", young.name: b""}, "an unknown young one may be another server's"
     assert not old.exists() and not list((root / "sub").glob(".*"))
     assert store.get(cut).status is JobStatus.RUNNING  # type: ignore[union-attr]
+
+
+def test_a_start_finishes_what_belongs_into_the_folder_of_a_day_and_does_not_search_those(
+    store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = folder(tmp_path)
+    new = NewJob({}, "")
+    path = outputs.resolve(None, new.id, ".png", 1.0)
+    store.insert(replace(new, output_path=str(path)), 10, 1.0)
+    store.start(new.id, 0, 2.0)
+    prepare(path, new.id)
+    temporary_path(path, new.id).write_bytes(b"x")
+    store.succeed(new.id, seal(path, new.id, lambda: None), 3.0, run=run_of(store, new.id))
+    shutil.rmtree(tmp_path / "1970")
+    (tmp_path / "2026").mkdir()
+    searched: list[object] = []
+    scandir = os.scandir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lambda path: searched.append(Path(path)) or scandir(path))
+        finish_outputs(store, outputs)
+    assert outputs_of(tmp_path) == {f"1970/01/01/{new.id}.png": b"x"}
+    assert tmp_path in searched and tmp_path / "2026" not in searched
 
 
 def test_a_start_finds_outputs_outside_the_root_too(store: SqlStore, tmp_path: Path) -> None:

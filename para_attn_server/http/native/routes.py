@@ -44,7 +44,7 @@ _NO_OUTPUT = (
     problems.JOB_FAILED,
     problems.STORE_UNUSABLE,
 )
-_NO_FILE = (*_NO_OUTPUT, http_problem(410))
+_NO_FILE = (*_NO_OUTPUT, problems.OUTPUT_GONE)
 _NO_CANCEL = (
     problems.JOB_NOT_FOUND,
     problems.NOTHING_TO_CANCEL,
@@ -58,6 +58,7 @@ _NO_JOB = (
     problems.IDEMPOTENCY_CONFLICT,
     problems.QUEUE_FULL,
     problems.NOT_ACCEPTING,
+    problems.INSUFFICIENT_STORAGE,
     problems.STORE_UNUSABLE,
 )
 _FILE = (
@@ -139,7 +140,7 @@ class _Native:
         return (
             _unfinished(view)
             if output is None
-            else output_in_json(output, view.job.id, views.result_body(view, output))
+            else output_in_json(output, self._service.open(view.job, output), views.result_body(view, output))
         )
 
     def request_status(self, job_id: str) -> ResponseReturnValue:
@@ -152,7 +153,7 @@ class _Native:
         """The output file itself, or the job's status."""
         view = self._looked_up(job_id)
         output = view.job.output
-        return _unfinished(view) if output is None else output_file(output, view.job.id)
+        return _unfinished(view) if output is None else output_file(output, self._service.open(view.job, output))
 
     def log(self, job_id: str) -> ResponseReturnValue:
         """The log of a job as text, with the traceback of a failure."""
