@@ -10,10 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.wsgi import get_path_info
 
 from para_attn_server.core.errors import (
     ControllerUnreachable,
@@ -28,6 +29,10 @@ from para_attn_server.core.errors import (
     ServerError,
     StoreUnavailable,
 )
+from para_attn_server.http.jsons import dumps
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _log = logging.getLogger(__name__)
 PROBLEM_JSON = "application/problem+json"
@@ -90,17 +95,18 @@ def http_problem(status: int) -> ProblemType:
     return ProblemType(status, None, HTTPStatus(status).phrase)
 
 
-def problem(kind: ProblemType, detail: str, **further: Any) -> Response:
-    """A problem+json answer. further: more members."""
+def problem(kind: ProblemType, detail: str, environ: WSGIEnvironment | None = None, **further: Any) -> Response:
+    """A problem+json response. environ: of the request, where Flask does not know it. further: more members."""
+    environ = request.environ if environ is None else environ
     body = {
         "type": kind.type,
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": request.script_root + request.path,
+        "instance": environ.get("SCRIPT_NAME", "").rstrip("/") + get_path_info(environ),
         **further,
     }
-    response = Response(current_app.json.dumps(body) + "\n", kind.status, mimetype=PROBLEM_JSON)
+    response = Response(dumps(body) + "\n", kind.status, mimetype=PROBLEM_JSON)
     if kind.retry_after is not None:
         response.headers["Retry-After"] = str(kind.retry_after)
     return response

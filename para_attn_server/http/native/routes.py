@@ -24,14 +24,14 @@ from para_attn_server.http.routes import REQUEST, RETRY_AFTER, ResponseSpec, Rou
 from para_attn_server.service.service import JobService, JobView
 
 _PACKAGE = "para-attn-server"
-_JOB_ID = re.compile(r"[0-9a-f]{1,64}")
-_POLL_AGAIN = {"Retry-After": "1"}
+JOB_ID = re.compile(r"[0-9a-f]{1,64}")
+POLL_AGAIN = {"Retry-After": "1"}
 
 _ID: dict[str, Any] = {
     "name": "job_id",
     "in": "path",
     "required": True,
-    "schema": {"type": "string", "pattern": f"^{_JOB_ID.pattern}$"},
+    "schema": {"type": "string", "pattern": f"^{JOB_ID.pattern}$"},
 }
 _ID_AND_WAIT = (_ID, WAIT_PARAMETER)
 
@@ -131,7 +131,7 @@ class _Native:
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
         job = self._service.submit(json_object(), idempotency_key(), deadline(), request_id())
-        return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **_POLL_AGAIN}
+        return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **POLL_AGAIN}
 
     def get_output(self, job_id: str) -> ResponseReturnValue:
         """A job's output in base64, or the job's status."""
@@ -198,7 +198,7 @@ class _Native:
 
 
 def _checked(job_id: str) -> str:
-    if not _JOB_ID.fullmatch(job_id):
+    if not JOB_ID.fullmatch(job_id):
         raise JobNotFound("no such job: an id has up to 64 hexadecimal digits")
     return job_id
 
@@ -207,7 +207,7 @@ def _unfinished(view: JobView) -> ResponseReturnValue:
     """The answer for a job without an output: 202 on its way, 410 canceled, 500 failed."""
     job = view.job
     if job.status not in (JobStatus.CANCELED, JobStatus.FAILED):
-        return views.status_body(view), 202, _POLL_AGAIN
+        return views.status_body(view), 202, POLL_AGAIN
     known = {"request_id": job.id, "attempts": job.attempts, "seed": job.seed}
     if job.status is JobStatus.CANCELED:
         return problem(problems.JOB_CANCELED, "It has no output.", **known, step=job.step)
