@@ -195,7 +195,7 @@ class JobService:
         ends = None if deadline is None else steady() + deadline - time.time()
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
         job = self._store.insert(new, self._settings.max_queue, time.time())
-        self._control.submitted(job.id, request_id)
+        self._control.submitted(job, request_id)
         self._note(job)
         log.info("job accepted", job=job.id)
         return job
