@@ -29,7 +29,7 @@ from para_attn_server.pool.life_log import LifeLog
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.publishing import Publisher
-from para_attn_server.pool.run import EXPIRED, GROUP_LOST, Ending, Lost
+from para_attn_server.pool.run import CANCEL, EXPIRED, GROUP_LOST, Ending, Lost
 from para_attn_server.pool.scheduler import assign
 from para_attn_server.pool.transitions import Change, Transition, Transitions
 from para_attn_server.pool.write_queue import WriteQueue
@@ -154,7 +154,7 @@ class Pool:
         run = group.run
         assert run is not None
         asked_before = run.cancel_deadline is not None
-        group.cancel()
+        group.stop_run(CANCEL)
         if not (asked_before and self._writes.pending):  # else that waits to be written
             self._writes.write(partial(self._store.request_cancel, run.job_id, time.time()), at_once=True)
         self._must_be_written("the ranks leave the job, but its end cannot be written yet")

@@ -53,12 +53,12 @@ def work_on(pool: Pool, *job_ids: str) -> list[str]:
     for started, job_id in enumerate(job_ids):
         run = SimpleNamespace(job_id=job_id, started=started, cancel_deadline=None)
 
-        def cancel(run: Any = run) -> None:
+        def cancel(_: Any, run: Any = run) -> None:
             if run.cancel_deadline is None:
                 run.cancel_deadline = 1.0
                 canceled.append(run.job_id)
 
-        groups.append(SimpleNamespace(run=run, cancel=cancel, state="busy"))
+        groups.append(SimpleNamespace(run=run, stop_run=cancel, state="busy"))
     pool._groups = groups
     return canceled
 
