@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 from runs import run_of
@@ -16,7 +16,9 @@ from sqlalchemy.sql.base import Executable
 
 from para_attn_server.core.job import Job, NewJob
 from para_attn_server.core.settings import Settings
+from para_attn_server.core.wire.control import CancelReply
 from para_attn_server.http.app import create_app
+from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.service import JobService
 from para_attn_server.stores import statements
 from para_attn_server.stores.sql import SqlStore
@@ -56,7 +58,9 @@ def test_no_answer_reads_the_arguments(store: SqlStore, tmp_path: Path) -> None:
     store.cancel(canceled.id, 2.0, run=run_of(store, canceled.id))
     executed: list[str] = []
     event.listen(store._engine, "before_cursor_execute", lambda *args: executed.append(args[2]))
-    control: Any = SimpleNamespace(pool=lambda *_: None, live=lambda _: None, connected=True, closing=False)
+    control: Any = create_autospec(ControlClient, instance=True, connected=True, closing=False)
+    control.pool.return_value = control.live.return_value = None
+    control.cancel.return_value = CancelReply(1, None)
     service = JobService(store, control, None, Settings(model="m", state_dir=tmp_path))  # type: ignore[arg-type]
     client = create_app(service, Settings(model="m")).test_client()
     for job in (queued, canceled):
