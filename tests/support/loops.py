@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
 from para_attn_server.pool.store_thread import StoreThread
@@ -25,6 +26,11 @@ class Loop:
                 self._calls.get(timeout=0.005)()
             except Empty:
                 assert time.monotonic() < ends, "the condition did not come true"
+
+    def run_once(self) -> None:
+        """Do one thing, if there is one."""
+        with suppress(Empty):
+            self._calls.get(timeout=0.001)()
 
     def settle(self) -> None:
         """Go round until the store has nothing to do any more."""
