@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from para_attn_server.core.errors import JobError, ServerError, StoreUnavailable
-from para_attn_server.core.job import Job, JobStatus, Output, RunId
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.output import refusal
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import JobUpdate, PoolView, ToWeb
@@ -84,7 +84,7 @@ class Pool:
         self._arguments: dict[str, dict[str, Any]] = {}  # of jobs that are being started
         self._store_version = -1
         self._queue_is_empty = self._is_last = False  # nothing is queued; nothing will be once what is due is started
-        self._runs: dict[str, RunId] = {}  # of jobs that groups run
+        self._runs: dict[str, Job] = {}  # that groups run, as they were started
         self._written_at, self._looked_at = dict[str, float](), 0.0
         self._view_is_due = False
         self._more_to_expire = False
@@ -136,7 +136,7 @@ class Pool:
     def _run_on_group(self, transition: Transition) -> None:
         job = transition.job
         if transition.started and job.group is not None:
-            self._runs[job.id] = RunId(job.controller, job.run)
+            self._runs[job.id] = job
             self._queue_is_empty = self._is_last
             self._groups[job.group].assign(job, self._arguments.pop(job.id), self._life.request_id(job.id))
         elif job.status is JobStatus.QUEUED:
@@ -159,7 +159,7 @@ class Pool:
         asked_before = run.cancel_deadline is not None
         group.cancel()
         if not (asked_before and self._writes.pending):  # else that waits to be written
-            of_run = self._runs[run.job_id]
+            of_run = self._runs[run.job_id].run_id
             self._writes.write(partial(self._store.request_cancel, run.job_id, time.time(), run=of_run), at_once=True)
         self._must_be_written("the ranks leave the job, but its end cannot be written yet")
         return run.job_id
@@ -295,7 +295,7 @@ class Pool:
         now = time.monotonic()
         if now - self._written_at.get(job_id, 0.0) >= PROGRESS_EVERY:
             self._written_at[job_id] = now
-            of_run = self._runs[job_id]
+            of_run = self._runs[job_id].run_id
             self._writes.try_write(partial(self._store.progress, job_id, step, total, time.time(), run=of_run))
 
     def run_logged(self, job_id: str, lines: Sequence[str], left_out: int) -> None:
@@ -308,14 +308,14 @@ class Pool:
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         self._written_at.pop(job_id, None)
         self._write_logs()
-        self._writes.write(partial(self._record_end, job_id, self._runs.pop(job_id), outcome, progress, time.time()))
+        self._writes.write(partial(self._record_end, self._runs.pop(job_id), outcome, progress, time.time()))
         self.dispatch()
 
     def run_lost(self, job_id: str, lost: Lost) -> None:
         self._written_at.pop(job_id, None)
         self._life.lost(job_id, lost.error.message)
         self._write_logs()
-        self._writes.write(partial(self._record_loss, job_id, self._runs.pop(job_id), lost))
+        self._writes.write(partial(self._record_loss, self._runs.pop(job_id), lost))
         self.dispatch()
 
     # --- the inside ---
@@ -325,31 +325,30 @@ class Pool:
         if self._logs.waiting:
             self._writes.write(self._logs.flush)
 
-    def _record_end(self, job_id: str, run: RunId, outcome: Ending, progress: Progress, now: float) -> None:
+    def _record_end(self, job: Job, outcome: Ending, progress: Progress, now: float) -> None:
         """In one transaction with the start of the job that follows, which comes first: it need not wait until the
         output has its name."""
-        if isinstance(outcome, Output) and (why := refusal(outcome, job_id)) is not None:
-            outcome = JobError("output_unwritable", why)
+        outcome = endings.fit(outcome, lambda output: refusal(output, job.id))
 
         def end(store: JobStore) -> list[Job]:
             try:
-                return [endings.end(store, job_id, run, outcome, progress, now)]
+                return [endings.end(store, job, outcome, progress, now)]
             except ServerError:
                 raise
             except Exception:
-                log.exception("the end of a job cannot be written as it was", **self._life.names(job_id))
+                log.exception("the end of a job cannot be written as it was", **self._life.names(job.id))
                 error = JobError("internal", "the server could not record how the job ended")
-                return [store.fail(job_id, error, now, run=run)]
+                return [store.fail(job.id, error, now, run=job.run_id)]
 
         self._transitions.apply(*self._starts(), end)
 
-    def _record_loss(self, job_id: str, run: RunId, lost: Lost) -> None:
-        job = self._store.get(job_id)
-        if job is None or job.run_id != run:
+    def _record_loss(self, started: Job, lost: Lost) -> None:
+        job = self._store.get(started.id)
+        if job is None or job.run_id != started.run_id:
             return
         if lost.charge and job.attempts >= self._max_attempts and not job.cancel_requested:
             error = endings.last_attempt(lost.error, job.attempts)
-            self._transitions.apply(lambda store: [store.fail(job_id, error, time.time(), run=run)])
+            self._transitions.apply(lambda store: [store.fail(job.id, error, time.time(), run=job.run_id)])
         else:
             self._give_back(job, lost.error.message, lost.charge)
 

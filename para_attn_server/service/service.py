@@ -190,7 +190,7 @@ class JobService:
         info = self.model_info()
         arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
-        new = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED))
+        new = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED), model=info.name)
         path = self._outputs.resolve(requested, new.id, info.output_suffix)
         ends = None if deadline is None else steady() + deadline - time.time()
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)

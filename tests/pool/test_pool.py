@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from para_attn_server.controller.control_server import ControlServer, WebConnection
 from para_attn_server.controller.housekeeping import finish_outputs
 from para_attn_server.core.errors import JobError, StoreUnavailable
-from para_attn_server.core.job import Job, JobStatus, NewJob, Output, RunId
+from para_attn_server.core.job import Job, JobStatus, NewJob, Output, Result
 from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.core.wire.control import CancelOrder, CancelReply, Follow, JobUpdate, LineBuffer, PoolView, encode
 from para_attn_server.outputs.folder import OutputFolder
@@ -35,7 +35,7 @@ def pool(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> Pool:
 
     def started(job_id: str, group: int, now: float, controller: str | None = None) -> Job:
         job = start(job_id, group, now, controller)
-        pool._runs[job_id] = RunId(job.controller, job.run)
+        pool._runs[job_id] = job
         return job
 
     monkeypatch.setattr(store, "start", started)
@@ -78,7 +78,7 @@ def end_unwritten(pool: Pool, store: SqlStore, job_id: str, output: Output, monk
     """A job ends while the store refuses."""
     with monkeypatch.context() as patch:
         patch.setattr(store, "succeed", refuse)
-        pool.run_ended(job_id, output, (5, 5))
+        pool.run_ended(job_id, Result((output,)), (5, 5))
     assert pool.busy, "it is not over before it is written"
 
 
@@ -226,7 +226,7 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
     pool._groups = [group]
     with monkeypatch.context() as patch:
         patch.setattr(store, "start", refuse)
-        pool.run_ended(job_id, output, (5, 5))
+        pool.run_ended(job_id, Result((output,)), (5, 5))
     ended, queued = store.get(job_id), store.get(second)
     assert ended is not None and queued is not None
     assert (ended.status, queued.status, assigned) == (JobStatus.RUNNING, JobStatus.QUEUED, [])
@@ -306,7 +306,7 @@ def test_a_file_that_an_output_replaces_is_named_in_the_log(pool: Pool, store: S
     (tmp_path / "0.png").write_bytes(b"a person's")
     job_id, output = running(store, tmp_path, 0)
     with capture_logs() as logs:
-        pool.run_ended(job_id, output, (5, 5))
+        pool.run_ended(job_id, Result((output,)), (5, 5))
     (entry,) = [entry for entry in logs if entry["event"] == "an output has replaced a file"]
     assert (entry["path"], entry["job"]) == (output.path, job_id)
     assert outputs_of(tmp_path) == {"0.png": b"x"}
@@ -317,7 +317,7 @@ def test_a_job_whose_output_cannot_have_its_place_fails_instead_of_succeeding(
 ) -> None:
     job_id, output = running(store, tmp_path, 0)
     (tmp_path / "0.png").mkdir()
-    pool.run_ended(job_id, output, (5, 5))
+    pool.run_ended(job_id, Result((output,)), (5, 5))
     job = store.get(job_id)
     assert job is not None and job.error is not None and job.output is None
     assert (job.error.type, "a directory" in job.error.message) == ("output_unwritable", True)
@@ -330,7 +330,7 @@ def test_a_rename_that_the_disk_refuses_is_tried_again(
     job_id, output = running(store, tmp_path, 0)
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", no_disk)
-        pool.run_ended(job_id, output, (5, 5))
+        pool.run_ended(job_id, Result((output,)), (5, 5))
         job = store.get(job_id)
         assert job is not None and job.status is JobStatus.SUCCEEDED
         assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"}, "from where it is served"
@@ -356,7 +356,7 @@ def test_a_start_finishes_what_is_on_record_and_removes_the_rest(store: SqlStore
     root = tmp_path / "out"
     (root / "sub").mkdir(parents=True)
     (done, output), (failed, _), (cut, _) = (running(store, root / sub, n) for n, sub in enumerate(("sub", "", "")))
-    store.succeed(done, output, 100.0, run=run_of(store, done))
+    store.succeed(done, Result((output,)), 100.0, run=run_of(store, done))
     store.fail(failed, JobError("x", "x"), 100.0, run=run_of(store, failed))
     old, young = root / f".{'a' * 32}.part", root / f".{'b' * 32}.part.png"  # as an earlier version wrote it
     old.mkdir()
@@ -371,7 +371,7 @@ def test_a_start_finishes_what_is_on_record_and_removes_the_rest(store: SqlStore
 def test_a_start_finds_outputs_outside_the_root_too(store: SqlStore, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     job_id, output = running(store, tmp_path / "elsewhere", 0)
-    store.succeed(job_id, output, 100.0, run=run_of(store, job_id))
+    store.succeed(job_id, Result((output,)), 100.0, run=run_of(store, job_id))
     finish_outputs(store, OutputFolder(tmp_path / "root", allow_any=True, state_dir=tmp_path / "state"))
     assert outputs_of(tmp_path) == {"elsewhere/0.png": b"x"}
 
