@@ -76,6 +76,24 @@ class Output:
     duration: float | None = None
 
 
+PHASES = ("queue", "prepare", "encode_prompt", "denoise", "decode", "write")
+"""What a job's time goes to, in order; a phase whose time is not known is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run has made of a job that succeeds.
+
+    applied: what was really used (seed, sizes, steps, ranks ...), by name. timings: seconds by phase. peak_memory:
+    bytes, of the rank that needed most.
+    """
+
+    outputs: tuple[Output, ...]
+    applied: dict[str, Any] | None = None
+    timings: dict[str, float | None] | None = None
+    peak_memory: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class RunId:
     """Names a run of a job: who has started it, and the how manieth start it was. A write about a running job is about

@@ -15,7 +15,7 @@ import structlog
 
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError, ServerError
-from para_attn_server.core.job import Job, Output
+from para_attn_server.core.job import Job, Result
 from para_attn_server.core.output import temporary_path
 from para_attn_server.core.wire.control import GroupView
 from para_attn_server.core.wire.launch import RankSpec
@@ -270,7 +270,7 @@ class Group:
             log.warning("rank failed", group=self.index, rank=message.rank, **run.names, error=error.as_dict())
             timeout = run.settle_timeout(self._ready_at - self._launched_at)
             run.settle_deadline = run.settle_deadline or now + timeout
-        elif run.output is not None:
+        elif run.result is not None:
             run.settle_deadline = run.settle_deadline or now + run.leave_timeout(self._timeouts.step)
         if len(run.results) < self.num_ranks or self._killing:
             return
@@ -304,7 +304,7 @@ class Group:
         return None
 
     def _report(self, run: JobRun, outcome: Outcome) -> None:
-        if isinstance(outcome, Output):
+        if isinstance(outcome, Result):
             self._streak.succeeded(run.arguments)
         outcome = run.without_pauses(outcome, self._clock.long_pauses)
         if run.cause is not None and outcome == run.outcome():
@@ -332,7 +332,7 @@ class Group:
     def _on_all_exited(self) -> None:
         """The last rank of a killed or stopped group is dead."""
         run, self.run, self._killing = self.run, None, False
-        verdict, self._verdict = (run and run.output) or self._verdict, None  # published before it was killed
+        verdict, self._verdict = (run and run.result) or self._verdict, None  # published before it was killed
         failure, self._setup_failure = self._setup_failure, None
         if self.state is GroupState.STOPPING:
             self.outbox.post(self._listener.group_changed)

@@ -196,7 +196,7 @@ class JobService:
         info = self.model_info()
         arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
-        new, now = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED)), time.time()
+        new, now = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED), model=info.name), time.time()
         path = self._outputs.resolve(requested, new.id, info.output_suffix, now)
         ends = None if deadline is None else steady() + deadline - now
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Event, Job, NewJob, Output, RunId
+from para_attn_server.core.job import Event, Job, NewJob, Output, Result, RunId
 
 SCHEMA_DOCUMENT = "schema"
 """Name of the document in which the controller leaves what the ranks reported of the model, for the web workers to
@@ -145,7 +145,7 @@ class JobStore(Protocol):
     # run: the one that it is about; None, where that is allowed, for a job that must be queued.
 
     def succeed(
-        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+        self, job_id: str, result: Result, now: float, progress: Progress | None = None, *, run: RunId | None
     ) -> Job:
         """running to succeeded; step becomes total_steps where that is known."""
 

@@ -17,10 +17,10 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from para_attn_server.core.errors import JobError, QueueFull
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, RunId
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Result, RunId
 from para_attn_server.stores import refusals
 from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts, StoreKind
-from para_attn_server.stores.refusals import Write, conflict, refused, unknown
+from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
 from para_attn_server.stores.rows import EventRow, Numbered, Request, Rows
 
 _ENDED = [status for status in JobStatus if status.terminal]
@@ -157,15 +157,15 @@ class MemoryStore(JobStore):
             return self._write(old, job, "started", {"group": group, "attempt": job.attempts, "run": job.run}, now)
 
     def succeed(
-        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+        self, job_id: str, result: Result, now: float, progress: Progress | None = None, *, run: RunId | None
     ) -> Job:
-        shown = {"media_type": output.media_type, "size": output.size, "sha256": output.sha256}
         with self._writing():
             old = self._guarded(job_id, refusals.SUCCEED, run)
-            job = replace(self._ended_now(old, now, progress), status=JobStatus.SUCCEEDED, outputs=(output,))
+            job = replace(self._ended_now(old, now, progress), status=JobStatus.SUCCEEDED, outputs=result.outputs)
+            job = replace(job, applied=result.applied, timings=result.timings, peak_memory=result.peak_memory)
             if job.total_steps is not None:
                 job = replace(job, step=job.total_steps)
-            return self._write(old, job, "succeeded", shown, now)
+            return self._write(old, _copied(job), "succeeded", shown(result), now)
 
     def fail(
         self, job_id: str, error: JobError, now: float, progress: Progress | None = None, *, run: RunId | None = None

@@ -14,11 +14,11 @@ from typing import Any
 from sqlalchemy import Connection, Update
 
 from para_attn_server.core.errors import JobError, QueueFull
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, RunId
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Result, RunId
 from para_attn_server.stores import refusals
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
-from para_attn_server.stores.refusals import Write, conflict, refused, unknown
+from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
 from para_attn_server.stores.sql_handle import SqlHandle
 from para_attn_server.stores.sql_rows import job_of, job_of_all, output_of, output_rows, row_of
 from para_attn_server.stores.sqlite import create_sqlite_engine, data_version
@@ -127,16 +127,15 @@ class SqlStore(SqlHandle, JobStore):
         return job
 
     def succeed(
-        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+        self, job_id: str, result: Result, now: float, progress: Progress | None = None, *, run: RunId | None
     ) -> Job:
-        shown = {"media_type": output.media_type, "size": output.size, "sha256": output.sha256}
+        values = {name: getattr(result, name) for name in ("applied", "timings", "peak_memory")}
+        values |= {**self._now(now), **_steps(progress)}
         with self._writing() as connection:
-            job = _change(
-                connection, sql.SUCCEED, job_id, refusals.SUCCEED, {**self._now(now), **_steps(progress)}, run
-            )
-            job = dataclasses.replace(job, outputs=(output,))
+            job = _change(connection, sql.SUCCEED, job_id, refusals.SUCCEED, values, run)
+            job = dataclasses.replace(job, outputs=result.outputs)
             connection.execute(sql.INSERT_OUTPUTS, output_rows(job))
-            _add_event(connection, job_id, "succeeded", now, shown)
+            _add_event(connection, job_id, "succeeded", now, shown(result))
         return job
 
     def fail(

@@ -68,6 +68,7 @@ SUCCEED = _transition(
     JobStatus.SUCCEEDED,
     {
         **_ENDS_NOW,
+        **{name: bindparam(name) for name in ("applied", "timings", "peak_memory")},
         "step": func.coalesce(_TOTAL, _DONE),
         "total_steps": _TOTAL,
     },

@@ -15,7 +15,7 @@ from structlog.testing import capture_logs
 from para_attn_server.controller import retention
 from para_attn_server.controller.retention import AT_ONCE, ClockWatch, Retention, settle_clock
 from para_attn_server.core import steady as clock
-from para_attn_server.core.job import NewJob, Output
+from para_attn_server.core.job import NewJob, Output, Result
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
@@ -51,7 +51,7 @@ def ended(store: SqlStore, folder: Path, name: str) -> Path:
     store.start(job.id, 0, time.time())
     path.write_bytes(b"x")
     os.utime(path, (time.time(), time.time()))
-    store.succeed(job.id, Output(str(path), "image/png", 1, "0"), time.time(), run=run_of(store, job.id))
+    store.succeed(job.id, Result((Output(str(path), "image/png", 1, "0"),)), time.time(), run=run_of(store, job.id))
     return path
 
 

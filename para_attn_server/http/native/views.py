@@ -5,16 +5,23 @@ All times are Unix seconds; all durations are seconds. The types are what GET /o
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Job, JobStatus, Output
+from para_attn_server.core.job import Job, JobStatus, Output, Priority
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import Beat, GroupView, PoolView
 from para_attn_server.service.service import JobView
 from para_attn_server.stores.base import QueueCounts
+
+_PRIORITIES: dict[Priority, Literal["low", "normal", "high"]] = {
+    Priority.LOW: "low",
+    Priority.NORMAL: "normal",
+    Priority.HIGH: "high",
+}
 
 
 class IndexBody(TypedDict):
@@ -54,9 +61,24 @@ class StatusBody(TypedDict):
     eta_seconds: float | None
     attempts: int
     seed: Any
+    model: str | None
+    priority: Literal["low", "normal", "high"]
+    target: float | None
+    metadata: dict[str, Any] | None
     created_at: float
     started_at: float | None
     finished_at: float | None
+
+
+class Phases(TypedDict):
+    """Seconds that a run that has succeeded spent on each phase, null where that is not known."""
+
+    queue: float | None
+    prepare: float | None
+    encode_prompt: float | None
+    denoise: float | None
+    decode: float | None
+    write: float | None
 
 
 class Timings(TypedDict):
@@ -67,6 +89,7 @@ class Timings(TypedDict):
     finished_at: float | None
     queued_seconds: float | None
     run_seconds: float | None
+    phases: Phases
 
 
 class ResultBody(StatusBody):
@@ -76,6 +99,8 @@ class ResultBody(StatusBody):
     output_path: str
     size: int
     sha256: str
+    applied: dict[str, Any] | None
+    peak_memory: int | None
     timings: Timings
 
 
@@ -141,6 +166,10 @@ def status_body(view: JobView) -> StatusBody:
         "eta_seconds": None if view.eta_seconds is None else round(view.eta_seconds, 3),
         "attempts": job.attempts,
         "seed": job.seed,
+        "model": job.model,
+        "priority": _PRIORITIES[job.priority],
+        "target": None if job.target is None else round(job.target - steady() + time.time(), 3),
+        "metadata": job.metadata,
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
@@ -155,6 +184,8 @@ def result_body(view: JobView, output: Output) -> ResultBody:
         "output_path": output.path,
         "size": output.size,
         "sha256": output.sha256,
+        "applied": view.job.applied,
+        "peak_memory": view.job.peak_memory,
         "timings": timings(view.job),
     }
 
@@ -167,6 +198,19 @@ def timings(job: Job) -> Timings:
         "finished_at": job.finished_at,
         "queued_seconds": None if job.queued_seconds is None else round(job.queued_seconds, 6),
         "run_seconds": None if job.run_seconds is None else round(job.run_seconds, 6),
+        "phases": _phases(job),
+    }
+
+
+def _phases(job: Job) -> Phases:
+    known = job.timings or {}
+    return {
+        "queue": known.get("queue"),
+        "prepare": known.get("prepare"),
+        "encode_prompt": known.get("encode_prompt"),
+        "denoise": known.get("denoise"),
+        "decode": known.get("decode"),
+        "write": known.get("write"),
     }
 
 
