@@ -29,6 +29,15 @@ class JobStatus(StrEnum):
         return not TRANSITIONS[self]
 
 
+class Removal(StrEnum):
+    """Why the server has removed the outputs of a job that is still on record."""
+
+    EXPIRED = "expired"
+    """They were older than --keep-outputs."""
+    EVICTED = "evicted"
+    """All outputs together had more than --max-output-bytes."""
+
+
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.RUNNING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.QUEUED}),
@@ -86,7 +95,8 @@ class Job:
     steady, by a clock that never jumps (core/steady.py).
 
     seq orders the queue (a requeued job keeps its place). attempts counts runs that were started and charged to the
-    job; a run cut short by a restart of the server is not charged.
+    job; a run cut short by a restart of the server is not charged. outputs_removed_at and outputs_removed_for (a
+    Removal): when and why the server has removed the files of its outputs, None while it has not.
     """
 
     id: str
@@ -105,6 +115,8 @@ class Job:
     created_steady: float = field(default=0.0, compare=False)
     started_steady: float | None = field(default=None, compare=False)
     finished_steady: float | None = field(default=None, compare=False)
+    outputs_removed_at: float | None = None
+    outputs_removed_for: str | None = None
     cancel_requested: bool = False
     output: Output | None = None
     error: JobError | None = None

@@ -7,6 +7,7 @@ schema (`migrate.py`) and keeps no state besides its connection.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -17,9 +18,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Update
 
 from para_attn_server.core.errors import JobError, QueueFull, StoreUnavailable
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal
 from para_attn_server.stores import statements as sql
-from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
+from para_attn_server.stores.base import JobStore, LogWrite, OutputTotals, Progress, QueueCounts
 from para_attn_server.stores.files import DatabaseFiles
 from para_attn_server.stores.refusals import conflict, refused
 from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version, full, has_room, keep_open
@@ -163,6 +164,13 @@ class SqlStore(JobStore):
             found = connection.execute(sql.ENDED_BEFORE, values).all()
         return {job_id: None if output is None else Output(**output) for job_id, output in found}
 
+    def with_outputs(self, limit: int, moment: float = math.inf, steady: float = math.inf) -> list[Job]:
+        return self._jobs(sql.WITH_OUTPUTS, {"moment": moment, "steady": steady, "most": limit})
+
+    def output_totals(self) -> OutputTotals:
+        with self._reading() as connection:
+            return OutputTotals(*connection.execute(sql.OUTPUT_TOTALS).one())
+
     def output_paths(self, last: int) -> list[str]:
         with self._reading() as connection:
             return list(connection.execute(sql.OUTPUT_PATHS, {"last": last}).scalars())
@@ -191,7 +199,7 @@ class SqlStore(JobStore):
     def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
         data = dataclasses.asdict(output)
         with self._writing() as connection:
-            values = {**self._now(now), "result": data, **_steps(progress)}
+            values = {**self._now(now), "result": data, "size": output.size, **_steps(progress)}
             job = _change(connection, sql.SUCCEED, job_id, "succeed", values)
             shown = {name: data[name] for name in ("media_type", "size", "sha256")}
             _add_event(connection, job_id, "succeeded", now, shown)
@@ -263,6 +271,13 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             found = connection.execute(sql.LOG_ROWS, {"of_job": job_id, "after": after, "most": limit})
             return [Event(*row) for row in found]
+
+    def outputs_removed(self, job_ids: list[str], reason: Removal, now: float) -> None:
+        with self._writing() as connection:
+            values = {"job_ids": job_ids, "reason": reason.value, "now": now}
+            removed = connection.execute(sql.OUTPUTS_REMOVED, values).rowcount
+            if reason is Removal.EVICTED:
+                connection.execute(sql.COUNT_EVICTED, {"more": removed})
 
     def delete(self, job_ids: list[str]) -> None:
         for first in range(0, len(job_ids), _DELETE_AT_ONCE):

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, or_, select, update
 
 from para_attn_server.core.job import JobStatus, sources_of
-from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs
+from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs, output_totals
 
 _JOB_COLUMNS = (
     jobs.c.id,
@@ -30,6 +30,8 @@ _JOB_COLUMNS = (
     jobs.c.created_steady,
     jobs.c.started_steady,
     jobs.c.finished_steady,
+    jobs.c.outputs_removed_at,
+    jobs.c.outputs_removed_for,
     jobs.c.cancel_requested,
     jobs.c.output,
     jobs.c.error,
@@ -74,6 +76,7 @@ SUCCEED = _transition(
     {
         **_ENDS_NOW,
         "output": bindparam("result"),
+        "output_bytes": bindparam("size"),
         "step": func.coalesce(_TOTAL, _DONE),
         "total_steps": _TOTAL,
     },
@@ -119,6 +122,12 @@ REQUEST_CANCEL = _guarded((JobStatus.RUNNING,), {"cancel_requested": True}).retu
 PROGRESS = _guarded((JobStatus.RUNNING,), {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
     jobs.c.id
 )
+OUTPUTS_REMOVED = (
+    update(jobs)
+    .where(jobs.c.id.in_(bindparam("job_ids", expanding=True)), jobs.c.output_bytes.is_not(None))
+    .values(output_bytes=None, outputs_removed_at=bindparam("now"), outputs_removed_for=bindparam("reason"))
+)
+COUNT_EVICTED = update(output_totals).values(evicted=output_totals.c.evicted + bindparam("more"))
 # Told by its end and not by its status: SQLite would look through all rows of these statuses, not for these ids.
 DELETE_ENDED = delete(jobs).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)), jobs.c.finished_at.is_not(None))
 DELETE_DOCUMENT = delete(documents).where(documents.c.name == bindparam("of_name"))
@@ -146,6 +155,17 @@ ENDED_BEFORE = (
     .order_by(jobs.c.finished_at)
     .limit(bindparam("most"))
 )
+WITH_OUTPUTS = (
+    select(*_JOB_COLUMNS)
+    .where(
+        jobs.c.output_bytes.is_not(None),
+        jobs.c.finished_at < bindparam("moment"),
+        jobs.c.finished_steady < bindparam("steady"),
+    )
+    .order_by(jobs.c.finished_at)
+    .limit(bindparam("most"))
+)
+OUTPUT_TOTALS = select(output_totals.c.jobs, output_totals.c.bytes, output_totals.c.evicted)
 OUTPUT_PATHS = (
     select(jobs.c.output_path)
     .where(jobs.c.finished_at.is_not(None))

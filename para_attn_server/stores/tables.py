@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -71,12 +72,16 @@ jobs = Table(
     Column("created_steady", Float),
     Column("started_steady", Float),
     Column("finished_steady", Float),
+    Column("output_bytes", BigInteger),
+    Column("outputs_removed_at", Float),
+    Column("outputs_removed_for", Text),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_end", "finished_at", "finished_steady"),
+    Index("jobs_by_output", "finished_at", "finished_steady", sqlite_where=text("output_bytes IS NOT NULL")),
     Index("jobs_by_deadline", "status", "deadline", sqlite_where=text("deadline IS NOT NULL")),
     sqlite_autoincrement=True,
 )
-"""One row per accepted request."""
+"""One row per accepted request. output_bytes: of its outputs, NULL where no file of them is kept."""
 
 arguments = Table(
     "arguments",
@@ -90,6 +95,17 @@ job_counts = Table(
     "job_counts", metadata, Column("status", Text, primary_key=True), Column("jobs", Integer, nullable=False)
 )
 """How many jobs are in each status: kept by triggers of `jobs`, so that nobody counts all rows."""
+
+output_totals = Table(
+    "output_totals",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("jobs", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("evicted", Integer, nullable=False),
+)
+"""One row: how many jobs have outputs that are kept, of how many bytes (by triggers of `jobs`), and of how many jobs
+they were removed for --max-output-bytes."""
 
 events = Table(
     "events",
