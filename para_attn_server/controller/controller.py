@@ -22,7 +22,7 @@ from para_attn_server.controller.housekeeping import finish_outputs
 from para_attn_server.controller.launching import identity, spec_maker
 from para_attn_server.controller.places import Places, StatePlaces, Trouble
 from para_attn_server.controller.pulse import Pulse, Supervisor
-from para_attn_server.controller.retention import ClockWatch, Retention, settle_clock
+from para_attn_server.controller.retention import ClockWatch, Limits, Retention, settle_clock
 from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.controller.web_supervisor import WebSupervisor
 from para_attn_server.core.clock import RunningClock
@@ -104,7 +104,8 @@ class Controller:
         state = StatePlaces(lock, run_folder, self._control, self._store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
         self._pool.notices = store_notices(settings.database)
-        self._retention = Retention(self._store.caller(), self._outputs, settings.keep, ClockWatch(settings.keep))
+        limits = Limits(settings.keep, settings.output_seconds, settings.max_output_bytes)
+        self._retention = Retention(self._store.caller(), self._outputs, limits, ClockWatch(settings.keep))
 
     async def run(self, signals: StopSignals) -> ExitCode:
         """Serve until asked to stop; returns the command's exit code."""

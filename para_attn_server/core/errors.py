@@ -14,6 +14,8 @@
     ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
     ├── InsufficientStorage     less than --min-free is free for new outputs
     ├── OutputGone              the file of a succeeded job was removed or replaced by somebody
+    │   ├── OutputExpired       the server has removed it after --keep-outputs
+    │   └── OutputEvicted       the server has removed it to stay within --max-output-bytes
     ├── ControllerUnreachable   the controller does not respond on its control socket
     └── IllegalTransition       a job was asked to go where its life does not lead
         └── StaleRun            by a writer that speaks of another run than the one under way
@@ -126,6 +128,22 @@ class InsufficientStorage(ServerError):
 
 class OutputGone(ServerError):
     """The file of a job that has succeeded is not there any more: somebody has removed or replaced it."""
+
+
+class OutputExpired(OutputGone):
+    """The server has removed the file, at `removed_at` (Unix seconds), after --keep-outputs."""
+
+    def __init__(self, removed_at: float) -> None:
+        super().__init__("The output's file was removed from the server after the time for which outputs are kept.")
+        self.removed_at = removed_at
+
+
+class OutputEvicted(OutputGone):
+    """The server has removed the file, at `removed_at` (Unix seconds), to stay within --max-output-bytes."""
+
+    def __init__(self, removed_at: float) -> None:
+        super().__init__("The output's file was removed from the server to make room for newer ones.")
+        self.removed_at = removed_at
 
 
 class ControllerUnreachable(ServerError):

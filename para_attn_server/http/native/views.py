@@ -14,7 +14,7 @@ from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output, Priority
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import Beat, GroupView, PoolView
-from para_attn_server.service.service import JobView
+from para_attn_server.service.service import JobView, OutputUse
 from para_attn_server.stores.base import QueueCounts
 
 _PRIORITIES: dict[Priority, Literal["low", "normal", "high"]] = {
@@ -92,6 +92,14 @@ class Timings(TypedDict):
     phases: Phases
 
 
+class Removed(TypedDict):
+    """When and why the server has removed an output's file: it was older than --keep-outputs (`expired`), or all files
+    together had more than --max-output-bytes (`evicted`)."""
+
+    at: float
+    reason: Literal["expired", "evicted"]
+
+
 class ResultBody(StatusBody):
     """A job that has succeeded, without the bytes of its output."""
 
@@ -101,6 +109,7 @@ class ResultBody(StatusBody):
     sha256: str
     applied: dict[str, Any] | None
     peak_memory: int | None
+    output_removed: Removed | None
     timings: Timings
 
 
@@ -110,12 +119,25 @@ class OutputBody(ResultBody):
     output: str
 
 
+class OutputsBody(TypedDict):
+    """Of how many jobs the output files are kept, and how many bytes they have together (`max_bytes`: at most).
+
+    evicted: of how many jobs they were removed to stay below that.
+    """
+
+    jobs: int
+    bytes: int
+    max_bytes: int | None
+    evicted: int
+
+
 class ServerBody(TypedDict):
     """The pool, the queue, uptime and versions."""
 
     status: Literal["ok", "stopping"]
     groups: list[GroupView]
     queue: QueueCounts
+    outputs: OutputsBody
     started_at: float
     uptime_seconds: float
     mean_job_seconds: float | None
@@ -151,6 +173,7 @@ class ProblemBody(TypedDict):
     server: NotRequired[ServerBody]
     free_bytes: NotRequired[int]
     wanted_bytes: NotRequired[int]
+    removed_at: NotRequired[float]
     endpoints: NotRequired[dict[str, str]]
 
 
@@ -186,8 +209,16 @@ def result_body(view: JobView, output: Output) -> ResultBody:
         "sha256": output.sha256,
         "applied": view.job.applied,
         "peak_memory": view.job.peak_memory,
+        "output_removed": _removed(view.job),
         "timings": timings(view.job),
     }
+
+
+def _removed(job: Job) -> Removed | None:
+    if job.outputs_removed_at is None:
+        return None
+    reason: Any = job.outputs_removed_for
+    return {"at": job.outputs_removed_at, "reason": reason}
 
 
 def timings(job: Job) -> Timings:
@@ -214,12 +245,20 @@ def _phases(job: Job) -> Phases:
     }
 
 
-def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str], lag: Beat) -> ServerBody:
+def server_body(
+    pool: PoolView, counts: QueueCounts, outputs: OutputUse, versions: dict[str, str], lag: Beat
+) -> ServerBody:
     """The pool, the queue, uptime and versions. versions: of this process; the ranks' are in the pool view."""
     return {
         "status": "stopping" if pool.stopping else "ok",
         "groups": pool.groups,
         "queue": counts,
+        "outputs": {
+            "jobs": outputs.totals.jobs,
+            "bytes": outputs.totals.bytes,
+            "max_bytes": outputs.max_bytes,
+            "evicted": outputs.totals.evicted,
+        },
         "started_at": pool.started_at,
         "uptime_seconds": round(steady() - pool.started_steady, 3),
         "mean_job_seconds": pool.mean_seconds,
