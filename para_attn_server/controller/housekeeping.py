@@ -11,7 +11,6 @@ from pathlib import Path
 
 import structlog
 
-from para_attn_server.core.job import JobStatus
 from para_attn_server.core.output import LEFTOVER, part_folder, remove_leftover, temporary_path
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.publishing import Publisher
@@ -65,9 +64,10 @@ def _put_in_order(store: JobStore, path: Path) -> bool:
     job = store.get(job_id)
     if job is None and _age(path) < UNKNOWN_KEPT:
         return False
-    output = job.output if job is not None and job.status is JobStatus.SUCCEEDED else None
-    if output is not None and part_folder(output.path, job_id) == path and temporary_path(output.path, job_id).exists():
-        Publisher().publish(job_id, output)
+    outputs = () if job is None else job.outputs
+    waits = any(temporary_path(output.path, job_id).exists() for output in outputs)
+    if waits and part_folder(outputs[0].path, job_id) == path:
+        Publisher().publish(job_id, outputs)
         return False
     remove_leftover(path)
     return True

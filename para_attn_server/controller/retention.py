@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 
@@ -89,10 +90,10 @@ class Retention:
 
 
 def remove_old_jobs(store: JobStore, outputs: OutputFolder, keep: float) -> bool:
-    """Remove jobs that ended `keep` seconds ago by both clocks, each with its output file; whether more are left."""
+    """Remove jobs that ended `keep` seconds ago by both clocks, each with its output files; whether more are left."""
     before = time.time() - keep
     old = store.ended_before(before, AT_ONCE, clock.steady() - keep)
-    for output in filter(None, old.values()):
+    for output in itertools.chain.from_iterable(old.values()):
         _remove(outputs, output.path, before)
     if old:
         store.delete(list(old))

@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from para_attn_server.core.disk import has_room
@@ -116,14 +116,26 @@ def refusal(output: Output, job_id: str) -> str | None:
     return None
 
 
-def publish(output: Output, job_id: str) -> bool:
-    """Give a sealed output its final name, in one step; whether it takes the place of another file.
+def publish(outputs: Sequence[Output], job_id: str) -> list[str]:
+    """Give the sealed outputs of a job their final names, each in one step; the paths of files that they have replaced.
 
-    Raises FileNotFoundError when it is gone, other OSErrors when the disk refuses.
+    One that has its name already keeps it. Raises FileNotFoundError when one is gone, other OSErrors when the disk
+    refuses.
     """
+    replaced = [output.path for output in outputs if _rename(output, job_id)]
+    sweep(outputs[0].path, job_id)
+    return replaced
+
+
+def _rename(output: Output, job_id: str) -> bool:
+    """Whether it takes the place of another file."""
     replaces = os.path.lexists(output.path)
-    os.replace(temporary_path(output.path, job_id), output.path)  # noqa: PTH105 - also where both are one file
-    sweep(output.path, job_id)
+    try:
+        os.replace(temporary_path(output.path, job_id), output.path)  # noqa: PTH105 - also where both are one file
+    except FileNotFoundError:
+        if replaces and is_sealed(output, Path(output.path).lstat()):
+            return False
+        raise
     return replaces
 
 

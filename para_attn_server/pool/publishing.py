@@ -6,7 +6,7 @@ A rename that the disk refuses is tried again: the job has succeeded, and its ou
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
@@ -23,38 +23,38 @@ class Publisher:
 
     def __init__(self, names: Callable[[str], dict[str, str]] = job_keys) -> None:
         self._names = names
-        self._waiting: dict[str, Output] = {}
+        self._waiting: dict[str, Sequence[Output]] = {}
 
     def observe(self, transition: Transition) -> None:
         """Now that it is on record how the run ended: no file is there without its job."""
         job = transition.job
-        if job.output is not None:
-            self.publish(job.id, job.output)
+        if job.outputs:
+            self.publish(job.id, job.outputs)
         elif not transition.started:
             sweep(job.output_path, job.id)
 
-    def publish(self, job_id: str, output: Output) -> None:
-        """Give it its name now, or as soon as the disk allows."""
+    def publish(self, job_id: str, outputs: Sequence[Output]) -> None:
+        """Give them their names now, or as soon as the disk allows."""
         try:
-            replaces = publish(output, job_id)
+            replaced = publish(outputs, job_id)
         except FileNotFoundError as error:
             self._waiting.pop(job_id, None)
             log.error(
                 "an output was removed before it was renamed",
                 **self._names(job_id),
-                path=output.path,
+                path=outputs[0].path,
                 error=str(error),
             )
         except OSError as error:
             if job_id not in self._waiting:
                 log.error("cannot rename an output; retrying", **self._names(job_id), error=str(error))
-            self._waiting[job_id] = output
+            self._waiting[job_id] = outputs
         else:
             self._waiting.pop(job_id, None)
-            if replaces:
-                log.warning("an output has replaced a file", **self._names(job_id), path=output.path)
+            for path in replaced:
+                log.warning("an output has replaced a file", **self._names(job_id), path=path)
 
     def catch_up(self) -> None:
         """Try those again that wait."""
-        for job_id, output in list(self._waiting.items()):
-            self.publish(job_id, output)
+        for job_id, outputs in list(self._waiting.items()):
+            self.publish(job_id, outputs)

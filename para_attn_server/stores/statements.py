@@ -148,12 +148,17 @@ QUEUED = (
     .limit(bindparam("most"))
 )
 RUNNING = select(*_JOB_COLUMNS).where(jobs.c.status == JobStatus.RUNNING.value).order_by(jobs.c.started_at, jobs.c.seq)
-ENDED_BEFORE = (
-    select(jobs.c.id.label("job_id"), jobs.c.output_root, *_OUTPUT_COLUMNS)
-    .select_from(jobs.outerjoin(outputs, (outputs.c.job_id == jobs.c.id) & (outputs.c.output_index == 0)))
+_ENDED = (
+    select(jobs.c.id, jobs.c.output_root, jobs.c.finished_at)
     .where(jobs.c.finished_at < bindparam("moment"), jobs.c.finished_steady < bindparam("steady"))
     .order_by(jobs.c.finished_at)
     .limit(bindparam("most"))
+    .subquery()
+)
+ENDED_BEFORE = (
+    select(_ENDED.c.id.label("job_id"), _ENDED.c.output_root, *_OUTPUT_COLUMNS)
+    .select_from(_ENDED.outerjoin(outputs, outputs.c.job_id == _ENDED.c.id))
+    .order_by(_ENDED.c.finished_at, _ENDED.c.id, outputs.c.output_index)
 )
 OUTPUT_PATHS = (
     select(jobs.c.output_path)

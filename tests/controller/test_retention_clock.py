@@ -55,6 +55,25 @@ def ended(store: SqlStore, folder: Path, name: str) -> Path:
     return path
 
 
+def test_all_outputs_of_an_old_job_are_removed(
+    store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks = Clocks(monkeypatch)
+    job = store.insert(NewJob({}, str(tmp_path / "a.png")), 10, time.time())
+    started = store.start(job.id, 0, time.time())
+    paths = [tmp_path / name for name in ("a.png", "a-1.png", "a-2.json")]
+    for path in paths:
+        path.write_bytes(b"x")
+        os.utime(path, (time.time(), time.time()))
+    outputs = tuple(Output(str(path), "image/png", 1, "0") for path in paths)
+    store.succeed(job.id, Result(outputs), time.time(), run=started.run_id)
+    for _ in range(8 * 24 * 60):
+        clocks.passes(60.0)
+        clocks.watch.tick()
+    keeper(store, tmp_path, clocks).tick(200.0)
+    assert store.get(job.id) is None and not any(path.exists() for path in paths)
+
+
 def keeper(store: SqlStore, folder: Path, clocks: Clocks) -> Retention:
     return Retention(store, OutputFolder(folder, False, folder / "state"), 7 * DAY, clocks.watch)
 

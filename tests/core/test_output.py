@@ -38,7 +38,7 @@ def test_an_output_is_sealed_where_it_is_and_then_named(final: Path) -> None:
     assert sealed.sha256 == hashlib.sha256(data).hexdigest()
     assert len(blocks) == 3, "reading a large file is a sign of life"
     assert not final.exists() and output.refusal(sealed, JOB) is None
-    assert not output.publish(sealed, JOB)
+    assert not output.publish([sealed], JOB)
     assert final.read_bytes() == data and output.is_sealed(sealed, final.stat())
     assert names_in(final.parent) == ["a.png"]
 
@@ -95,7 +95,7 @@ def test_a_file_that_is_exchanged_after_it_was_sealed_is_refused(final: Path) ->
 def test_a_hard_link_to_what_is_there_already_leaves_no_second_name(final: Path) -> None:
     final.write_bytes(b"picture")
     os.link(final, output.temporary_path(final, JOB))
-    assert output.publish(output.seal(final, JOB, lambda: None), JOB)
+    assert output.publish([output.seal(final, JOB, lambda: None)], JOB)
     assert names_in(final.parent) == ["a.png"]
 
 
@@ -116,7 +116,7 @@ def test_what_other_ranks_write_is_no_output_and_is_swept(final: Path) -> None:
     assert not output.written_by_others(final, JOB)
     output.temporary_path(final, JOB, 2).write_bytes(b"the same picture, later")
     assert output.written_by_others(final, JOB) and not output.beside(final, JOB)
-    assert output.publish(output.seal(final, JOB, lambda: None), JOB) is False
+    assert output.publish([output.seal(final, JOB, lambda: None)], JOB) == []
     assert final.read_bytes() == b"picture" and names_in(final.parent) == ["a.png"]
     output.prepare_rank(final, JOB, 1)  # of a job whose folder is gone: its own write will say so
     assert names_in(final.parent) == ["a.png"]

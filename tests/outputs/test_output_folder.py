@@ -120,7 +120,7 @@ def test_the_longest_name_allowed_can_be_written_under_its_temporary_name(folder
     final = folder.resolve("ü" * 125 + ".jpeg", JOB, ".png")
     prepare(final, JOB)
     temporary_path(final, JOB).write_text("picture")
-    publish(seal(final, JOB, lambda: None), JOB)
+    publish([seal(final, JOB, lambda: None)], JOB)
     assert final.exists()
 
 
