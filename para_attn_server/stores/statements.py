@@ -15,12 +15,9 @@ from para_attn_server.core.job import Job, JobStatus, Output, sources_of
 from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs, outputs
 
 _NAMED_OTHERWISE = {"group": "group_index"}
-_JOB_COLUMNS = tuple(
-    jobs.c[_NAMED_OTHERWISE.get(field.name, field.name)].label(field.name)
-    for field in fields(Job)
-    if field.name != "outputs"
-)
-"""Each is named as the field of core.job.Job that it is."""
+JOB_FIELDS = tuple(field.name for field in fields(Job) if field.name != "outputs")
+"""The fields of a job's columns, which come first in whatever reads jobs."""
+_JOB_COLUMNS = tuple(jobs.c[_NAMED_OTHERWISE.get(name, name)].label(name) for name in JOB_FIELDS)
 _OUTPUT_COLUMNS = tuple(outputs.c[field.name] for field in fields(Output))
 
 _IS_QUEUED = jobs.c.status == JobStatus.QUEUED.value
