@@ -133,8 +133,8 @@ class JobStore(Protocol):
 
     # --- transitions, the controller only ---
 
-    def start(self, job_id: str, group: int, now: float) -> Job:
-        """queued to running; adds one to attempts, sets step to 0."""
+    def start(self, job_id: str, group: int, now: float, controller: str | None = None) -> Job:
+        """queued to running; adds one to attempts and to run, sets step to 0. controller: who starts it."""
 
     # progress: the last steps done and their total, written along; None leaves them as they are.
 
@@ -151,7 +151,7 @@ class JobStore(Protocol):
         """queued to failed, with this error: jobs whose deadline has passed, the first `limit` of them."""
 
     def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
-        """running to queued, in its old place. charge: whether the lost run counts as an attempt."""
+        """running to queued, in its old place. charge: whether the lost run counts as an attempt; `run` stays."""
 
     # --- further writes, the controller only ---
 

@@ -6,35 +6,22 @@ from core.job's table. Parameters: job_id (the job that is meant), now, and thos
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, or_, select, update
 
-from para_attn_server.core.job import JobStatus, sources_of
-from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs
+from para_attn_server.core.job import Job, JobStatus, Output, sources_of
+from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs, outputs
 
-_JOB_COLUMNS = (
-    jobs.c.id,
-    jobs.c.seq,
-    jobs.c.status,
-    jobs.c.seed,
-    jobs.c.output_path,
-    jobs.c.created_at,
-    jobs.c.started_at,
-    jobs.c.finished_at,
-    jobs.c.attempts,
-    jobs.c.group_index,
-    jobs.c.step,
-    jobs.c.total_steps,
-    jobs.c.deadline,
-    jobs.c.created_steady,
-    jobs.c.started_steady,
-    jobs.c.finished_steady,
-    jobs.c.cancel_requested,
-    jobs.c.output,
-    jobs.c.error,
+_NAMED_OTHERWISE = {"group": "group_index"}
+_JOB_COLUMNS = tuple(
+    jobs.c[_NAMED_OTHERWISE.get(field.name, field.name)].label(field.name)
+    for field in fields(Job)
+    if field.name != "outputs"
 )
-"""In the order of core.job.Job's fields."""
+"""Each is named as the field of core.job.Job that it is."""
+_OUTPUT_COLUMNS = tuple(outputs.c[field.name] for field in fields(Output))
 
 _IS_QUEUED = jobs.c.status == JobStatus.QUEUED.value
 
@@ -64,6 +51,8 @@ START = _transition(
     {
         **_STARTS_NOW,
         "group_index": bindparam("group"),
+        "controller": bindparam("by"),
+        "run": jobs.c.run + 1,
         "attempts": jobs.c.attempts + 1,
         "step": 0,
         "total_steps": None,
@@ -73,7 +62,6 @@ SUCCEED = _transition(
     JobStatus.SUCCEEDED,
     {
         **_ENDS_NOW,
-        "output": bindparam("result"),
         "step": func.coalesce(_TOTAL, _DONE),
         "total_steps": _TOTAL,
     },
@@ -103,6 +91,7 @@ REQUEUE = _transition(
         "started_at": None,
         "started_steady": None,
         "group_index": None,
+        "controller": None,
         "step": 0,
         "total_steps": None,
     },
@@ -112,6 +101,7 @@ REQUEUE = _transition(
 
 INSERT_JOB = insert(jobs).values(status=JobStatus.QUEUED.value, attempts=0, step=0, cancel_requested=False)
 INSERT_ARGUMENTS = insert(arguments)
+INSERT_OUTPUTS = insert(outputs)
 INSERT_EVENT = insert(events)
 CHANGE_EVENT = update(events).where(events.c.id == bindparam("event_id")).values(data=bindparam("changed"))
 DELETE_EVENTS = delete(events).where(events.c.id.in_(bindparam("event_ids", expanding=True)))
@@ -127,7 +117,13 @@ INSERT_DOCUMENT = insert(documents)
 # --- reading ---
 
 GET_BY_KEY = select(jobs.c.id, jobs.c.request_digest).where(jobs.c.idempotency_key == bindparam("key"))
-GET_JOB = select(*_JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"))
+# In one statement, so that no output is read of a job that is removed meanwhile.
+GET_JOB = (
+    select(*_JOB_COLUMNS, *_OUTPUT_COLUMNS)
+    .select_from(jobs.outerjoin(outputs))
+    .where(jobs.c.id == bindparam("job_id"))
+    .order_by(outputs.c.output_index)
+)
 GET_ARGUMENTS = select(arguments.c.arguments).where(arguments.c.job_id == bindparam("of_job"))
 STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job_id"))
 COUNT_QUEUED = select(job_counts.c.jobs).where(job_counts.c.status == JobStatus.QUEUED.value)
@@ -141,7 +137,8 @@ QUEUED = (
 )
 RUNNING = select(*_JOB_COLUMNS).where(jobs.c.status == JobStatus.RUNNING.value).order_by(jobs.c.started_at, jobs.c.seq)
 ENDED_BEFORE = (
-    select(jobs.c.id, jobs.c.output)
+    select(jobs.c.id.label("job_id"), jobs.c.output_root, *_OUTPUT_COLUMNS)
+    .select_from(jobs.outerjoin(outputs, (outputs.c.job_id == jobs.c.id) & (outputs.c.output_index == 0)))
     .where(jobs.c.finished_at < bindparam("moment"), jobs.c.finished_steady < bindparam("steady"))
     .order_by(jobs.c.finished_at)
     .limit(bindparam("most"))

@@ -98,7 +98,7 @@ def test_a_job_that_is_inserted_while_the_database_goes_is_not_accepted(
         remove_all(database)
         parent.heal()
 
-    monkeypatch.setattr("para_attn_server.stores.sql.begin_write", begin_then_lose)
+    monkeypatch.setattr("para_attn_server.stores.sql_handle.begin_write", begin_then_lose)
     with pytest.raises(StoreUnavailable, match="removed or replaced"):
         submit(web)
     monkeypatch.undo()

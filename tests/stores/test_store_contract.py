@@ -165,11 +165,11 @@ def test_a_transition_of_an_unknown_job_is_job_not_found(store: JobStore, target
 def test_start_counts_an_attempt_and_begins_at_step_zero(store: JobStore) -> None:
     job = add(store)
     started = store.start(job.id, 3, 2.0)
-    assert started == replace(job, status=JobStatus.RUNNING, group=3, attempts=1, started_at=2.0)
+    assert started == replace(job, status=JobStatus.RUNNING, group=3, attempts=1, run=1, started_at=2.0)
     store.progress(job.id, 4, 20, 2.5)
     store.requeue(job.id, "rank lost", True, 3.0)
     again = store.start(job.id, 1, 4.0)
-    assert again == replace(job, status=JobStatus.RUNNING, group=1, attempts=2, started_at=4.0)
+    assert again == replace(job, status=JobStatus.RUNNING, group=1, attempts=2, run=2, started_at=4.0)
 
 
 def test_success_carries_the_output_and_the_last_step(store: JobStore) -> None:
@@ -199,7 +199,7 @@ def test_requeue_charges_the_attempt_or_takes_it_back(store: JobStore, charge: b
     store.start(job.id, 0, 2.0)
     store.request_cancel(job.id, 2.5)
     back = store.requeue(job.id, "restart", charge, 3.0)
-    assert back == replace(job, attempts=attempts, cancel_requested=True)
+    assert back == replace(job, attempts=attempts, run=1, cancel_requested=True)
     assert store.events(job.id)[-1].data == {"cause": "restart", "charged": charge}
 
 
