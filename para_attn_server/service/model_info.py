@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from para_attn_server.core.arguments.request import RequestValidator
+from para_attn_server.core.arguments.shape import Shaper
 from para_attn_server.stores.base import SCHEMA_DOCUMENT, JobStore
 
 _FRESH = 1.0
@@ -14,11 +15,13 @@ _FRESH = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """schema: JSON Schema of a request body, with its compiled check; output_suffix: of outputs the server names."""
+    """schema: JSON Schema of a request body, with its compiled check; output_suffix: of outputs the server names;
+    shaper: gives the shapes of requests."""
 
     schema: dict[str, Any]
     validator: RequestValidator
     output_suffix: str
+    shaper: Shaper
 
 
 class ModelInfoReader:
@@ -43,4 +46,4 @@ class ModelInfoReader:
         schema = document["schema"]
         if self._info is not None and self._info.schema == schema:
             return self._info
-        return ModelInfo(schema, RequestValidator(schema), document["output_suffix"])
+        return ModelInfo(schema, RequestValidator(schema), document["output_suffix"], Shaper(schema))

@@ -36,6 +36,7 @@ from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
 from para_attn_server.service.model_info import ModelInfo, ModelInfoReader
 from para_attn_server.service.news import JobNews
+from para_attn_server.service.wishes import NO_WISHES, Wishes
 from para_attn_server.stores.base import JobStore, QueueCounts
 
 log = structlog.get_logger()
@@ -174,13 +175,13 @@ class JobService:
         self,
         body: Mapping[str, Any],
         key: str | None = None,
-        deadline: float | None = None,
+        wishes: Wishes = NO_WISHES,
         request_id: str | None = None,
     ) -> Job:
         """Check a request and put it into the queue; on disk when this returns.
 
         key: the client's Idempotency-Key; a request that came before under it is answered with its job, whatever the
-        server's state. deadline: Unix seconds. request_id: the request's name, for the log.
+        server's state. request_id: the request's name, for the log.
         Raises InvalidInput, NotAccepting, QueueFull or IdempotencyConflict.
         """
         digest = None if key is None else _digest(body)
@@ -190,10 +191,10 @@ class JobService:
         info = self.model_info()
         arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
-        new = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED))
+        new = NewJob(arguments, output_path="", seed=arguments.get(SEED), shape=info.shaper.shape(arguments))
         path = self._outputs.resolve(requested, new.id, info.output_suffix)
-        ends = None if deadline is None else steady() + deadline - time.time()
-        new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
+        new = dataclasses.replace(new, output_path=str(path), idempotency_key=key, request_digest=digest)
+        new = dataclasses.replace(new, **wishes.by_the_steady_clock())
         job = self._store.insert(new, self._settings.max_queue, time.time())
         self._control.submitted(job.id, request_id)
         self._note(job)

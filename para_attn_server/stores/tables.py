@@ -102,6 +102,7 @@ jobs = Table(
     Column("peak_memory", BigInteger),
     Column("controller", Text),
     Column("run", Integer, nullable=False, server_default="0"),
+    Column("shape", Text, nullable=False, server_default=""),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_end", "finished_at", "finished_steady"),
     Index("jobs_by_deadline", "status", "deadline", sqlite_where=text("deadline IS NOT NULL")),

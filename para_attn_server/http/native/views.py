@@ -10,11 +10,17 @@ from typing import Any, Literal, NotRequired
 from typing_extensions import TypedDict
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Job, JobStatus, Output
+from para_attn_server.core.job import Job, JobStatus, Output, Priority
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import Beat, GroupView, PoolView
 from para_attn_server.service.service import JobView
 from para_attn_server.stores.base import QueueCounts
+
+_PRIORITIES: dict[Priority, Literal["low", "normal", "high"]] = {
+    Priority.LOW: "low",
+    Priority.NORMAL: "normal",
+    Priority.HIGH: "high",
+}
 
 
 class IndexBody(TypedDict):
@@ -54,6 +60,8 @@ class StatusBody(TypedDict):
     eta_seconds: float | None
     attempts: int
     seed: Any
+    priority: Literal["low", "normal", "high"]
+    target_at: float | None
     created_at: float
     started_at: float | None
     finished_at: float | None
@@ -139,6 +147,8 @@ def status_body(view: JobView) -> StatusBody:
         "eta_seconds": None if view.eta_seconds is None else round(view.eta_seconds, 3),
         "attempts": job.attempts,
         "seed": job.seed,
+        "priority": _PRIORITIES[job.priority],
+        "target_at": None if job.target is None else round(job.created_at + job.target - job.created_steady, 3),
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
