@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from para_attn_server.core.errors import StoreUnavailable
-from para_attn_server.core.job import JobStatus
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.wire.control import (
     SOCKET_NAME,
     Alive,
@@ -47,7 +47,7 @@ class ControlServer:
 
     def __init__(
         self,
-        on_submitted: Callable[[str, str | None], None],
+        on_submitted: Callable[[Job, str | None], None],
         on_cancel: Callable[[str | None], str | None],
         view: Callable[[], PoolView],
         clock: Callable[[], float] = time.monotonic,
@@ -165,7 +165,7 @@ class WebConnection(asyncio.Protocol):
     def _carry_out(self, message: Any) -> None:
         try:
             if isinstance(message, Submitted):
-                self._server.on_submitted(message.job_id, message.request_id)
+                self._server.on_submitted(message.job, message.request_id)
             elif isinstance(message, Follow):
                 self._server.follow(self, message.job_id)
             elif isinstance(message, Alive):

@@ -27,6 +27,7 @@ from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.controller.web_supervisor import WebSupervisor
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StoreUnavailable, UsageError
+from para_attn_server.core.job import Job
 from para_attn_server.core.listening import advice, listen
 from para_attn_server.core.lock import LOCK_NAME, StateDirLock
 from para_attn_server.core.logs import configure_logging
@@ -181,8 +182,8 @@ class Controller:
 
     # --- what happens ---
 
-    def _on_submitted(self, job_id: str, request_id: str | None) -> None:
-        self._pool.submitted(job_id, request_id)
+    def _on_submitted(self, job: Job, request_id: str | None) -> None:
+        self._pool.submitted(job, request_id)
 
     def _on_cancel(self, job_id: str | None) -> str | None:
         return self._pool.cancel(job_id)

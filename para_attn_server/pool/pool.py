@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.errors import JobError, ServerError, StoreUnavailable
+from para_attn_server.core.errors import IllegalTransition, JobError, JobNotFound, ServerError, StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus, Output
 from para_attn_server.core.output import refusal
 from para_attn_server.core.steady import steady
@@ -24,6 +24,7 @@ from para_attn_server.core.wire.ranks import Failed, Ready
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.job_logs import JobLogs
+from para_attn_server.pool.job_queue import READ_AT_ONCE, JobQueue, read_queued
 from para_attn_server.pool.life_log import LifeLog
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.model_info import ModelInfoWriter
@@ -68,11 +69,12 @@ class Pool:
         self._groups: Sequence[Group] = ()
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
-        self._writes = WriteQueue()
+        self.queue, self._writes = JobQueue(), WriteQueue()
         self._logs, self._life = JobLogs(store), LifeLog(soon)
         self._outputs = Publisher(self._life.names)
         observers = (
             self._run_on_group,
+            self.queue.observe,
             self._outputs.observe,
             self._logs.observe,
             self._life.observe,
@@ -82,7 +84,6 @@ class Pool:
         self._transitions = Transitions(store, observers)
         self._arguments: dict[str, dict[str, Any]] = {}  # of jobs that are being started
         self._store_version = -1
-        self._queue_is_empty = self._is_last = False  # nothing is queued; nothing will be once what is due is started
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
         self._view_is_due = False
@@ -103,10 +104,10 @@ class Pool:
 
     # --- orders ---
 
-    def submitted(self, job_id: str, request_id: str | None) -> None:
+    def submitted(self, job: Job, request_id: str | None) -> None:
         """A web worker has put a job into the queue, for the request of that name."""
-        self._life.submitted(job_id, request_id)
-        self._queue_is_empty = False
+        self._life.submitted(job.id, request_id)
+        self.queue.add(job)
         self.dispatch()
 
     def dispatch(self) -> None:
@@ -115,27 +116,28 @@ class Pool:
             if starts := self._starts():
                 self._transitions.apply(*starts)
         except StoreUnavailable as error:
-            self._store_version = -1
             self._writes.refused(error)
 
     def _starts(self) -> list[Change]:
         """The starts that are due. None while there is something to be written first."""
         free = [group.index for group in self._groups if group.state is GroupState.READY]
-        if not free or self._queue_is_empty or self.stopping or self.held or self._writes.pending:
+        if not free or not self.queue or self.stopping or self.held or self._writes.pending:
             return []
-        queued = self._store.queued(len(free) + 1, steady())
-        self._queue_is_empty, self._is_last = not queued, len(queued) <= len(free)
-        due = assign(queued, free)
-        self._arguments = {job.id: self._store.arguments(job.id) for job, _ in due}
-        return [partial(_start, job.id, group, time.time()) for job, group in due]
+        due = assign(self.queue.waiting(steady(), len(free)), free)
+        return [partial(self._start, job.id, group, time.time()) for job, group in due]
+
+    def _start(self, job_id: str, group: int, now: float, store: JobStore) -> list[Job]:
+        try:
+            self._arguments[job_id] = store.arguments(job_id)
+            return [store.start(job_id, group, now)]
+        except (IllegalTransition, JobNotFound):  # a hint that came when the job had ended
+            self.queue.remove(job_id)
+            return []
 
     def _run_on_group(self, transition: Transition) -> None:
         job = transition.job
         if transition.started and job.group is not None:
-            self._queue_is_empty = self._is_last
             self._groups[job.group].assign(job, self._arguments.pop(job.id), self._life.request_id(job.id))
-        elif job.status is JobStatus.QUEUED:
-            self._queue_is_empty = False
 
     def cancel(self, job_id: str | None) -> str | None:
         """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.
@@ -201,9 +203,10 @@ class Pool:
             return  # the queue is empty
         self._expire()
         if version != self._store_version:
-            self._store_version = version
-            self._queue_is_empty = False
-            self.dispatch()
+            found = read_queued(self._store, self.queue.seen)
+            self.queue.found(found)
+            self._store_version = version if len(found) < READ_AT_ONCE else -1
+        self.dispatch()
 
     def hold(self, trouble: str | None, held: bool) -> None:
         """Say why new jobs would fail, None when they would not. held: start none of them until then."""
@@ -373,10 +376,6 @@ class Pool:
     def _notify_web(self, transition: Transition) -> None:
         job = transition.job
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
-
-
-def _start(job_id: str, group: int, now: float, store: JobStore) -> list[Job]:
-    return [store.start(job_id, group, now)]
 
 
 def _end(store: JobStore, job_id: str, outcome: Ending, progress: Progress, now: float) -> Job:

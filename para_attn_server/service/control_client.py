@@ -21,7 +21,7 @@ from pathlib import Path
 
 from para_attn_server.core.backoff import ExponentialBackoff
 from para_attn_server.core.errors import ControllerUnreachable, StoreUnavailable
-from para_attn_server.core.job import JobStatus
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.wire import control as channel
 from para_attn_server.core.wire.control import (
     Alive,
@@ -151,10 +151,10 @@ class ControlClient:
 
     # --- orders ---
 
-    def submitted(self, job_id: str, request_id: str | None = None) -> None:
+    def submitted(self, job: Job, request_id: str | None = None) -> None:
         """Notify the controller of a new job. A hint: when it is lost the controller finds the job in the store."""
         with self._lock:
-            self._send_locked(Submitted(job_id, request_id))
+            self._send_locked(Submitted(job, request_id))
 
     def beat(self) -> None:
         """Show the controller that this process's loop goes round; call it once a second, from that loop."""

@@ -196,7 +196,7 @@ class JobService:
         new = dataclasses.replace(new, output_path=str(path), idempotency_key=key, request_digest=digest)
         new = dataclasses.replace(new, **wishes.by_the_steady_clock())
         job = self._store.insert(new, self._settings.max_queue, time.time())
-        self._control.submitted(job.id, request_id)
+        self._control.submitted(job, request_id)
         self._note(job)
         log.info("job accepted", job=job.id)
         return job

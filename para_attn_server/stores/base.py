@@ -101,8 +101,11 @@ class JobStore(Protocol):
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """A job's history in order, from the event after the one with that id."""
 
-    def queued(self, limit: int, steady: float = 0.0) -> list[Job]:
-        """The next jobs to run, oldest first, without those whose deadline has passed by then."""
+    def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
+        """The next jobs to run, oldest first, without those whose deadline has passed by then.
+
+        after: only those behind that place (`Job.seq`). A job that is inserted later has a later place.
+        """
 
     def running(self) -> list[Job]:
         """The jobs that run now, the longest running first."""

@@ -111,9 +111,9 @@ class MemoryStore(JobStore):
             found = list(rows.events[job_id].after(after)) if job_id in rows.events else []
         return [_event(row) for row in found]
 
-    def queued(self, limit: int, steady: float = 0.0) -> list[Job]:
+    def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
         with self._reading() as rows:
-            waiting = rows.by_status[JobStatus.QUEUED].after(0)
+            waiting = rows.by_status[JobStatus.QUEUED].after(after)
             due = (job for job in waiting if job.deadline is None or job.deadline > steady)
             return list(map(_copied, islice(due, limit)))
 

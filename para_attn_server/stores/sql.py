@@ -91,8 +91,8 @@ class SqlStore(SqlHandle, JobStore):
         with self._reading() as connection:
             return [Event(*row) for row in connection.execute(sql.EVENTS, {"of_job": job_id, "after": after})]
 
-    def queued(self, limit: int, steady: float = 0.0) -> list[Job]:
-        return self._jobs(sql.QUEUED, {"most": limit, "steady": steady})
+    def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
+        return self._jobs(sql.QUEUED, {"most": limit, "steady": steady, "after": after})
 
     def running(self) -> list[Job]:
         return self._jobs(sql.RUNNING, {})

@@ -131,7 +131,8 @@ COUNT_QUEUED_BEFORE = select(func.count()).select_from(jobs).where(_IS_QUEUED, j
 COUNT_BY_STATUS = select(job_counts.c.status, job_counts.c.jobs)
 QUEUED = (
     select(*_JOB_COLUMNS)
-    .where(_IS_QUEUED, or_(jobs.c.deadline.is_(None), jobs.c.deadline > bindparam("steady")))
+    .where(_IS_QUEUED, jobs.c.seq > bindparam("after"))
+    .where(or_(jobs.c.deadline.is_(None), jobs.c.deadline > bindparam("steady")))
     .order_by(jobs.c.seq)
     .limit(bindparam("most"))
 )

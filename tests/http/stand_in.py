@@ -166,7 +166,7 @@ class StandInParent:
             return
         for message in self._links[connection].feed(data):
             if isinstance(message, Submitted):
-                self.submitted.append(message.job_id)
+                self.submitted.append(message.job.id)
             elif isinstance(message, CancelOrder):
                 self._ordered(connection, message)
 

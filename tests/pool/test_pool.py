@@ -208,7 +208,8 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
     pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, output = running(store, tmp_path, 0)
-    second = store.insert(NewJob({"a": 1}, str(tmp_path / "2.png")), 10, 3.0).id
+    pool.queue.add(queued := store.insert(NewJob({"a": 1}, str(tmp_path / "2.png")), 10, 3.0))
+    second = queued.id
     assigned: list[Any] = []
     group = SimpleNamespace(index=0, run=None, state=GroupState.READY)
     group.assign = lambda job, kwargs, _: (assigned.append((job.id, kwargs)), setattr(group, "state", "busy"))
@@ -216,7 +217,7 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
     with monkeypatch.context() as patch:
         patch.setattr(store, "start", refuse)
         pool.run_ended(job_id, output, (5, 5))
-    ended, queued = store.get(job_id), store.get(second)
+    ended, queued = store.get(job_id), store.get(second)  # type: ignore[assignment]
     assert ended is not None and queued is not None
     assert (ended.status, queued.status, assigned) == (JobStatus.RUNNING, JobStatus.QUEUED, [])
     assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"}
@@ -233,7 +234,7 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
     assert outputs_of(tmp_path) == {"0.png": b"x"}
 
 
-def test_an_empty_queue_is_read_again_when_something_may_have_come(
+def test_a_start_reads_nothing_and_a_job_whose_hint_was_lost_is_found(
     pool: Pool, store: SqlStore, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assigned: list[str] = []
@@ -242,24 +243,27 @@ def test_an_empty_queue_is_read_again_when_something_may_have_come(
     pool._groups = [group]
     read: list[int] = []
     queued = store.queued
-    monkeypatch.setattr(store, "queued", lambda *given: (read.append(1), queued(*given))[1])
-    first, second = (store.insert(NewJob({}, str(tmp_path / f"{n}.png")), 10, 1.0).id for n in range(2))
+    monkeypatch.setattr(store, "queued", lambda *given, **more: (read.append(1), queued(*given, **more))[1])
+    first, second = (store.insert(NewJob({}, str(tmp_path / f"{n}.png")), 10, 1.0) for n in range(2))
+    group.state = GroupState.BUSY
+    pool.submitted(second, None)
+    pool.submitted(first, "r1")
+    assert assigned == [] and [job.id for job in pool.queue.waiting(0.0)] == [first.id, second.id]
+    group.state = GroupState.READY
     pool.dispatch()
-    pool.dispatch()  # there was one more
     pool.dispatch()
-    assert (assigned, len(read)) == ([first, second], 2)
-    pool.run_lost(first, Lost(JobError("rank_lost", "killed"), charge=False))
-    assert assigned == [first, second, first]
-    read.clear()
-    pool.dispatch()
+    assert assigned == [first.id, second.id]
+    pool.run_lost(first.id, Lost(JobError("rank_lost", "killed"), charge=False))
+    assert assigned == [first.id, second.id, first.id]
     assert not read
-    third = store.insert(NewJob({}, str(tmp_path / "3.png")), 10, 1.0).id
-    pool.submitted(third, None)
-    assert assigned[-1] == third
     with closing(SqlStore.open(database, durable=False)) as web:
-        fourth = web.insert(NewJob({}, str(tmp_path / "4.png")), 10, 1.0).id
-    pool.tick(1e9)  # the hint was lost
-    assert assigned[-1] == fourth
+        third = web.insert(NewJob({}, str(tmp_path / "3.png")), 10, 1.0)
+        pool.tick(1e9)
+        assert (assigned[3:], len(read)) == ([third.id], 1)
+        pool.submitted(third, None)  # its hint comes late: it runs already
+        fourth = web.insert(NewJob({}, str(tmp_path / "4.png")), 10, 1.0)
+        pool.tick(2e9)
+    assert assigned[4:] == [fourth.id] and not pool.queue
 
 
 def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore) -> None:

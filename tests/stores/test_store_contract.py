@@ -86,6 +86,7 @@ def test_the_queue_is_first_in_first_out(store: JobStore) -> None:
     jobs = [add(store, now=now) for now in (5.0, 3.0, 4.0)]
     assert store.queued(10) == jobs
     assert store.queued(2) == jobs[:2]
+    assert store.queued(10, after=jobs[0].seq) == jobs[1:] and store.queued(10, after=jobs[-1].seq) == []
 
 
 def test_a_full_queue_refuses_and_writes_nothing(store: JobStore) -> None:
