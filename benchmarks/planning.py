@@ -9,24 +9,32 @@ import random
 import time
 from collections.abc import Callable
 
-from para_attn_server.pool.scheduler import PlanGroup, PlanJob, forecast, plan
+from para_attn_server.core.job import Job, JobStatus, Priority
+from para_attn_server.pool.scheduler import PlanGroup, forecast, plan
 
 _REPEATS = 20
 _SHAPES = {f"shape {n}": 2.0 * (n + 1) for n in range(8)}
 _GROUPS = [PlanGroup(index, 8, index == 0) for index in range(4)]
 
 
-def _jobs(count: int, own_targets: bool) -> list[PlanJob]:
+def _jobs(count: int, own_targets: bool) -> list[Job]:
     draw = random.Random(7)
-    running = [PlanJob(f"r{n}", n, 0, "a", "shape 0", 0.0, group=n, started=1.0) for n in range(1, 4)]
+    running = [
+        Job(f"r{n}", n, JobStatus.RUNNING, None, "/o", 0.0, shape="shape 0", group=n, started_steady=1.0)
+        for n in range(1, 4)
+    ]
     return running + [
-        PlanJob(
+        Job(
             id=f"{n:032x}",
             seq=n,
-            priority=draw.choice((-1, 0, 1)),
+            status=JobStatus.QUEUED,
+            seed=None,
+            output_path="/o",
+            created_at=0.0,
+            priority=draw.choice(list(Priority)),
             owner=draw.choice("abcd"),
             shape=draw.choice(list(_SHAPES)),
-            created=draw.uniform(0, 100),
+            created_steady=draw.uniform(0, 100),
             target=draw.uniform(50, 300) if own_targets else None,
         )
         for n in range(4, count + 4)
@@ -43,8 +51,8 @@ def _milliseconds(work: Callable[[], object]) -> float:
     return 1000 * best
 
 
-def _cost(shape: str, ranks: int) -> float | None:
-    return _SHAPES[shape]
+def _cost(job: Job, ranks: int) -> float | None:
+    return _SHAPES[job.shape]
 
 
 def main() -> None:
@@ -53,7 +61,7 @@ def main() -> None:
     for count in (10, 100, 1000):
         for own_targets in (False, True):
             jobs = _jobs(count, own_targets)
-            rows = [(job.priority, job.created, job.target or 0.0, job.seq) for job in jobs]
+            rows = [(job.priority, job.created_steady, job.target or 0.0, job.seq) for job in jobs]
             planned = _milliseconds(lambda jobs=jobs: plan(100.0, jobs, _GROUPS, _cost))  # type: ignore[misc]
             whole = _milliseconds(lambda jobs=jobs: forecast(100.0, jobs, _GROUPS, _cost))  # type: ignore[misc]
             reference = _milliseconds(lambda rows=rows: sorted(rows))  # type: ignore[misc]

@@ -124,7 +124,10 @@ def _server_error(error: ServerError) -> Response:
     if kind.detail is not None:
         _log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
     further = {"errors": _fields(error)} if isinstance(error, InvalidInput) else {}
-    return problem(kind, kind.detail or str(error), **further)
+    response = problem(kind, kind.detail or str(error), **further)
+    if isinstance(error, QueueFull) and error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 class _Repeated:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -28,9 +27,9 @@ from para_attn_server.pool.job_queue import READ_AT_ONCE, JobQueue, read_queued
 from para_attn_server.pool.life_log import LifeLog
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.model_info import ModelInfoWriter
+from para_attn_server.pool.planner import COSTS_DOCUMENT, Planner
 from para_attn_server.pool.publishing import Publisher
-from para_attn_server.pool.run import EXPIRED, GROUP_LOST, Ending, Lost
-from para_attn_server.pool.scheduler import assign
+from para_attn_server.pool.run import EXPIRED, Ending, Lost, last_attempt
 from para_attn_server.pool.transitions import Change, Transition, Transitions
 from para_attn_server.pool.write_queue import WriteQueue
 from para_attn_server.stores.base import JobStore, Progress
@@ -72,9 +71,11 @@ class Pool:
         self.queue, self._writes = JobQueue(), WriteQueue()
         self._logs, self._life = JobLogs(store), LifeLog(soon)
         self._outputs = Publisher(self._life.names)
+        self._planner = Planner(self.queue, lambda: self._groups, model_info.model, publish)
         observers = (
             self._run_on_group,
             self.queue.observe,
+            self._planner.observe,
             self._outputs.observe,
             self._logs.observe,
             self._life.observe,
@@ -86,18 +87,17 @@ class Pool:
         self._store_version = -1
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
-        self._view_is_due = False
-        self._more_to_expire = False
+        self._view_is_due = self._more_to_expire = False
         self.trouble: str | None = None
         self.held = False
         self.notices: list[str] = []
-        self.stopping = False
-        self.ever_ready = False
+        self.stopping = self.ever_ready = False
 
     def start(self, groups: Sequence[Group]) -> None:
         """Put jobs that a former controller left running back into the queue, and launch the groups."""
         for job in self._store.running():
             self._give_back(job, "the server was restarted", charge=False)
+        self._planner.restore(self._store.document(COSTS_DOCUMENT))
         self._groups = groups
         for group in groups:
             group.start()
@@ -123,8 +123,7 @@ class Pool:
         free = [group.index for group in self._groups if group.state is GroupState.READY]
         if not free or not self.queue or self.stopping or self.held or self._writes.pending:
             return []
-        due = assign(self.queue.waiting(steady(), len(free)), free)
-        return [partial(self._start, job.id, group, time.time()) for job, group in due]
+        return [partial(self._start, job.id, group, time.time()) for job, group in self._planner.due(free)]
 
     def _start(self, job_id: str, group: int, now: float, store: JobStore) -> list[Job]:
         try:
@@ -187,6 +186,9 @@ class Pool:
             self._writes.try_write(self._expire)
         if self._logs.waiting:
             self._writes.try_write(self._logs.flush)
+        self._planner.tick(now)
+        if self._planner.unsaved(now):
+            self._writes.try_write(partial(self._planner.save, self._store))
         if now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
@@ -228,6 +230,7 @@ class Pool:
     def close(self) -> None:
         """All ranks have ended: write what still waits to be written."""
         self._writes.flush(at_once=True)
+        self._writes.try_write(partial(self._planner.save, self._store))
         self._outputs.catch_up()
 
     @property
@@ -289,6 +292,7 @@ class Pool:
 
     def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
         self._publish(JobUpdate(job_id, JobStatus.RUNNING, step, total))
+        self._planner.stepped(job_id, step, total)
         now = time.monotonic()
         if now - self._written_at.get(job_id, 0.0) >= PROGRESS_EVERY:
             self._written_at[job_id] = now
@@ -344,7 +348,7 @@ class Pool:
         if job is None or job.status is not JobStatus.RUNNING:
             return
         if lost.charge and job.attempts >= self._max_attempts and not job.cancel_requested:
-            error = _last_attempt(lost.error, job.attempts)
+            error = last_attempt(lost.error, job.attempts)
             self._transitions.apply(lambda store: [store.fail(job_id, error, time.time())])
         else:
             self._give_back(job, lost.error.message, lost.charge)
@@ -388,11 +392,3 @@ def _end(store: JobStore, job_id: str, outcome: Ending, progress: Progress, now:
 
 def _public(consequence: str, error: StoreUnavailable) -> str:
     return f"{consequence}: {error.public or 'the queue cannot be written'}"
-
-
-def _last_attempt(error: JobError, attempts: int) -> JobError:
-    """A job that took its group down again and again is poison: no group is risked on it any more."""
-    if attempts < 2 or error.type not in GROUP_LOST:
-        return error
-    message = f"its worker group was lost in attempt {attempts}, its last: {error.message}"
-    return replace(error, type="poison", message=message)

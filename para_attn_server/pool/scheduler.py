@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Job
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.pool.run import EXPIRED
 
 DEFAULT_TARGET = 1.6
@@ -32,40 +32,21 @@ OVERDUE = 4.0
 
 
 @dataclass(frozen=True, slots=True)
-class PlanJob:
-    """A queued or running job. priority: higher goes first. shape: what its time depends on (core/arguments/shape.py).
-
-    target: its own, None for the default. group: where it runs, None while it is queued. started: when. left: seconds
-    until it ends by its own pace, None while that is unknown.
-    """
-
-    id: str
-    seq: int
-    priority: int
-    owner: str
-    shape: str
-    created: float
-    target: float | None = None
-    deadline: float | None = None
-    group: int | None = None
-    started: float | None = None
-    left: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class PlanGroup:
-    """A worker group that works or will. ready: it could start a job now."""
+    """A worker group that works or will. ready: it could start a job now. left: seconds that its job still takes by its
+    own pace, None while that is unknown."""
 
     index: int
     ranks: int
     ready: bool
+    left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """Give a queued job to a group."""
 
-    job_id: str
+    job: Job
     group: int
 
 
@@ -73,67 +54,68 @@ class Start:
 class Stop:
     """End a job, queued or running; it fails with this reason."""
 
-    job_id: str
+    job: Job
     reason: JobError
 
 
 Decision = Start | Stop
 
-Cost = Callable[[str, int], float | None]
-"""Seconds that a job of a shape takes on so many ranks; None while nothing is known."""
+Cost = Callable[[Job, int], float | None]
+"""Seconds that a job takes on so many ranks, the same for all of its shape; None while nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When a queued job will have ended, as things are; None where that is unknown."""
+    """When a queued job will start and end, as things are; None where that is unknown."""
 
-    job_id: str
+    job: Job
+    starts: float | None
     ends: float | None
 
 
 def plan(
     now: float,
-    jobs: Sequence[PlanJob],
+    jobs: Sequence[Job],
     groups: Sequence[PlanGroup],
     cost: Cost,
     used: Mapping[str, float] | None = None,
 ) -> list[Decision]:
     """What is to be done now. used: seconds of groups that each owner has had (pool/shares.py)."""
-    decisions: list[Decision] = [Stop(job.id, EXPIRED) for job in jobs if _expired(job, now)]
+    decisions: list[Decision] = [Stop(job, EXPIRED) for job in jobs if _expired(job, now)]
     ready = sorted(group.index for group in groups if group.ready)
     if ready:
         first = islice(_Order(now, jobs, groups, cost, used or {}), len(ready))
-        decisions += [Start(job.id, group) for job, group in zip(first, ready, strict=False)]
+        decisions += [Start(job, group) for job, group in zip(first, ready, strict=False)]
     return decisions
 
 
 def forecast(
     now: float,
-    jobs: Sequence[PlanJob],
+    jobs: Sequence[Job],
     groups: Sequence[PlanGroup],
     cost: Cost,
     used: Mapping[str, float] | None = None,
+    most: int | None = None,
 ) -> list[Forecast]:
-    """All queued jobs in the order in which they will start, with their ends."""
+    """The queued jobs, up to `most` of them, in the order in which they will start."""
     order = _Order(now, jobs, groups, cost, used or {})
     free = order.free_at()
     heapq.heapify(free)
     result = []
-    for job in order:
-        seconds = order.seconds(job)
-        ends = None
-        if free and seconds is not None:
-            ends = free[0] + seconds
+    for job in islice(order, most):
+        starts, seconds = free[0] if free else None, order.seconds(job)
+        ends = None if starts is None or seconds is None else starts + seconds
+        if ends is not None:
             heapq.heapreplace(free, ends)
-        result.append(Forecast(job.id, ends))
+        result.append(Forecast(job, starts, ends))
     return result
 
 
-def _expired(job: PlanJob, now: float) -> bool:
+def _expired(job: Job, now: float) -> bool:
     return job.deadline is not None and job.deadline <= now
 
 
-Line = list[PlanJob]
+Line = list[Job]
 """Equal jobs that wait, the next one last."""
 
 
@@ -144,7 +126,7 @@ class _Head:
     late: int
     goes_by: float
     seq: int
-    job: PlanJob
+    job: Job
     line: Line
 
 
@@ -154,7 +136,7 @@ class _Order:
     def __init__(
         self,
         now: float,
-        jobs: Sequence[PlanJob],
+        jobs: Sequence[Job],
         groups: Sequence[PlanGroup],
         cost: Cost,
         used: Mapping[str, float],
@@ -162,20 +144,20 @@ class _Order:
         self._now, self._groups, self._cost = now, groups, cost
         self._ranks = max((group.ranks for group in groups), default=1)
         self._known: dict[str, float | None] = {}
-        self._running = [job for job in jobs if job.group is not None]
-        self._lines = _lines([job for job in jobs if job.group is None and not _expired(job, now)])
+        self._running = [job for job in jobs if job.status is JobStatus.RUNNING]
+        self._lines = _lines([job for job in jobs if job.status is JobStatus.QUEUED and not _expired(job, now)])
         self._used = dict(used)
         for job in self._running:
             self._charge(job)
 
-    def __iter__(self) -> Iterator[PlanJob]:
+    def __iter__(self) -> Iterator[Job]:
         by_class: dict[int, list[Line]] = {}
         for line in self._lines:
             by_class.setdefault(line[0].priority, []).append(line)
         for priority in sorted(by_class, reverse=True):
             yield from self._class(by_class[priority])
 
-    def _class(self, lines: list[Line]) -> Iterator[PlanJob]:
+    def _class(self, lines: list[Line]) -> Iterator[Job]:
         heads: dict[str, list[_Head]] = {}
         for head in self._with_overdue([self._head(line) for line in lines]):
             heads.setdefault(head.job.owner, []).append(head)
@@ -228,42 +210,36 @@ class _Order:
         repaired = self._now + (next((self.seconds(line[0]) for line in self._lines), None) or 0.0) / 2
         return [ends.get(group.index, self._now if group.ready else repaired) for group in self._groups]
 
-    def seconds(self, job: PlanJob) -> float | None:
+    def seconds(self, job: Job) -> float | None:
         """The job's time alone."""
         if job.shape not in self._known:
-            self._known[job.shape] = self._cost(job.shape, self._ranks)
+            self._known[job.shape] = self._cost(job, self._ranks)
         return self._known[job.shape]
 
-    def _target(self, job: PlanJob) -> float:
-        return job.created + DEFAULT_TARGET * (self.seconds(job) or 0.0) if job.target is None else job.target
+    def _target(self, job: Job) -> float:
+        return job.created_steady + DEFAULT_TARGET * (self.seconds(job) or 0.0) if job.target is None else job.target
 
-    def _left(self, job: PlanJob) -> float:
+    def _left(self, job: Job) -> float:
         seconds = self.seconds(job) or 0.0
-        if job.group is None:
+        if job.status is JobStatus.QUEUED or job.started_steady is None:
             return seconds
-        if job.left is not None:
-            return job.left
-        return seconds if job.started is None else max(0.0, job.started + seconds - self._now)
+        by_its_pace = next((group.left for group in self._groups if group.index == job.group), None)
+        return max(0.0, job.started_steady + seconds - self._now) if by_its_pace is None else by_its_pace
 
-    def _is_late(self, job: PlanJob) -> bool:
+    def _is_late(self, job: Job) -> bool:
         """Whether its target cannot be met any more; a job of unknown time has no default target to miss."""
         if job.target is None and self.seconds(job) is None:
             return False
         return self._now + self._left(job) > self._target(job)
 
-    def _charge(self, job: PlanJob) -> None:
+    def _charge(self, job: Job) -> None:
         self._used[job.owner] = self._used.get(job.owner, 0.0) + (self.seconds(job) or 0.0)
 
 
-def _lines(queued: list[PlanJob]) -> list[Line]:
+def _lines(queued: list[Job]) -> list[Line]:
     """Jobs with a target of their own are not equal to any other."""
     lines: dict[tuple[str, int, str, int], Line] = {}
     for job in sorted(queued, key=lambda job: job.seq, reverse=True):
         key = (job.owner, job.priority, job.shape, -1 if job.target is None else job.seq)
         lines.setdefault(key, []).append(job)
     return list(lines.values())
-
-
-def assign(queued: Sequence[Job], free_groups: Sequence[int]) -> list[tuple[Job, int]]:
-    """First come, first served: the oldest queued jobs (smallest seq) to the free groups, lowest index first."""
-    return list(zip(sorted(queued, key=lambda job: job.seq), sorted(free_groups), strict=False))

@@ -25,15 +25,16 @@ from para_attn_server.core.errors import (
     JobNotFound,
     NotAccepting,
     NothingToCancel,
+    QueueFull,
     StoreUnavailable,
 )
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.control import Beat, PoolView
+from para_attn_server.core.wire.control import Beat, PoolView, QueueView
 from para_attn_server.service import budget
 from para_attn_server.service.control_client import ControlClient
-from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
+from para_attn_server.service.estimate import retry_after, running_seconds_left
 from para_attn_server.service.model_info import ModelInfo, ModelInfoReader
 from para_attn_server.service.news import JobNews
 from para_attn_server.service.wishes import NO_WISHES, Wishes
@@ -45,7 +46,6 @@ _CANCEL_SLACK = 10.0
 _ROWS_KEPT = 64
 _SEEN_KEPT = 256
 _PUT_BACK_WITHIN = 1.0
-_MEAN_FRESH = 1.0
 LOG_ROWS_AT_ONCE = 200
 """Rows of a log that are read in one go: the web worker has others to serve meanwhile."""
 
@@ -100,8 +100,6 @@ class JobService:
         self._stopping = False
         self._rows: OrderedDict[str, tuple[int, Job]] = OrderedDict()
         self._seen: OrderedDict[str, Job] = OrderedDict()
-        self._mean: float | None = None
-        self._mean_read_at = -_MEAN_FRESH
 
     # --- what the server can do ---
 
@@ -160,15 +158,6 @@ class JobService:
         except StoreUnavailable as error:
             raise self._explained(error) from error
 
-    def mean_seconds(self) -> float | None:
-        """Mean time of a job on a group, None before the first."""
-        pool = self._control.pool()
-        if pool is not None and pool.mean_seconds is not None:
-            return pool.mean_seconds
-        if time.monotonic() - self._mean_read_at >= _MEAN_FRESH:
-            self._mean, self._mean_read_at = self._store.mean_seconds(), time.monotonic()
-        return self._mean
-
     # --- jobs ---
 
     def submit(
@@ -195,11 +184,21 @@ class JobService:
         path = self._outputs.resolve(requested, new.id, info.output_suffix)
         new = dataclasses.replace(new, output_path=str(path), idempotency_key=key, request_digest=digest)
         new = dataclasses.replace(new, **wishes.by_the_steady_clock())
-        job = self._store.insert(new, self._settings.max_queue, time.time())
+        job = self._inserted(new)
         self._control.submitted(job, request_id)
         self._note(job)
         log.info("job accepted", job=job.id)
         return job
+
+    def _inserted(self, new: NewJob) -> Job:
+        try:
+            return self._store.insert(new, self._settings.max_queue, time.time())
+        except QueueFull as error:
+            raise QueueFull(self._settings.max_queue, retry_after(self._control.queue.next_start, steady())) from error
+
+    def queue(self) -> QueueView:
+        """The queue as the controller has planned it."""
+        return self._control.queue
 
     def view(self, job_id: str) -> JobView:
         """The job now, with its live step; raises JobNotFound."""
@@ -270,28 +269,17 @@ class JobService:
         return StoreUnavailable(str(error), known or error.public)
 
     def _viewed(self, job: Job) -> JobView:
-        with suppress(StoreUnavailable):
-            return self._estimated(job)
-        return JobView(job)
-
-    def _estimated(self, job: Job) -> JobView:
         if job.status is JobStatus.QUEUED:
             return self._viewed_queued(job)
         if job.status is not JobStatus.RUNNING:
             return JobView(job)
         self._control.follow(job.id)
-        mean = None if job.step and job.total_steps else self.mean_seconds()
-        return JobView(job, None, running_seconds_left(job, mean, steady()))
+        return JobView(job, None, running_seconds_left(job, self._control.queue.running.get(job.id), steady()))
 
     def _viewed_queued(self, job: Job) -> JobView:
-        position, pool, mean = self._store.position(job), self._control.pool(), self.mean_seconds()
-        running: dict[str, float | None] = {}
-        for group in pool.groups if pool is not None else ():
-            if group.job_id is not None:
-                with suppress(JobNotFound):
-                    self._control.follow(group.job_id)
-                    running[group.job_id] = running_seconds_left(self._row(group.job_id), mean, steady())
-        return JobView(job, position, queued_seconds_left(position, pool, mean, running))
+        """As the controller has planned it: nothing is counted here."""
+        place, ends = self._control.place(job.id) or (None, None)
+        return JobView(job, place, None if ends is None else max(0.0, ends - steady()))
 
     def _idle_for(self, job: Job) -> bool:
         pool = self._control.pool()

@@ -26,6 +26,7 @@ from para_attn_server.core.wire.control import (
     JobUpdate,
     LineBuffer,
     PoolView,
+    QueueView,
     RankView,
     Submitted,
 )
@@ -111,6 +112,10 @@ class StandInParent:
         """Another view of the pool."""
         self.view = view
         self.tell(view)
+
+    def show_queue(self, queue: QueueView) -> None:
+        """The order of the queue."""
+        self.tell(queue)
 
     def tell(self, message: channel.ToWeb) -> None:
         """A message to every web worker."""

@@ -211,7 +211,7 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
     pool.queue.add(queued := store.insert(NewJob({"a": 1}, str(tmp_path / "2.png")), 10, 3.0))
     second = queued.id
     assigned: list[Any] = []
-    group = SimpleNamespace(index=0, run=None, state=GroupState.READY)
+    group = SimpleNamespace(index=0, num_ranks=1, run=None, state=GroupState.READY)
     group.assign = lambda job, kwargs, _: (assigned.append((job.id, kwargs)), setattr(group, "state", "busy"))
     pool._groups = [group]
     with monkeypatch.context() as patch:
@@ -238,7 +238,7 @@ def test_a_start_reads_nothing_and_a_job_whose_hint_was_lost_is_found(
     pool: Pool, store: SqlStore, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assigned: list[str] = []
-    group = SimpleNamespace(index=0, run=None, state=GroupState.READY, tick=lambda _: None)
+    group = SimpleNamespace(index=0, num_ranks=1, run=None, state=GroupState.READY, tick=lambda _: None)
     group.assign = lambda job, *_: assigned.append(job.id)
     pool._groups = [group]
     read: list[int] = []
@@ -373,7 +373,7 @@ def test_the_pool_is_idle_while_every_group_is_ready_and_nothing_waits(
     pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = [GroupState.READY, GroupState.READY]
-    pool._groups = [SimpleNamespace(index=0, state=state, run=None) for state in states]  # type: ignore[misc]
+    pool._groups = [SimpleNamespace(index=0, num_ranks=1, state=state, run=None) for state in states]  # type: ignore[misc]
     assert pool.idle
     for state in set(GroupState) - {GroupState.READY}:
         pool._groups[1].state = state

@@ -173,7 +173,8 @@ class _Native:
         pool = self._service.pool()
         if pool is None:
             return problem(problems.POOL_DOWN, "The controller does not respond.")
-        body = views.server_body(pool, self._service.counts(), self._versions, self._service.lag())
+        counts, lag = self._service.counts(), self._service.lag()
+        body = views.server_body(pool, self._service.queue(), counts, self._versions, lag)
         if pool.groups and all(group.state == "broken" for group in pool.groups):
             reason = pool.groups[0].cause or "all worker groups are broken"
             return problem(problems.POOL_DOWN, reason, server=body)

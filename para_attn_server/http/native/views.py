@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output, Priority
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.control import Beat, GroupView, PoolView
+from para_attn_server.core.wire.control import Beat, GroupView, PoolView, QueueView
 from para_attn_server.service.service import JobView
 from para_attn_server.stores.base import QueueCounts
 
@@ -93,6 +93,14 @@ class OutputBody(ResultBody):
     output: str
 
 
+class CostsBody(TypedDict):
+    """What is known of the time that jobs take: of how many shapes, and the median relative error of the last
+    estimates."""
+
+    shapes: int
+    median_error: float | None
+
+
 class ServerBody(TypedDict):
     """The pool, the queue, uptime and versions."""
 
@@ -102,6 +110,7 @@ class ServerBody(TypedDict):
     started_at: float
     uptime_seconds: float
     mean_job_seconds: float | None
+    costs: CostsBody
     loop_lag: Beat
     versions: dict[str, str]
     trouble: str | None
@@ -178,7 +187,9 @@ def timings(job: Job) -> Timings:
     }
 
 
-def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str], lag: Beat) -> ServerBody:
+def server_body(
+    pool: PoolView, queue: QueueView, counts: QueueCounts, versions: dict[str, str], lag: Beat
+) -> ServerBody:
     """The pool, the queue, uptime and versions. versions: of this process; the ranks' are in the pool view."""
     return {
         "status": "stopping" if pool.stopping else "ok",
@@ -187,6 +198,7 @@ def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str], l
         "started_at": pool.started_at,
         "uptime_seconds": round(steady() - pool.started_steady, 3),
         "mean_job_seconds": pool.mean_seconds,
+        "costs": {"shapes": queue.shapes, "median_error": None if queue.error is None else round(queue.error, 4)},
         "loop_lag": lag,
         "versions": {**versions, **pool.versions},
         "trouble": pool.trouble,
