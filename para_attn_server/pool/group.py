@@ -44,7 +44,7 @@ from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.monitor import GroupLoss, RunMonitor, Timeouts
 from para_attn_server.pool.outbox import Outbox, transition
 from para_attn_server.pool.ranks import Ranks
-from para_attn_server.pool.run import JobRun, Lost, Outcome
+from para_attn_server.pool.run import SHUTDOWN, JobRun, Lost, Outcome, StopOrder
 from para_attn_server.pool.streak import FailureStreak
 
 log = structlog.get_logger()
@@ -55,7 +55,6 @@ STOP_TIMEOUT = 2.0
 """Seconds that idle ranks have to leave after Stop."""
 YOUNG = 60.0
 """Seconds after its setup in which the death of an idle rank counts as a failed setup."""
-SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"), charge=False)
 
 
 class Group:
@@ -111,26 +110,29 @@ class Group:
         self._enter(GroupState.BUSY)
 
     @transition
-    def cancel(self, error: JobError | None = None) -> None:
-        """Have the ranks leave the run; after the cancel timeout the group is rebuilt. Asked twice: once.
-
-        error: what the job fails with then; without one it is canceled.
-        """
-        if self.run is None or self.run.cancel_deadline is not None:
+    def stop_run(self, order: StopOrder) -> None:
+        """Have the ranks leave the run; after the cancel timeout the group is rebuilt. Of several orders the first
+        counts, but for one that ends the ranks at once."""
+        if self.run is None:
             return
-        self.run.cancel_error = error
-        self.run.cancel_deadline = self._clock() + self._timeouts.cancel
-        self._ranks.send(0, Cancel(self.run.serial))
+        if order.at_once:
+            self._kill(order.outcome)
+        elif self.run.stop_order is None:
+            self.run.stop_order = order
+            self.run.cancel_deadline = self._clock() + self._timeouts.cancel
+            self._ranks.send(0, Cancel(self.run.serial))
 
     @transition
     def stop(self) -> None:
         """End the ranks: idle ones by themselves, busy ones at once."""
         self._enter(GroupState.STOPPING)
         self._deadline = self._clock() + STOP_TIMEOUT
-        if self.run is None and self._ranks.all_ready:
+        if self.run is not None:
+            self.stop_run(SHUTDOWN)
+        elif self._ranks.all_ready:
             self._ranks.send_all(Stop())
         else:
-            self._kill(SERVER_STOPS)
+            self._kill(None)
 
     @property
     def stopped(self) -> bool:
@@ -150,8 +152,8 @@ class Group:
             match self._monitor.check(self.run, self._ranks, now):
                 case GroupLoss(cause, outcome):
                     self._lose(cause, outcome)
-                case JobError() as error:
-                    self.cancel(error)
+                case StopOrder() as order:
+                    self.stop_run(order)
         elif self.state is GroupState.READY:
             self._check_idle(now)
         if self._deadline is not None and now >= self._deadline:
@@ -361,7 +363,7 @@ class Group:
 
     def _overdue(self) -> None:
         if self.state is GroupState.STOPPING:
-            self._kill(SERVER_STOPS)
+            self._kill(SHUTDOWN.outcome)
         elif self._launching or self._ranks.any_alive:
             self._setup_failure = SetupFailure.of(self._ranks.slowest, f"not done within {self._timeouts.setup:g} s")
             self._kill(None)

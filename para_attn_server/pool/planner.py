@@ -18,7 +18,7 @@ from para_attn_server.pool.cost import CostModel
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.job_queue import JobQueue
 from para_attn_server.pool.listener import GroupState
-from para_attn_server.pool.scheduler import PlanGroup, Start, forecast, plan
+from para_attn_server.pool.scheduler import PlanGroup, Start, Stop, forecast, plan
 from para_attn_server.pool.shares import Shares
 from para_attn_server.pool.transitions import Transition
 from para_attn_server.stores.base import JobStore
@@ -65,6 +65,14 @@ class Planner:
         now, jobs = steady(), self._jobs()
         decisions = plan(now, jobs, self._plan_groups(free, now), self._cost, self._used(jobs))
         return [(each.job, each.group) for each in decisions if isinstance(each, Start)]
+
+    def stops(self) -> list[Stop]:
+        """The queued jobs that are to be stopped now."""
+        now = steady()
+        if not self._queue.any_overdue(now):
+            return []
+        decisions = plan(now, self._queue.all(), [], self._cost)
+        return [each for each in decisions if isinstance(each, Stop)]
 
     def stepped(self, job_id: str, step: int, total: int | None) -> None:
         """A running job has done a step."""

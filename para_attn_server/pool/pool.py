@@ -29,7 +29,7 @@ from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.planner import COSTS_DOCUMENT, Planner
 from para_attn_server.pool.publishing import Publisher
-from para_attn_server.pool.run import EXPIRED, Ending, Lost, last_attempt
+from para_attn_server.pool.run import CANCEL, EXPIRED, Ending, Lost, last_attempt
 from para_attn_server.pool.transitions import Change, Transition, Transitions
 from para_attn_server.pool.write_queue import WriteQueue
 from para_attn_server.stores.base import JobStore, Progress
@@ -87,7 +87,7 @@ class Pool:
         self._store_version = -1
         self._looked_at = 0.0
         self._written_at: dict[str, float] = {}
-        self._view_is_due = self._more_to_expire = False
+        self._view_is_due = False
         self.trouble: str | None = None
         self.held = False
         self.notices: list[str] = []
@@ -153,7 +153,7 @@ class Pool:
         run = group.run
         assert run is not None
         asked_before = run.cancel_deadline is not None
-        group.cancel()
+        group.stop_run(CANCEL)
         if not (asked_before and self._writes.pending):  # else that waits to be written
             self._writes.write(partial(self._store.request_cancel, run.job_id, time.time()), at_once=True)
         self._must_be_written("the ranks leave the job, but its end cannot be written yet")
@@ -182,7 +182,7 @@ class Pool:
         """Deadlines of the groups, and jobs whose hint was lost. now: monotonic seconds."""
         for group in self._groups:
             group.tick(now)
-        if self._more_to_expire:
+        if self._planner.stops():
             self._writes.try_write(self._expire)
         if self._logs.waiting:
             self._writes.try_write(self._logs.flush)
@@ -203,7 +203,6 @@ class Pool:
         version = self._store.changes()
         if version == self._store_version and self.idle and not self.held:
             return  # the queue is empty
-        self._expire()
         if version != self._store_version:
             found = read_queued(self._store, self.queue.seen)
             self.queue.found(found)
@@ -241,7 +240,7 @@ class Pool:
     @property
     def idle(self) -> bool:
         """True while every group is ready for a job, and nothing waits to be written."""
-        waits = self._writes.pending or self._logs.waiting or self._more_to_expire
+        waits = self._writes.pending or self._logs.waiting or self._planner.stops()
         return not waits and all(group.state is GroupState.READY for group in self._groups)
 
     @property
@@ -364,14 +363,14 @@ class Pool:
             self._transitions.apply(lambda store: [store.requeue(job.id, cause, charge=charge, now=time.time())])
 
     def _expire(self) -> None:
-        """Fail queued jobs whose deadline has passed; not all of very many at once, and the rest at the next ticks."""
-
-        def expire(store: JobStore) -> list[Job]:
-            expired = store.expire(EXPIRED, steady(), time.time(), EXPIRED_AT_ONCE)
-            self._more_to_expire = len(expired) == EXPIRED_AT_ONCE
-            return expired
-
-        self._transitions.apply(expire)
+        """Fail what the plan stops; not all of very many at once, and the rest at the next ticks."""
+        stops = self._planner.stops()
+        limit = min(len(stops), EXPIRED_AT_ONCE)
+        before = len(self.queue)
+        self._transitions.apply(lambda store: store.expire(EXPIRED, steady(), time.time(), limit))
+        if len(self.queue) == before:  # the store has none of them as queued
+            for stop in stops:
+                self.queue.remove(stop.job.id)
 
     def _note_seconds(self, transition: Transition) -> None:
         if transition.job.status is JobStatus.SUCCEEDED:

@@ -52,7 +52,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End a job, queued or running; it fails with this reason."""
+    """End a queued job; it fails with this reason. A running one is left by its group when its deadline has passed."""
 
     job: Job
     reason: JobError
@@ -81,7 +81,7 @@ def plan(
     used: Mapping[str, float] | None = None,
 ) -> list[Decision]:
     """What is to be done now. used: seconds of groups that each owner has had (pool/shares.py)."""
-    decisions: list[Decision] = [Stop(job, EXPIRED) for job in jobs if _expired(job, now)]
+    decisions: list[Decision] = [Stop(job, EXPIRED) for job in jobs if _is_queued(job) and _expired(job, now)]
     ready = sorted(group.index for group in groups if group.ready)
     if ready:
         first = islice(_Order(now, jobs, groups, cost, used or {}), len(ready))
@@ -109,6 +109,10 @@ def forecast(
             heapq.heapreplace(free, ends)
         result.append(Forecast(job, starts, ends))
     return result
+
+
+def _is_queued(job: Job) -> bool:
+    return job.status is JobStatus.QUEUED
 
 
 def _expired(job: Job, now: float) -> bool:
@@ -145,7 +149,7 @@ class _Order:
         self._ranks = max((group.ranks for group in groups), default=1)
         self._known: dict[str, float | None] = {}
         self._running = [job for job in jobs if job.status is JobStatus.RUNNING]
-        self._lines = _lines([job for job in jobs if job.status is JobStatus.QUEUED and not _expired(job, now)])
+        self._lines = _lines([job for job in jobs if _is_queued(job) and not _expired(job, now)])
         self._used = dict(used)
         for job in self._running:
             self._charge(job)
@@ -221,7 +225,7 @@ class _Order:
 
     def _left(self, job: Job) -> float:
         seconds = self.seconds(job) or 0.0
-        if job.status is JobStatus.QUEUED or job.started_steady is None:
+        if _is_queued(job) or job.started_steady is None:
             return seconds
         by_its_pace = next((group.left for group in self._groups if group.index == job.group), None)
         return max(0.0, job.started_steady + seconds - self._now) if by_its_pace is None else by_its_pace

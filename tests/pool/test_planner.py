@@ -80,6 +80,14 @@ def test_jobs_start_in_the_order_of_the_plan(bench: Bench) -> None:
     assert bench.planner.due([]) == []
 
 
+def test_queued_jobs_past_their_deadline_are_stopped(bench: Bench) -> None:
+    past = bench.queued(1, deadline=1005.0)
+    bench.queued(2)
+    assert bench.planner.stops() == []
+    bench.now = 1005.0
+    assert [stop.job for stop in bench.planner.stops()] == [past]
+
+
 def test_the_order_is_published_with_its_ends(bench: Bench) -> None:
     bench.run(1, 10.0)
     running = bench.start(bench.queued(2))

@@ -53,12 +53,12 @@ def work_on(pool: Pool, *job_ids: str) -> list[str]:
     for started, job_id in enumerate(job_ids):
         run = SimpleNamespace(job_id=job_id, started=started, cancel_deadline=None)
 
-        def cancel(run: Any = run) -> None:
+        def cancel(_: Any, run: Any = run) -> None:
             if run.cancel_deadline is None:
                 run.cancel_deadline = 1.0
                 canceled.append(run.job_id)
 
-        groups.append(SimpleNamespace(run=run, cancel=cancel, state="busy"))
+        groups.append(SimpleNamespace(run=run, stop_run=cancel, state="busy"))
     pool._groups = groups
     return canceled
 
@@ -269,12 +269,15 @@ def test_a_start_reads_nothing_and_a_job_whose_hint_was_lost_is_found(
 def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore) -> None:
     told: list[Any] = []
     pool = Pool(store, ModelInfoWriter(store, "m", "1"), 2, told.append, lambda _: None, lambda _: None)
-    jobs = [store.insert(NewJob({}, "/a.png", deadline=1.0), 1000, 1.0).id for _ in range(2 * EXPIRED_AT_ONCE + 1)]
+    jobs = [store.insert(NewJob({}, "/a.png", deadline=1.0), 1000, 1.0) for _ in range(2 * EXPIRED_AT_ONCE + 1)]
+    for job in jobs:
+        pool.queue.add(job)
     for now, left in ((10.0, EXPIRED_AT_ONCE + 1), (10.1, 1), (10.2, 0)):
         pool.tick(now)
         assert store.counts().queued == left
-    assert {update.job_id for update in told} == set(jobs) and {update.status for update in told} == {"failed"}
-    assert pool.cancel(jobs[0]) is None
+    assert {update.job_id for update in told} == {job.id for job in jobs}
+    assert {update.status for update in told} == {"failed"}
+    assert pool.cancel(jobs[0].id) is None
 
 
 # --- recorded, then renamed ---
