@@ -15,7 +15,6 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.wire.control import (
     SOCKET_NAME,
@@ -43,20 +42,21 @@ _MOST_UNREAD = 4 * 2**20
 class ControlServer:
     """Serves the control socket on the controller's loop.
 
-    on_submitted and on_cancel carry out the orders; view gives the PoolView that greets each new connection.
+    on_submitted and on_cancel carry out the orders; the reply to a cancel may come later. view gives the PoolView that
+    greets each new connection.
     """
 
     def __init__(
         self,
         on_submitted: Callable[[Job, str | None], None],
-        on_cancel: Callable[[str | None], str | None],
+        on_cancel: Callable[[CancelOrder, Callable[[CancelReply], None]], None],
         view: Callable[[], PoolView],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_submitted, self.on_cancel, self.view, self.clock = on_submitted, on_cancel, view, clock
         self._connections: set[WebConnection] = set()
         self._running: dict[str, JobUpdate] = {}
-        self._queue = QueueView()
+        self._queue: QueueView | None = None
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
         self._bound: tuple[int, int] | None = None
@@ -126,7 +126,8 @@ class ControlServer:
         """A web worker has connected."""
         self._connections.add(connection)
         connection.write(encode(self.view()))
-        connection.write(encode(self._queue))
+        if self._queue is not None:
+            connection.write(encode(self._queue))
 
     def closed(self, connection: WebConnection) -> None:
         """A web worker has gone."""
@@ -168,23 +169,14 @@ class WebConnection(asyncio.Protocol):
             self.close()
 
     def _carry_out(self, message: Any) -> None:
-        try:
-            if isinstance(message, Submitted):
-                self._server.on_submitted(message.job, message.request_id)
-            elif isinstance(message, Follow):
-                self._server.follow(self, message.job_id)
-            elif isinstance(message, Alive):
-                self._heard_at = self._server.clock()
-            elif isinstance(message, CancelOrder):
-                self.write(encode(self._canceled(message)))
-        except StoreUnavailable as error:
-            log.error("failed to execute an order", error=str(error))
-
-    def _canceled(self, order: CancelOrder) -> CancelReply:
-        try:
-            return CancelReply(order.request, self._server.on_cancel(order.job_id))
-        except StoreUnavailable as error:
-            return CancelReply(order.request, None, error.public or "the queue's database cannot be written")
+        if isinstance(message, Submitted):
+            self._server.on_submitted(message.job, message.request_id)
+        elif isinstance(message, Follow):
+            self._server.follow(self, message.job_id)
+        elif isinstance(message, Alive):
+            self._heard_at = self._server.clock()
+        elif isinstance(message, CancelOrder):
+            self._server.on_cancel(message, lambda reply: self.write(encode(reply)))
 
     def write(self, line: bytes) -> None:
         """Queue one line."""

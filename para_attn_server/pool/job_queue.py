@@ -20,7 +20,8 @@ READ_AT_ONCE = 500
 
 
 class JobQueue:
-    """Queued jobs by their place. seen: the place up to which the store was read."""
+    """Queued jobs by their place. seen: the place up to which the store was read. withheld: ids of jobs that are not to
+    start for now."""
 
     def __init__(self) -> None:
         self._places: list[int] = []
@@ -28,6 +29,7 @@ class JobQueue:
         self._place_of: dict[str, int] = {}
         self._earliest_deadline: float | None = None
         self.seen = 0
+        self.withheld: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -70,7 +72,7 @@ class JobQueue:
     def _waiting(self, steady: float) -> Iterator[Job]:
         for place in self._places:
             job = self._jobs[place]
-            if job.deadline is None or job.deadline > steady:
+            if (job.deadline is None or job.deadline > steady) and job.id not in self.withheld:
                 yield job
 
     def any_overdue(self, steady: float) -> bool:
@@ -80,6 +82,11 @@ class JobQueue:
         deadlines = [job.deadline for job in self._jobs.values() if job.deadline is not None]
         self._earliest_deadline = min(deadlines, default=None)
         return self._earliest_deadline is not None and self._earliest_deadline <= steady
+
+    def forget_overdue(self, steady: float) -> None:
+        """The store has no queued job whose deadline has passed by then."""
+        for job in [job for job in self._jobs.values() if job.deadline is not None and job.deadline <= steady]:
+            self.remove(job.id)
 
     def observe(self, transition: Transition) -> None:
         """Keep in step with what is on record."""

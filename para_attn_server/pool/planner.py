@@ -21,7 +21,7 @@ from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.scheduler import PlanGroup, Start, Stop, forecast, plan
 from para_attn_server.pool.shares import Shares
 from para_attn_server.pool.transitions import Transition
-from para_attn_server.stores.base import JobStore
+from para_attn_server.pool.write_queue import Work
 
 COSTS_DOCUMENT = "costs"
 """Name of the store's document in which the costs are kept."""
@@ -111,11 +111,15 @@ class Planner:
         """Whether it is time to write what has been learned. now: monotonic seconds."""
         return self._learned and now - self._saved_at >= SAVE_EVERY
 
-    def save(self, store: JobStore) -> None:
-        """Write what has been learned. Raises StoreUnavailable; then it is tried again later."""
-        self._saved_at = time.monotonic()
-        store.put_document(COSTS_DOCUMENT, self._costs.document())
-        self._learned = False
+    def save(self) -> Work:
+        """Writes what has been learned by now."""
+        self._learned, self._saved_at = False, time.monotonic()
+        document = self._costs.document()
+        return lambda store: store.put_document(COSTS_DOCUMENT, document)
+
+    def not_saved(self, _: Exception) -> None:
+        """That came to nothing: it is tried again later."""
+        self._learned = True
 
     def view(self) -> QueueView:
         """The order as users see it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -255,14 +255,6 @@ class JobRun:
             return self.outcome()
         error = JobError("rank_lost", f"rank {rank} {death.how}", rank, self.step, death.hint)
         return Lost(error, death.own_fault, death.from_outside)
-
-
-def last_attempt(error: JobError, attempts: int) -> JobError:
-    """A job that took its group down again and again is poison: no group is risked on it any more."""
-    if attempts < 2 or error.type not in GROUP_LOST:
-        return error
-    message = f"its worker group was lost in attempt {attempts}, its last: {error.message}"
-    return replace(error, type="poison", message=message)
 
 
 def _changes(path: Path) -> tuple[int, ...]:

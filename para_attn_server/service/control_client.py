@@ -177,12 +177,11 @@ class ControlClient:
             with self._lock:
                 self._send_locked(Alive())
 
-    def cancel(self, job_id: str | None, timeout: float) -> str | None:
-        """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the controller's word.
+    def cancel(self, job_id: str | None, timeout: float) -> CancelReply:
+        """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the controller's reply.
 
-        Returns the id of the job that is being canceled, None when there is nothing to cancel. Raises
-        ControllerUnreachable when the controller cannot be asked or does not answer, StoreUnavailable when it answers
-        that the store cannot be written.
+        Raises ControllerUnreachable when the controller cannot be asked or does not reply, StoreUnavailable when the
+        store cannot take the order: the job stays queued.
         """
         self.start()
         asked, number = _Asked(threading.Event()), next(self._numbers)
@@ -196,7 +195,7 @@ class ControlClient:
                 raise ControllerUnreachable("the controller does not respond; try again in a moment")
             if asked.reply.error is not None:
                 raise StoreUnavailable(asked.reply.error, asked.reply.error)
-            return asked.reply.job_id
+            return asked.reply
         finally:
             with self._lock:
                 self._asked.pop(number, None)

@@ -20,6 +20,7 @@ import structlog
 
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
 from para_attn_server.core.errors import (
+    ControllerUnreachable,
     FieldError,
     InvalidInput,
     JobNotFound,
@@ -235,19 +236,31 @@ class JobService:
     def cancel(self, job_id: str | None = None) -> JobView:
         """Cancel a job (None: the oldest running one) and wait until it has ended: all ranks have left it.
 
-        Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed, or when as many wait as may.
-        Raises JobNotFound, NothingToCancel, ControllerUnreachable, or StoreUnavailable where the store cannot be
-        written: a running job is left all the same.
+        Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed, when as many wait as may, or
+        at once where its end cannot be written now: a running job is left all the same, whatever the store does.
+        Raises JobNotFound, NothingToCancel, ControllerUnreachable, or StoreUnavailable where a queued job cannot be
+        canceled.
         """
-        with suppress(StoreUnavailable):  # the controller knows by itself what runs
+        deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
+        try:
+            reply = self._control.cancel(job_id, timeout=_CANCEL_SLACK)
+        except ControllerUnreachable:
+            self._check_cancelable(job_id)
+            raise
+        if reply.job_id is None:
+            self._check_cancelable(job_id)
+            raise NothingToCancel("no job is running" if job_id is None else f"job {job_id} has already ended")
+        if reply.job is not None:
+            self._keep(reply.job, self._control.live(reply.job_id))
+            if reply.unwritten is not None:
+                return JobView(self._row(reply.job_id))
+        with self._cancelers.place() as free:
+            return self._waited(reply.job_id, deadline - time.monotonic() if free else 0.0)
+
+    def _check_cancelable(self, job_id: str | None) -> None:
+        with suppress(StoreUnavailable):
             if job_id is not None and self._row(job_id).status.terminal:
                 raise NothingToCancel(f"job {job_id} has already ended")
-        deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
-        ordered = self._control.cancel(job_id, timeout=_CANCEL_SLACK)
-        if ordered is None:
-            raise NothingToCancel("no job is running" if job_id is None else f"job {job_id} has already ended")
-        with self._cancelers.place() as free:
-            return self._waited(ordered, deadline - time.monotonic() if free else 0.0)
 
     def stop_waiting(self) -> None:
         """Answer everybody who waits, now and from now on; all else goes on."""
@@ -309,10 +322,14 @@ class JobService:
             return seen
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
+        return self._keep(job, news)
+
+    def _keep(self, job: Job, news: JobNews | None) -> Job:
+        """The row with its live step; kept while it runs. news: those of the moment before the row was read."""
         self._note(job)
         if news is None or job.status is not JobStatus.RUNNING or news.update.status != job.status:
             return job
-        self._rows[job_id] = (news.life, job)
+        self._rows[job.id] = (news.life, job)
         if len(self._rows) > _ROWS_KEPT:
             self._rows.popitem(last=False)
         return _with_step(job, news)

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from para_attn_server.controller.places import ANSWERS_WITHIN, LOOK_EVERY, Places, StatePlaces, Trouble
 from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.core.errors import StoreUnavailable
+from para_attn_server.pool.store_thread import StoreThread
 from para_attn_server.stores.sqlite import full
 
 
@@ -34,7 +35,8 @@ class Stage:
         quiet: Any = SimpleNamespace(look=lambda: False)
         control: Any = SimpleNamespace(look=self._control)
         store: Any = SimpleNamespace(heal=self._heal, usable=self._usable)
-        state = StatePlaces(lock=quiet, run=quiet, control=control, store=store)
+        self.store = StoreThread(store, lambda _: None)
+        state = StatePlaces(lock=quiet, run=quiet, control=control, store=self.store)
         outputs: Any = SimpleNamespace(root=Path("/"), look=self._outputs, unwritable=lambda: self.unwritable)
         self.places = Places(state, outputs, self.changes.append, lambda: self.now)
 
@@ -95,6 +97,21 @@ def test_a_state_disk_that_is_full_is_told_and_logged_once() -> None:
     asyncio.run(scenario())
 
 
+def test_a_store_that_does_not_respond_is_trouble_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("para_attn_server.controller.places.ANSWERS_WITHIN", 0.05)
+
+    async def scenario() -> None:
+        stage, hangs = Stage(), threading.Event()
+        stage.store.submit(lambda _: hangs.wait(30))
+        assert await stage.look(3) == Trouble("the queue's database does not respond") and len(stage.changes) == 1
+        hangs.set()
+        stage.store.submit(lambda _: None).result(10)
+        assert await stage.look() is None
+        assert stage.store.close(10)
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
@@ -148,6 +165,7 @@ def test_outputs_that_do_not_answer_hold_nothing_up_but_new_jobs() -> None:
     async def scenario() -> None:
         stage = Stage()
         stage.answers.clear()
+        stage.store.submit(lambda _: None).result(10)
         before = threading.active_count()
         assert await stage.look() is None
         trouble = await stage.look(int(ANSWERS_WITHIN / LOOK_EVERY) + 1)

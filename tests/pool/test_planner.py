@@ -148,9 +148,10 @@ def test_what_was_learned_is_saved_now_and_then_and_restored(bench: Bench, store
     assert not bench.planner.unsaved(module.time.monotonic())
     bench.run(1, 10.0)
     assert bench.planner.unsaved(module.time.monotonic())
-    bench.planner.save(store)
+    bench.planner.save()(store)
     bench.run(2, 10.0)
     assert not bench.planner.unsaved(module.time.monotonic()), "too soon"
+    bench.planner.not_saved(OSError())
     assert bench.planner.unsaved(module.time.monotonic() + SAVE_EVERY)
     other = Bench()
     other.now = bench.now

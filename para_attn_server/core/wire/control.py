@@ -58,11 +58,14 @@ class Follow:
 @dataclass(frozen=True, slots=True)
 class CancelReply:
     """job_id: the job that is being canceled (or is already); None: there was nothing to cancel. error: why the store
-    could not take the order, for clients; a running job is left all the same."""
+    could not take the order, for clients: the job stays queued. job: its row as the controller knows it, where it runs
+    or is about to. unwritten: why its end cannot be written at the moment, for clients."""
 
     request: int
     job_id: str | None
     error: str | None = None
+    job: Job | None = None
+    unwritten: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +176,7 @@ def decode(line: bytes) -> ToController | ToWeb:
                 GroupView(**{**group, "ranks": [RankView(**rank) for rank in group["ranks"]]})
                 for group in data["groups"]
             ]
-        if "job" in data:
+        if data.get("job") is not None:
             data["job"] = Job(**{**data["job"], "status": JobStatus(data["job"]["status"])})
         message: ToController | ToWeb = cls(**data)
     except (KeyError, TypeError, ValueError) as error:
