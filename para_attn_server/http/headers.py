@@ -14,6 +14,7 @@ from para_attn_server.core.job import Priority
 from para_attn_server.core.settings import parse_duration
 
 _KEY = re.compile(r"[!-~]{1,255}")
+_PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 _LONGEST = 36500 * 86400.0
 _MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -44,7 +45,7 @@ PARAMETERS: tuple[dict[str, Any], ...] = (
         "name": "Job-Priority",
         "in": "header",
         "description": "The class of the job: those of a higher one start first.",
-        "schema": {"type": "string", "enum": [priority.name.lower() for priority in Priority], "default": "normal"},
+        "schema": {"type": "string", "enum": list(_PRIORITIES), "default": "normal"},
     },
     {
         "name": "Job-Target",
@@ -68,10 +69,9 @@ def idempotency_key() -> str | None:
 def priority() -> Priority:
     """`Job-Priority`: low, normal (without the header) or high."""
     text = request.headers.get("Job-Priority")
-    try:
-        return Priority.NORMAL if text is None else Priority[text.upper()]
-    except KeyError:
-        raise _wrong("Job-Priority", "must be low, normal or high") from None
+    if text is not None and text not in _PRIORITIES:
+        raise _wrong("Job-Priority", "must be low, normal or high")
+    return Priority.NORMAL if text is None else _PRIORITIES[text]
 
 
 def target() -> float | None:
