@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -16,7 +16,7 @@ from para_attn_server.core.media_types import UNKNOWN, media_type
 from para_attn_server.core.signals import raise_interrupts
 
 if TYPE_CHECKING:
-    from para_attn_server.client import Client
+    from para_attn_server.client import Client, JobOptions
 
 
 @click.command("generate")
@@ -30,8 +30,15 @@ if TYPE_CHECKING:
     help="File to save, a folder to save in (created if it ends with / and is missing), or - for standard output. "
     "Default: named after the job, in the current folder.",
 )
+@click.option("--ttl", metavar="DURATION", help="How long the result is of use, such as 5m; then the job fails.")
+@click.option("--deadline", metavar="TIME", help="The same as a time, such as 2030-01-31T12:00:00Z.")
+@click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="The job's class in the queue.")
+@click.option(
+    "--target", metavar="DURATION|TIME", help="When the result should be there; orders the queue, no reason to fail."
+)
+@click.option("--idempotency-key", metavar="KEY", help="A name for the request: sent again, it is the same job.")
 @url_option
-def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: str) -> None:
+def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: str, **options: str | None) -> None:
     """Submit a job, follow its progress, save its output.
 
     The words are the prompt; those of the form NAME=VALUE are other arguments of the model, which `para-attn-server
@@ -50,7 +57,8 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: s
     if not folder.is_dir():
         raise click.UsageError(f"--output: there is no folder {folder}")
     with Client(url, retry_for=RETRY_FOR) as client:
-        request_id = client.submit(**request_arguments(words, params, client.schema()))
+        arguments = request_arguments(words, params, client.schema())
+        request_id = client.submit(options=_given(options), **arguments)
         try:
             status = _followed(client, request_id)
             saved = _saved(client, request_id, output)
@@ -61,6 +69,10 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: s
         _warn_of_suffix(saved, status)
     seed = "" if status.get("seed") is None else f" (seed {status['seed']})"
     click.echo(f"saved {saved or 'to standard output'}{seed}", err=saved is None)
+
+
+def _given(options: dict[str, str | None]) -> JobOptions:
+    return cast("JobOptions", {name: value for name, value in options.items() if value is not None})
 
 
 def _followed(client: Client, request_id: str) -> dict[str, Any]:

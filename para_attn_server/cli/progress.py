@@ -37,7 +37,9 @@ def described(status: dict[str, Any]) -> str:
     """A status in words: `queued, 2 jobs before it`."""
     if status["status"] != "queued":
         return str(status["status"])
-    before = status.get("queue_position") or 0
+    before = status.get("queue_position")
+    if before is None:
+        return "queued"
     return "queued, next" if before == 0 else f"queued, {before} job{'s' if before > 1 else ''} before it"
 
 

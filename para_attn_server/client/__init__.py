@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-import uuid
 from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,7 +29,8 @@ from para_attn_server.client.errors import (
     ServerUnavailable,
     WaitTimedOut,
 )
-from para_attn_server.client.transport import IDEMPOTENCY_KEY, Transport, body_of, checked, checked_log, problem_kind
+from para_attn_server.client.options import JobOptions, headers
+from para_attn_server.client.transport import Transport, body_of, checked, checked_log, problem_kind
 
 __all__ = [
     "Client",
@@ -38,6 +38,7 @@ __all__ = [
     "InvalidArgument",
     "JobCanceled",
     "JobFailed",
+    "JobOptions",
     "RequestRefused",
     "ServerUnavailable",
     "WaitTimedOut",
@@ -86,15 +87,16 @@ class Client:
 
     # --- jobs ---
 
-    def submit(self, **kwargs: Any) -> str:
+    def submit(self, *, options: JobOptions | None = None, **kwargs: Any) -> str:
         """Queue a job; returns its request id.
 
-        kwargs: the arguments that `schema()` lists; bytes are sent as base64. The request has an Idempotency-Key, so
-        that its repetition after a broken connection makes no second job. Raises RequestRefused, which names each wrong
-        argument, and its kind InvalidArgument for what JSON does not have, before anything is sent.
+        options: of the job, such as {"priority": "high", "ttl": "5m"}. kwargs: the arguments that `schema()` lists;
+        bytes are sent as base64. The request has an Idempotency-Key, so that its repetition after a broken connection
+        makes no second job. Raises RequestRefused, which names each wrong argument, and its kind InvalidArgument for
+        what JSON does not have, before anything is sent.
         """
-        name = {IDEMPOTENCY_KEY: uuid.uuid4().hex}
-        answer = self._transport.request("POST", "/generate", json=as_json(kwargs), headers=name)
+        named = headers(options or {})
+        answer = self._transport.request("POST", "/generate", json=as_json(kwargs), headers=named)
         return str(checked(answer, "request_id")["request_id"])
 
     def status(self, request_id: str, wait: float = 0.0) -> dict[str, Any]:
@@ -157,13 +159,18 @@ class Client:
         return files.save(path, download)
 
     def generate(
-        self, path: str | Path | None = None, on_progress: Progress | None = None, **kwargs: Any
+        self,
+        path: str | Path | None = None,
+        on_progress: Progress | None = None,
+        *,
+        options: JobOptions | None = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Submit a job, wait until it has succeeded, save its output to `path` if given; returns its status.
 
         Raises what `submit`, `wait` and `save` raise.
         """
-        request_id = self.submit(**kwargs)
+        request_id = self.submit(options=options, **kwargs)
         status = self.wait(request_id, on_progress=on_progress)
         if path is not None:
             self.save(request_id, path)

@@ -25,6 +25,7 @@ from para_attn_server.core.wire.control import (
     JobUpdate,
     LineBuffer,
     PoolView,
+    QueueView,
     Submitted,
     ToWeb,
     encode,
@@ -55,6 +56,7 @@ class ControlServer:
         self.on_submitted, self.on_cancel, self.view, self.clock = on_submitted, on_cancel, view, clock
         self._connections: set[WebConnection] = set()
         self._running: dict[str, JobUpdate] = {}
+        self._queue: QueueView | None = None
         self._server: asyncio.Server | None = None
         self._path: Path | None = None
         self._bound: tuple[int, int] | None = None
@@ -82,6 +84,8 @@ class ControlServer:
     def publish(self, message: ToWeb) -> None:
         """Send news to every web worker, a job's steps to those that follow it; never blocks."""
         step_of = self._note(message) if isinstance(message, JobUpdate) else None
+        if isinstance(message, QueueView):
+            self._queue = message
         to = [each for each in self._connections if step_of is None or step_of in each.follows]
         if to:
             line = encode(message)
@@ -122,6 +126,8 @@ class ControlServer:
         """A web worker has connected."""
         self._connections.add(connection)
         connection.write(encode(self.view()))
+        if self._queue is not None:
+            connection.write(encode(self._queue))
 
     def closed(self, connection: WebConnection) -> None:
         """A web worker has gone."""

@@ -107,11 +107,11 @@ class IdempotencyConflict(ServerError):
 
 
 class QueueFull(ServerError):
-    """As many jobs are queued as --max-queue allows."""
+    """As many jobs are queued as --max-queue allows. retry_after: seconds until the next one starts, where known."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, retry_after: int | None = None) -> None:
         super().__init__(f"the queue is full ({limit} jobs are waiting); try again later")
-        self.limit = limit
+        self.limit, self.retry_after = limit, retry_after
 
 
 class NotAccepting(ServerError):

@@ -128,6 +128,7 @@ class NewJob:
     name is the same job, if its request_digest is the same too.
     model: None for the server's only one. owner: who submitted it. api: by which dialect. metadata: the client's own
     notes, a small JSON object. webhook: where to report to, as JSON. inputs: references to files kept by digest.
+    shape: what its time depends on (core/arguments/shape.py), empty where that is not known.
     """
 
     arguments: dict[str, Any]
@@ -146,6 +147,7 @@ class NewJob:
     metadata: dict[str, Any] | None = None
     webhook: dict[str, Any] | None = None
     inputs: tuple[str, ...] = ()
+    shape: str = ""
 
     def queued(self, seq: int, now: float, steady: float) -> Job:
         """The job that it is once it is in the queue."""
@@ -203,6 +205,7 @@ class Job:
     peak_memory: int | None = None
     controller: str | None = None
     run: int = 0
+    shape: str = ""
 
     @property
     def run_id(self) -> RunId | None:

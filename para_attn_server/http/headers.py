@@ -10,13 +10,16 @@ from typing import Any
 from flask import request
 
 from para_attn_server.core.errors import FieldError, InvalidInput
+from para_attn_server.core.job import Priority
 from para_attn_server.core.settings import parse_duration
 
 _KEY = re.compile(r"[!-~]{1,255}")
+_PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 _LONGEST = 36500 * 86400.0
 _MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
 )  # fromisoformat() reads all of ISO 8601, such as weeks and times without colons
+_DATE = re.compile(r"\d{4}-", re.ASCII)
 _LEAP_SECOND = re.compile(r"(.{10}[Tt ]\d\d:\d\d:)60((?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))", re.ASCII)
 
 PARAMETERS: tuple[dict[str, Any], ...] = (
@@ -38,6 +41,19 @@ PARAMETERS: tuple[dict[str, Any], ...] = (
         "description": "The same as a moment in RFC 3339 with its zone, in the future.",
         "schema": {"type": "string", "format": "date-time"},
     },
+    {
+        "name": "Job-Priority",
+        "in": "header",
+        "description": "The class of the job: those of a higher one start first.",
+        "schema": {"type": "string", "enum": list(_PRIORITIES), "default": "normal"},
+    },
+    {
+        "name": "Job-Target",
+        "in": "header",
+        "description": "When the result should be there, such as 30s, or a moment as in Job-Deadline; never a reason "
+        "to fail.",
+        "schema": {"type": "string"},
+    },
 )
 """As GET /openapi.json describes them."""
 
@@ -50,37 +66,55 @@ def idempotency_key() -> str | None:
     return key
 
 
+def priority() -> Priority:
+    """`Job-Priority`: low, normal (without the header) or high."""
+    text = request.headers.get("Job-Priority")
+    if text is not None and text not in _PRIORITIES:
+        raise _wrong("Job-Priority", "must be low, normal or high")
+    return Priority.NORMAL if text is None else _PRIORITIES[text]
+
+
+def target() -> float | None:
+    """Unix seconds by which the job should be done, from `Job-Target`; None without it."""
+    text = request.headers.get("Job-Target")
+    if text is None:
+        return None
+    if _DATE.match(text):
+        return _moment("Job-Target", text)
+    return time.time() + _duration("Job-Target", text)
+
+
 def deadline() -> float | None:
     """Unix seconds after which the job is not worth running, from `Job-TTL` or `Job-Deadline`; None without them."""
     ttl, until = request.headers.get("Job-TTL"), request.headers.get("Job-Deadline")
     if ttl is not None and until is not None:
         raise _wrong("Job-TTL", "cannot be given together with Job-Deadline")
     if ttl is not None:
-        return time.time() + _duration(ttl)
-    return None if until is None else _moment(until)
+        return time.time() + _duration("Job-TTL", ttl)
+    return None if until is None else _moment("Job-Deadline", until)
 
 
-def _duration(text: str) -> float:
+def _duration(header: str, text: str) -> float:
     try:
         seconds = float(parse_duration(text))
     except ValueError as error:
-        raise _wrong("Job-TTL", str(error)) from None
+        raise _wrong(header, str(error)) from None
     if not 0 < seconds <= _LONGEST:
-        raise _wrong("Job-TTL", "must be longer than 0 and at most 36500d")
+        raise _wrong(header, "must be longer than 0 and at most 36500d")
     return seconds
 
 
-def _moment(text: str) -> float:
+def _moment(header: str, text: str) -> float:
     leap = _LEAP_SECOND.fullmatch(text)  # has no place in datetime: it is the one after the 59th
     try:
         moment = datetime.fromisoformat((f"{leap[1]}59{leap[2]}" if leap else text).upper())
     except ValueError:
         moment = None
     if moment is None or not _MOMENT.fullmatch(text):
-        raise _wrong("Job-Deadline", "must be a time with its zone as in RFC 3339, such as 2030-01-31T12:00:00Z")
+        raise _wrong(header, "must be a time with its zone as in RFC 3339, such as 2030-01-31T12:00:00Z")
     seconds = moment.timestamp() + (leap is not None)
     if seconds <= time.time():
-        raise _wrong("Job-Deadline", "must lie in the future")
+        raise _wrong(header, "must lie in the future")
     return seconds
 
 

@@ -26,7 +26,8 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _MAY_ASK = {
     "Access-Control-Allow-Methods": "GET, HEAD, POST",
-    "Access-Control-Allow-Headers": "Content-Type, Idempotency-Key, If-Match, If-None-Match, Job-Deadline, Job-TTL, "
+    "Access-Control-Allow-Headers": "Content-Type, Idempotency-Key, If-Match, If-None-Match, Job-Deadline, "
+    "Job-Priority, Job-TTL, Job-Target, "
     "Range, X-Request-Id",
     "Access-Control-Max-Age": "600",
 }

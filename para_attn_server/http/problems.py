@@ -141,7 +141,10 @@ def _server_error(error: ServerError) -> Response:
         return problem(kind, error.public or str(kind.detail))
     if kind.detail is not None:
         _log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
-    return problem(kind, kind.detail or str(error), **_further(error))
+    response = problem(kind, kind.detail or str(error), **_further(error))
+    if isinstance(error, QueueFull) and error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
 
 
 def _further(error: ServerError) -> dict[str, Any]:

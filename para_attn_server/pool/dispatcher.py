@@ -1,7 +1,7 @@
 """Starts queued jobs on free groups: the start is on record before the group's ranks hear of the job.
 
 What has happened to the group meanwhile (it died, the server stops) or to the job (it was canceled) undoes the start,
-and no attempt is charged. Which job goes where is the scheduler's to say.
+and no attempt is charged. Which job goes where is the plan's to say (planner.py).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ import structlog
 
 from para_attn_server.core.errors import IllegalTransition, JobNotFound
 from para_attn_server.core.job import Job
-from para_attn_server.core.steady import steady
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.job_queue import JobQueue
 from para_attn_server.pool.listener import GroupState
-from para_attn_server.pool.scheduler import assign
+from para_attn_server.pool.planner import Planner
 from para_attn_server.pool.transitions import Change, Transition, Transitions
 from para_attn_server.pool.write_queue import Work, WriteQueue
 from para_attn_server.stores.base import JobStore
@@ -62,12 +61,13 @@ class Dispatcher:
         self,
         controller: str,
         queue: JobQueue,
+        planner: Planner,
         writes: WriteQueue,
         transitions: Transitions,
         request_id: Callable[[str], str | None],
     ) -> None:
-        self._queue, self._writes, self._transitions, self._request_id = queue, writes, transitions, request_id
-        self._controller = controller
+        self._queue, self._planner, self._writes, self._transitions = queue, planner, writes, transitions
+        self._controller, self._request_id = controller, request_id
         self._starting: dict[str, Start] = {}
         self._asked = False  # an attempt to start jobs waits for its turn, or is under way
         self._chosen: list[Start] = []  # by that attempt
@@ -92,8 +92,7 @@ class Dispatcher:
     def choose(self) -> list[Start]:
         """The starts that are due now. They are to be made, or given up."""
         free = self._free()
-        due = assign(self._queue.waiting(steady(), len(free)), free) if free else []
-        starts = [Start(job, group, self._controller) for job, group in due]
+        starts = [Start(job, group, self._controller) for job, group in self._planner.due(free)]
         for start in starts:
             self._queue.remove(start.job.id)
             self._starting[start.job.id] = start

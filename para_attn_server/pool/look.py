@@ -9,6 +9,7 @@ from functools import partial
 from para_attn_server.core.job import Job
 from para_attn_server.core.steady import steady
 from para_attn_server.pool.job_queue import READ_AT_ONCE, JobQueue, read_queued
+from para_attn_server.pool.planner import Planner
 from para_attn_server.pool.run import EXPIRED
 from para_attn_server.pool.transitions import Transitions
 from para_attn_server.pool.write_queue import Work, WriteQueue
@@ -22,16 +23,22 @@ class Look:
     """on_found: called when there are jobs that were not known. At most one look is on its way, and one expiry."""
 
     def __init__(
-        self, queue: JobQueue, writes: WriteQueue, transitions: Transitions, on_found: Callable[[], None]
+        self,
+        queue: JobQueue,
+        planner: Planner,
+        writes: WriteQueue,
+        transitions: Transitions,
+        on_found: Callable[[], None],
     ) -> None:
-        self._queue, self._writes, self._transitions, self._on_found = queue, writes, transitions, on_found
+        self._queue, self._planner, self._writes, self._transitions = queue, planner, writes, transitions
+        self._on_found = on_found
         self._version = -1
         self._looking = self._expiring = False
 
     @property
     def more_to_expire(self) -> bool:
         """Whether deadlines have passed of jobs that are still queued."""
-        return self._queue.any_overdue(steady())
+        return bool(self._planner.stops())
 
     def look(self) -> None:
         """For new jobs, where another handle has written since the last look."""

@@ -20,7 +20,7 @@ class ModelInfoWriter:
     """
 
     def __init__(self, model: str, version: str) -> None:
-        self._model, self._version = model, version
+        self.model, self._version = model, version
 
     def claim(self, store: JobStore) -> None:
         """Take the store over for this model; a schema of another model or version is forgotten.
@@ -30,12 +30,12 @@ class ModelInfoWriter:
         document = store.document(SCHEMA_DOCUMENT)
         counts = store.counts()
         unfinished = counts.queued + counts.running
-        if document is not None and document["model"] != self._model and unfinished:
+        if document is not None and document["model"] != self.model and unfinished:
             raise StateDirError(
                 f"the state directory holds {unfinished} unfinished job(s) of another model ({document['model']}); "
                 "start that model to finish them, or choose another --state-dir"
             )
-        if document is None or (document["model"], document["version"]) != (self._model, self._version):
+        if document is None or (document["model"], document["version"]) != (self.model, self._version):
             self._write(store, {"schema": None, "output_suffix": ""})
 
     def reported(self, store: JobStore, ready: Ready) -> None:
@@ -46,4 +46,4 @@ class ModelInfoWriter:
             self._write(store, known)
 
     def _write(self, store: JobStore, known: dict[str, Any]) -> None:
-        store.put_document(SCHEMA_DOCUMENT, {"model": self._model, "version": self._version, **known})
+        store.put_document(SCHEMA_DOCUMENT, {"model": self.model, "version": self._version, **known})

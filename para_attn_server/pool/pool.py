@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -30,6 +31,7 @@ from para_attn_server.pool.life_log import LifeLog
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.look import Look
 from para_attn_server.pool.model_info import ModelInfoWriter
+from para_attn_server.pool.planner import COSTS_DOCUMENT, Planner
 from para_attn_server.pool.progress import ProgressWriter
 from para_attn_server.pool.publishing import Publisher
 from para_attn_server.pool.run import Ending, Lost
@@ -73,13 +75,15 @@ class Pool:
         self._logs, self._life, self._progress = JobLogs(), LifeLog(soon), ProgressWriter(self._writes, soon)
         self._log_writer = LogWriter(self._logs, self._writes)
         self._outputs = Publisher(outputs, self._life.names)
+        self._planner = Planner(self.queue, lambda: self._groups, model_info.model, publish)
         self._transitions = Transitions(self._observers(), durable=[self._logs.write_with])
-        controller = uuid.uuid4().hex
-        self._dispatcher = Dispatcher(controller, self.queue, self._writes, self._transitions, self._life.request_id)
+        self._dispatcher = Dispatcher(
+            uuid.uuid4().hex, self.queue, self._planner, self._writes, self._transitions, self._life.request_id
+        )
         self._cancels = Cancels(self._dispatcher, self.queue, self._running, self._writes, self._transitions)
         parts = self._dispatcher, self._writes, self._transitions, self._logs, self._outputs
         self._endings = Endings(*parts, self._life.names, max_attempts)
-        self._look = Look(self.queue, self._writes, self._transitions, self._dispatcher.dispatch)
+        self._look = Look(self.queue, self._planner, self._writes, self._transitions, self._dispatcher.dispatch)
         self._looked_at = 0.0
         self._view_is_due = False
         self.trouble: str | None = None
@@ -92,6 +96,7 @@ class Pool:
             lambda transition: self._dispatcher.observe(transition),
             self.queue.observe,
             self._running.observe,
+            self._planner.observe,
             self._outputs.observe,
             self._logs.observe,
             self._life.observe,
@@ -126,6 +131,9 @@ class Pool:
         self._writes.tick()
         self._look.expire()
         self._log_writer.write()
+        self._planner.tick(now)
+        if self._planner.unsaved(now):
+            self._writes.attempt(self._planner.save, self._planner.not_saved)
         if now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
@@ -154,6 +162,7 @@ class Pool:
     def close(self) -> None:
         """All ranks have ended: write what still waits to be written, as far as the store takes it."""
         self._writes.flush(at_once=True)
+        self._writes.attempt(self._planner.save, self._planner.not_saved)
         self._outputs.catch_up()
 
     @property
@@ -221,6 +230,7 @@ class Pool:
     def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
         self._publish(JobUpdate(job_id, JobStatus.RUNNING, step, total))
         self._progress.stepped(job_id, self._running.run_of(job_id), step, total)
+        self._planner.stepped(job_id, step, total)
 
     def run_logged(self, job_id: str, lines: Sequence[str], left_out: int) -> None:
         self._logs.add(job_id, lines, left_out)
@@ -248,9 +258,11 @@ class Pool:
         """In the store's thread: what a former controller has left."""
         now = time.time()
         changes = [partial(_given_back, self._endings, job, now) for job in store.running()]
-        return partial(self._recovered, self._transitions.make(store, *changes), store.mean_seconds(MEAN_OVER))
+        known = store.mean_seconds(MEAN_OVER), store.document(COSTS_DOCUMENT)
+        return partial(self._recovered, self._transitions.make(store, *changes), *known)
 
-    def _recovered(self, transitions: list[Transition], mean: float | None) -> None:
+    def _recovered(self, transitions: list[Transition], mean: float | None, costs: dict[str, Any] | None) -> None:
+        self._planner.restore(costs)
         self._seconds.extend(filter(None, [mean]))
         self._transitions.report(transitions)
         self.group_changed()

@@ -32,6 +32,7 @@ from para_attn_server.core.wire.control import (
     JobUpdate,
     LineBuffer,
     PoolView,
+    QueueView,
     Submitted,
 )
 from para_attn_server.service.news import JobNews, News
@@ -67,6 +68,8 @@ class ControlClient:
         self._heard_at = self._beat_at = 0.0
         self._pool: PoolView | None = None
         self._lag = Beat()
+        self._queue = QueueView()
+        self._places: dict[str, tuple[int, float | None]] = {}
         self._news = News()
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
@@ -128,6 +131,16 @@ class ControlClient:
         jobs = [group.job_id for group in self._pool.groups if group.job_id] if self._pool is not None else []
         news = [self._news.get(job_id) for job_id in jobs]
         return any(one is not None and JobStatus(one.update.status).terminal for one in news)
+
+    @property
+    def queue(self) -> QueueView:
+        """The queue as the controller has published it last; empty while there is no connection."""
+        return self._queue
+
+    def place(self, job_id: str) -> tuple[int, float | None] | None:
+        """How many jobs will start before that queued one, and when it will have ended, by the steady clock, where that
+        is known; None where its place is not known (yet)."""
+        return self._places.get(job_id)
 
     def live(self, job_id: str) -> JobNews | None:
         """The latest news of a job on this connection, None if there was none."""
@@ -251,7 +264,12 @@ class ControlClient:
             for asked in self._asked.values():
                 asked.done.set()
             self._news.reset()
+            self._show(QueueView())
             self._changed.notify_all()
+
+    def _show(self, queue: QueueView) -> None:
+        places = enumerate(zip(queue.jobs, queue.ends, strict=True))
+        self._queue, self._places = queue, {job_id: (place, ends) for place, (job_id, ends) in places}
 
     def _take(self, message: channel.ToWeb | channel.ToController) -> None:
         if isinstance(message, JobUpdate):
@@ -263,6 +281,8 @@ class ControlClient:
                 self._changed.notify_all()
             if stopping:
                 self._news.wake_all()
+        elif isinstance(message, QueueView):
+            self._show(message)
         elif isinstance(message, Beat):
             self._lag = message
         elif isinstance(message, CancelReply) and (asked := self._asked.get(message.request)) is not None:

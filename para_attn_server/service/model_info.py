@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from para_attn_server.core.arguments.request import RequestValidator
+from para_attn_server.core.arguments.shape import Shaper
 from para_attn_server.stores.base import SCHEMA_DOCUMENT, JobStore
 
 _FRESH = 1.0
@@ -16,13 +17,14 @@ _FRESH = 1.0
 class ModelInfo:
     """schema: JSON Schema of a request body, with its compiled check; output_suffix: of outputs the server names.
 
-    name: as clients may see it, without the folders of this machine.
+    name: as clients may see it, without the folders of this machine. shaper: gives the shapes of requests.
     """
 
     schema: dict[str, Any]
     validator: RequestValidator
     output_suffix: str
     name: str
+    shaper: Shaper
 
 
 class ModelInfoReader:
@@ -47,4 +49,4 @@ class ModelInfoReader:
         schema, name = document["schema"], document["model"].rpartition("/")[2]
         if self._info is not None and (self._info.schema, self._info.name) == (schema, name):
             return self._info
-        return ModelInfo(schema, RequestValidator(schema), document["output_suffix"], name)
+        return ModelInfo(schema, RequestValidator(schema), document["output_suffix"], name, Shaper(schema))

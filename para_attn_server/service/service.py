@@ -12,7 +12,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Protocol
@@ -29,18 +28,21 @@ from para_attn_server.core.errors import (
     NothingToCancel,
     OutputEvicted,
     OutputExpired,
+    QueueFull,
     StoreUnavailable,
 )
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal
+from para_attn_server.core.job import Job, JobStatus, NewJob, Output, Removal
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.control import Beat, PoolView
+from para_attn_server.core.wire.control import Beat, PoolView, QueueView
 from para_attn_server.service import budget
 from para_attn_server.service.control_client import ControlClient
-from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
+from para_attn_server.service.estimate import retry_after, running_seconds_left
+from para_attn_server.service.job_view import JobLog, JobView, OutputUse, log_text
 from para_attn_server.service.model_info import ModelInfo, ModelInfoReader
 from para_attn_server.service.news import JobNews
-from para_attn_server.stores.base import JobStore, OutputTotals, QueueCounts
+from para_attn_server.service.wishes import NO_WISHES, Wishes
+from para_attn_server.stores.base import JobStore, QueueCounts
 
 log = structlog.get_logger()
 _LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
@@ -48,7 +50,6 @@ _CANCEL_SLACK = 10.0
 _ROWS_KEPT = 64
 _SEEN_KEPT = 256
 _PUT_BACK_WITHIN = 1.0
-_MEAN_FRESH = 1.0
 LOG_ROWS_AT_ONCE = 200
 """Rows of a log that are read in one go: the web worker has others to serve meanwhile."""
 
@@ -66,43 +67,6 @@ class Outputs(Protocol):
         """The file of a job that has succeeded; raises OutputGone."""
 
 
-@dataclass(frozen=True, slots=True)
-class JobView:
-    """A job as clients see it: `job` has the live step; queue_position counts the jobs before a queued one;
-    eta_seconds until it ends. None: not queued, or unknown."""
-
-    job: Job
-    queue_position: int | None = None
-    eta_seconds: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OutputUse:
-    """The output files that are kept. max_bytes: most that they may have together, None for any number."""
-
-    totals: OutputTotals
-    max_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class JobLog:
-    """A part of a job's log. status: the job's before the log was read, so that one that has ended has no more of it.
-
-    next: the cursor from which to read on.
-    """
-
-    status: JobStatus
-    text: str
-    next: int
-
-
-def _log_text(row: Event) -> str:
-    if row.type == "traceback":
-        return f"Rank {row.data['rank']} failed:\n{row.data['text'].rstrip()}\n"
-    text = row.data.get("text")
-    return f"... {row.data['left_out']} lines are left out ...\n" if text is None else f"{text}\n"
-
-
 class JobService:
     """The one entrance to jobs for a web worker. Thread-safe as far as its store is."""
 
@@ -117,8 +81,6 @@ class JobService:
         self._stopping = False
         self._rows: OrderedDict[str, tuple[int, Job]] = OrderedDict()
         self._seen: OrderedDict[str, Job] = OrderedDict()
-        self._mean: float | None = None
-        self._mean_read_at = -_MEAN_FRESH
 
     # --- what the server can do ---
 
@@ -184,28 +146,19 @@ class JobService:
         except StoreUnavailable as error:
             raise self._explained(error) from error
 
-    def mean_seconds(self) -> float | None:
-        """Mean time of a job on a group, None before the first."""
-        pool = self._control.pool()
-        if pool is not None and pool.mean_seconds is not None:
-            return pool.mean_seconds
-        if time.monotonic() - self._mean_read_at >= _MEAN_FRESH:
-            self._mean, self._mean_read_at = self._store.mean_seconds(), time.monotonic()
-        return self._mean
-
     # --- jobs ---
 
     def submit(
         self,
         body: Mapping[str, Any],
         key: str | None = None,
-        deadline: float | None = None,
+        wishes: Wishes = NO_WISHES,
         request_id: str | None = None,
     ) -> Job:
         """Check a request and put it into the queue; on disk when this returns.
 
         key: the client's Idempotency-Key; a request that came before under it is answered with its job, whatever the
-        server's state. deadline: Unix seconds. request_id: the request's name, for the log.
+        server's state. request_id: the request's name, for the log.
         Raises InvalidInput, NotAccepting, InsufficientStorage, QueueFull or IdempotencyConflict.
         """
         digest = None if key is None else _digest(body)
@@ -215,16 +168,26 @@ class JobService:
         info = self.model_info()
         arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
-        new, now = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED), model=info.name), time.time()
-        path = self._outputs.resolve(requested, new.id, info.output_suffix, now)
-        ends = None if deadline is None else steady() + deadline - now
+        new = NewJob(arguments, output_path="", seed=arguments.get(SEED), shape=info.shaper.shape(arguments))
+        path = self._outputs.resolve(requested, new.id, info.output_suffix, time.time())
         new = dataclasses.replace(new, output_path=str(path), output_root=str(self._outputs.root.resolve()))
-        new = dataclasses.replace(new, deadline=ends, idempotency_key=key, request_digest=digest)
-        job = self._store.insert(new, self._settings.max_queue, time.time())
+        new = dataclasses.replace(new, model=info.name, idempotency_key=key, request_digest=digest)
+        new = dataclasses.replace(new, **wishes.by_the_steady_clock())
+        job = self._inserted(new)
         self._control.submitted(job, request_id)
         self._note(job)
         log.info("job accepted", job=job.id)
         return job
+
+    def _inserted(self, new: NewJob) -> Job:
+        try:
+            return self._store.insert(new, self._settings.max_queue, time.time())
+        except QueueFull as error:
+            raise QueueFull(self._settings.max_queue, retry_after(self._control.queue.next_start, steady())) from error
+
+    def queue(self) -> QueueView:
+        """The queue as the controller has planned it."""
+        return self._control.queue
 
     def view(self, job_id: str) -> JobView:
         """The job now, with its live step; raises JobNotFound."""
@@ -243,7 +206,7 @@ class JobService:
         status = self._row(job_id).status
         parts: list[str] = []
         while rows := self._store.log_rows(job_id, after, LOG_ROWS_AT_ONCE):
-            parts += map(_log_text, rows)
+            parts += map(log_text, rows)
             after = rows[-1].id
             time.sleep(0)  # in a web worker others take their turn
         return JobLog(status, "".join(parts), after)
@@ -315,28 +278,17 @@ class JobService:
         return StoreUnavailable(str(error), known or error.public)
 
     def _viewed(self, job: Job) -> JobView:
-        with suppress(StoreUnavailable):
-            return self._estimated(job)
-        return JobView(job)
-
-    def _estimated(self, job: Job) -> JobView:
         if job.status is JobStatus.QUEUED:
             return self._viewed_queued(job)
         if job.status is not JobStatus.RUNNING:
             return JobView(job)
         self._control.follow(job.id)
-        mean = None if job.step and job.total_steps else self.mean_seconds()
-        return JobView(job, None, running_seconds_left(job, mean, steady()))
+        return JobView(job, None, running_seconds_left(job, self._control.queue.running.get(job.id), steady()))
 
     def _viewed_queued(self, job: Job) -> JobView:
-        position, pool, mean = self._store.position(job), self._control.pool(), self.mean_seconds()
-        running: dict[str, float | None] = {}
-        for group in pool.groups if pool is not None else ():
-            if group.job_id is not None:
-                with suppress(JobNotFound):
-                    self._control.follow(group.job_id)
-                    running[group.job_id] = running_seconds_left(self._row(group.job_id), mean, steady())
-        return JobView(job, position, queued_seconds_left(position, pool, mean, running))
+        """As the controller has planned it: nothing is counted here."""
+        place, ends = self._control.place(job.id) or (None, None)
+        return JobView(job, place, None if ends is None else max(0.0, ends - steady()))
 
     def _idle_for(self, job: Job) -> bool:
         pool = self._control.pool()

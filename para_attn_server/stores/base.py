@@ -104,9 +104,6 @@ class JobStore(Protocol):
         Raises JobNotFound.
         """
 
-    def position(self, job: Job) -> int:
-        """How many queued jobs stand before this one."""
-
     def counts(self) -> QueueCounts:
         """Jobs by status."""
 

@@ -99,10 +99,6 @@ class MemoryStore(JobStore):
         arguments: dict[str, Any] = json.loads(request.arguments)
         return arguments
 
-    def position(self, job: Job) -> int:
-        with self._reading() as rows:
-            return rows.by_status[JobStatus.QUEUED].before(job.seq)
-
     def counts(self) -> QueueCounts:
         with self._reading() as rows:
             return QueueCounts(**{status.value: len(jobs) for status, jobs in rows.by_status.items()})

@@ -57,10 +57,6 @@ class Numbered(dict[int, V]):
         """The rows of greater numbers."""
         return (self[found] for found in self.numbers[bisect_right(self.numbers, number) :])
 
-    def before(self, number: int) -> int:
-        """How many rows have a smaller number."""
-        return bisect_left(self.numbers, number)
-
 
 class Rows:
     """All that a store in memory holds. Its handles share it; whoever holds `lock` has it alone."""

@@ -79,10 +79,6 @@ class SqlStore(SqlHandle, JobStore):
             raise unknown(job_id)
         return arguments
 
-    def position(self, job: Job) -> int:
-        with self._reading() as connection:
-            return int(connection.execute(sql.COUNT_QUEUED_BEFORE, {"before": job.seq}).scalar_one())
-
     def counts(self) -> QueueCounts:
         with self._reading() as connection:
             found = connection.execute(sql.COUNT_BY_STATUS).all()

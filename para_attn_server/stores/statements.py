@@ -143,7 +143,6 @@ GET_JOB = (
 GET_ARGUMENTS = select(arguments.c.arguments).where(arguments.c.job_id == bindparam("of_job"))
 STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job_id"))
 COUNT_QUEUED = select(job_counts.c.jobs).where(job_counts.c.status == JobStatus.QUEUED.value)
-COUNT_QUEUED_BEFORE = select(func.count()).select_from(jobs).where(_IS_QUEUED, jobs.c.seq < bindparam("before"))
 COUNT_BY_STATUS = select(job_counts.c.status, job_counts.c.jobs)
 QUEUED = (
     select(*_JOB_COLUMNS)

@@ -105,6 +105,7 @@ jobs = Table(
     Column("output_bytes", BigInteger),
     Column("outputs_removed_at", Float),
     Column("outputs_removed_for", Text),
+    Column("shape", Text, nullable=False, server_default=""),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_end", "finished_at", "finished_steady"),
     Index("jobs_by_output", "finished_at", "finished_steady", sqlite_where=text("output_bytes IS NOT NULL")),

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from para_attn_server.controller.control_server import ControlServer, WebConnection
-from para_attn_server.core.wire.control import CancelOrder, CancelReply, Follow, JobUpdate, LineBuffer, PoolView, encode
+from para_attn_server.core.wire.control import (
+    CancelOrder,
+    CancelReply,
+    Follow,
+    JobUpdate,
+    LineBuffer,
+    PoolView,
+    QueueView,
+    encode,
+)
 
 
 def test_replies_to_orders_come_when_they_are_known_each_to_its_order() -> None:
@@ -69,3 +78,17 @@ def test_steps_go_to_those_who_follow_the_job_and_all_else_to_everybody() -> Non
         ("succeeded", 9),
     ]
     assert heard("is late") == [*everybody[:5], ("running", 5), ("running", 6), ("succeeded", 9)]
+
+
+def test_who_connects_gets_the_order_of_the_queue_that_was_published_last() -> None:
+    server = ControlServer(lambda *_: None, lambda *_: None, lambda: PoolView(started_at=1.0))
+    greetings = []
+    for queue in (None, QueueView(["a", "b"], [1.0, 2.0]), QueueView(["b"], [2.0])):
+        if queue is not None:
+            server.publish(queue)
+        connection, lines = WebConnection(server), list[bytes]()
+        connection.write = lines.append  # type: ignore[method-assign]
+        server.opened(connection)
+        server.closed(connection)
+        greetings.append(list(LineBuffer().feed(b"".join(lines)))[1:])
+    assert greetings == [[], [QueueView(["a", "b"], [1.0, 2.0])], [QueueView(["b"], [2.0])]]

@@ -24,7 +24,7 @@ from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import ServerError
 from para_attn_server.core.settings import load_settings, parse_duration
 from para_attn_server.http import bodies
-from para_attn_server.http.headers import deadline, idempotency_key
+from para_attn_server.http.headers import deadline, idempotency_key, priority, target
 from para_attn_server.http.native.routes import _checked
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.rank.failures import describe, full_text
@@ -90,6 +90,8 @@ PLACES: dict[str, tuple[Callable[[str], Any], tuple[str, ...], int]] = {
     "a duration": (parse_duration, ("1", " ", "1 ", "1.", "m"), 500),
     "Job-TTL": (as_header(deadline, "Job-TTL"), ("1", " ", "1.", "s"), 500),
     "Job-Deadline": (as_header(deadline, "Job-Deadline"), ("2030-", "1", ":", " ", "T"), 500),
+    "Job-Target": (as_header(target, "Job-Target"), ("2030-", "1", ":", " ", "s"), 500),
+    "Job-Priority": (as_header(priority, "Job-Priority"), ("high", " ", "\u0130"), 500),
     "Idempotency-Key": (as_header(idempotency_key, "Idempotency-Key"), ("a", " ", "\x7f"), 500),
     "a job's id": (_checked, ("0", "g", " "), 250),
     "a body": (as_body, ('"', "\\", '"\\', "[", "{", ",", '"a",', "1", " ", "-", "\n"), 4000),

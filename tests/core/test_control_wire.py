@@ -23,6 +23,7 @@ from para_attn_server.core.wire.control import (
     JobUpdate,
     LineBuffer,
     PoolView,
+    QueueView,
     RankView,
     Submitted,
     ToController,
@@ -52,6 +53,8 @@ MESSAGES: list[ToController | ToWeb] = [
     JobUpdate("j1", "running", 3, 20),
     JobUpdate("j1", "queued", 0, None),
     PoolView(12.5),
+    QueueView(),
+    QueueView(["j1", "j2"], [3.5, None], {"j3": 1.5}, 2.5, 1, 0.01),
     PoolView(12.5, True, [GROUP, GroupView(1, "ready", 1.0, [])], 3.5, {"torch": "2.9", "para-attn": "0.3"}),
 ]
 

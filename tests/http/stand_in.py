@@ -28,6 +28,7 @@ from para_attn_server.core.wire.control import (
     JobUpdate,
     LineBuffer,
     PoolView,
+    QueueView,
     RankView,
     Submitted,
 )
@@ -114,6 +115,10 @@ class StandInController:
         """Another view of the pool."""
         self.view = view
         self.tell(view)
+
+    def show_queue(self, queue: QueueView) -> None:
+        """The order of the queue."""
+        self.tell(queue)
 
     def tell(self, message: channel.ToWeb) -> None:
         """A message to every web worker."""

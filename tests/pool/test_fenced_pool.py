@@ -41,7 +41,7 @@ def new_pool(loop: Loop) -> Pool:
     """A pool with one ready group that takes what it gets."""
     outputs = OutputFolder(Path("/out"), allow_any=True, state_dir=Path("/out/state"))
     pool = Pool(loop.store, ModelInfoWriter("m", "1"), outputs, 2, lambda _: None, lambda _: None, lambda _: None)
-    group: Any = SimpleNamespace(index=0, state=GroupState.READY, run=None, start=lambda: None)
+    group: Any = SimpleNamespace(index=0, num_ranks=1, state=GroupState.READY, run=None, start=lambda: None)
 
     def assign(job: Job, arguments: dict[str, Any], request_id: str | None) -> None:
         group.state, group.run = GroupState.BUSY, SimpleNamespace(job_id=job.id, cancel_deadline=None, started=1.0)

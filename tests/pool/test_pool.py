@@ -86,7 +86,7 @@ class StandInGroup:
     """Of a group what the pool asks of it."""
 
     def __init__(self, index: int = 0, run: str | None = None) -> None:
-        self.index, self.state = index, GroupState.READY
+        self.index, self.num_ranks, self.state = index, 1, GroupState.READY
         self.run: Any = None
         self.assigned: list[tuple[str, dict[str, Any]]] = []
         self.stops: list[Any] = []

@@ -25,6 +25,7 @@ from para_attn_server.core.wire.control import (
     JobUpdate,
     LineBuffer,
     PoolView,
+    QueueView,
     RankView,
     Submitted,
 )
@@ -141,6 +142,18 @@ def test_it_keeps_the_latest_view_also_of_a_controller_that_is_gone(parent: Pare
     parent.close()
     wait_until(lambda: not linked.connected, 5)
     assert linked.pool() == PoolView(started_at=9.0)
+
+
+def test_it_knows_the_places_in_the_queue_that_were_published_last(parent: Parent, linked: ControlClient) -> None:
+    assert (linked.place("a"), linked.queue) == (None, QueueView())
+    parent.send(QueueView(["b", "a"], [5.0, None]))
+    wait_until(lambda: linked.place("b") == (0, 5.0), 5)
+    assert (linked.place("a"), linked.place("c")) == ((1, None), None)
+    parent.send(QueueView(["a"], [9.0]))
+    wait_until(lambda: linked.place("a") == (0, 9.0), 5)
+    assert linked.place("b") is None
+    parent.close()
+    wait_until(lambda: linked.place("a") is None, 5, "what nobody keeps up to date is forgotten")
 
 
 def test_waiting_for_a_first_view_ends_at_its_timeout(link: ControlClient) -> None:

@@ -13,7 +13,7 @@ import pytest
 from para_attn_server.core.errors import NothingToCancel, StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.settings import Settings
-from para_attn_server.core.wire.control import CancelReply, JobUpdate, PoolView
+from para_attn_server.core.wire.control import CancelReply, JobUpdate, PoolView, QueueView
 from para_attn_server.service.news import JobNews
 from para_attn_server.service.service import JobService
 
@@ -31,9 +31,6 @@ class Store:
             raise StoreUnavailable("/secret/jobs.sqlite3 is damaged", "damaged")
         return self.row
 
-    def position(self, _: object) -> Any:
-        return self.get(_) and 0
-
     def counts(self) -> Any:
         return self.get("")
 
@@ -47,6 +44,7 @@ class Control:
     def __init__(self) -> None:
         self.news: JobNews | None = None
         self.view = PoolView(started_at=1.0, mean_seconds=1.0)
+        self.queue = QueueView()
         self.connected = self.alive = True
         self.ordered: list[str | None] = []
         self.reply = CancelReply(1, None)
@@ -59,6 +57,9 @@ class Control:
 
     def pool(self) -> PoolView:
         return self.view
+
+    def place(self, _: str) -> None:
+        pass
 
     def follow(self, _: str) -> None:
         pass

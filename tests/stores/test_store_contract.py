@@ -104,14 +104,6 @@ def test_a_full_queue_refuses_and_writes_nothing(store: JobStore) -> None:
     assert store.insert(refused, 1, 4.0).id == refused.id
 
 
-def test_position_counts_the_queued_jobs_before(store: JobStore) -> None:
-    jobs = [add(store) for _ in range(4)]
-    assert [store.position(job) for job in jobs] == [0, 1, 2, 3]
-    store.start(jobs[0].id, 0, 2.0)
-    store.cancel(jobs[2].id, 2.0)
-    assert store.position(jobs[3]) == 1
-
-
 def test_counts_are_by_status(store: JobStore) -> None:
     assert store.counts() == QueueCounts(0, 0, 0, 0, 0)
     for number, status in enumerate(JobStatus, start=1):

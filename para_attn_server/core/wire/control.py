@@ -119,6 +119,24 @@ class PoolView:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueView:
+    """The queue as it will be worked off, sent at most twice a second and only when it has changed.
+
+    jobs: ids of the queued jobs in the order of their start, the first ones only where very many wait; ends: when each
+    will have ended, by the steady clock, None where that is unknown. running: seconds that each running job takes in
+    all. next_start: when the next job starts, by the steady clock. shapes and error: what the cost model knows, and the
+    median relative error of its last estimates.
+    """
+
+    jobs: list[str] = field(default_factory=list)
+    ends: list[float | None] = field(default_factory=list)
+    running: dict[str, float] = field(default_factory=dict)
+    next_start: float | None = None
+    shapes: int = 0
+    error: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Beat:
     """The controller's loop goes round: said every 1.5 s. How late it was so far, in seconds: half of the time at most
     median, 999 times in a thousand at most p999, once longest."""
@@ -129,8 +147,8 @@ class Beat:
 
 
 ToController = Submitted | CancelOrder | Alive | Follow
-ToWeb = CancelReply | JobUpdate | PoolView | Beat
-_MESSAGES = (Submitted, CancelOrder, Alive, Follow, CancelReply, JobUpdate, PoolView, Beat)
+ToWeb = CancelReply | JobUpdate | PoolView | QueueView | Beat
+_MESSAGES = (Submitted, CancelOrder, Alive, Follow, CancelReply, JobUpdate, PoolView, QueueView, Beat)
 _JOB_FIELDS = fields(Job)
 _TYPES: dict[str, Any] = {cls.__name__: cls for cls in _MESSAGES}
 

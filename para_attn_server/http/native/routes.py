@@ -16,12 +16,14 @@ from para_attn_server.core.job import JobStatus
 from para_attn_server.http import problems
 from para_attn_server.http.bodies import WAIT_PARAMETER, json_object, output_file, output_in_json, wait_seconds
 from para_attn_server.http.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT, after
-from para_attn_server.http.headers import PARAMETERS, deadline, idempotency_key
+from para_attn_server.http.headers import PARAMETERS, deadline, idempotency_key, priority, target
 from para_attn_server.http.native import views
 from para_attn_server.http.problems import http_problem, problem
 from para_attn_server.http.request_log import request_id
 from para_attn_server.http.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route, endpoints
-from para_attn_server.service.service import JobService, JobView
+from para_attn_server.service.job_view import JobView
+from para_attn_server.service.service import JobService
+from para_attn_server.service.wishes import Wishes
 
 _PACKAGE = "para-attn-server"
 JOB_ID = re.compile(r"[0-9a-f]{1,64}")
@@ -138,7 +140,8 @@ class _Native:
 
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
-        job = self._service.submit(json_object(), idempotency_key(), deadline(), request_id())
+        wishes = Wishes(deadline(), target(), priority())
+        job = self._service.submit(json_object(), idempotency_key(), wishes, request_id())
         return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **POLL_AGAIN}
 
     def get_output(self, job_id: str) -> ResponseReturnValue:
@@ -185,8 +188,8 @@ class _Native:
         pool = self._service.pool()
         if pool is None:
             return problem(problems.POOL_DOWN, "The controller does not respond.")
-        counts, outputs = self._service.counts(), self._service.outputs()
-        body = views.server_body(pool, counts, outputs, self._versions, self._service.lag())
+        counts, outputs, lag = self._service.counts(), self._service.outputs(), self._service.lag()
+        body = views.server_body(pool, self._service.queue(), counts, outputs, self._versions, lag)
         if pool.groups and all(group.state == "broken" for group in pool.groups):
             reason = pool.groups[0].cause or "all worker groups are broken"
             return problem(problems.POOL_DOWN, reason, server=body)

@@ -13,7 +13,8 @@ from para_attn_server.http.jsons import dumps
 from para_attn_server.http.kit import Short, Shortcut
 from para_attn_server.http.native import views
 from para_attn_server.http.native.routes import JOB_ID, POLL_AGAIN
-from para_attn_server.service.service import JobService, JobView
+from para_attn_server.service.job_view import JobView
+from para_attn_server.service.service import JobService
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

@@ -5,7 +5,6 @@ All times are Unix seconds; all durations are seconds. The types are what GET /o
 
 from __future__ import annotations
 
-import time
 from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
@@ -13,8 +12,8 @@ from typing_extensions import TypedDict
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output, Priority
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.control import Beat, GroupView, PoolView
-from para_attn_server.service.service import JobView, OutputUse
+from para_attn_server.core.wire.control import Beat, GroupView, PoolView, QueueView
+from para_attn_server.service.job_view import JobView, OutputUse
 from para_attn_server.stores.base import QueueCounts
 
 _PRIORITIES: dict[Priority, Literal["low", "normal", "high"]] = {
@@ -76,7 +75,7 @@ class StatusBody(TypedDict):
     seed: Any
     model: str | None
     priority: Literal["low", "normal", "high"]
-    target: float | None
+    target_at: float | None
     metadata: dict[str, Any] | None
     created_at: float
     started_at: float | None
@@ -145,6 +144,14 @@ class OutputsBody(TypedDict):
     evicted: int
 
 
+class CostsBody(TypedDict):
+    """What is known of the time that jobs take: of how many shapes, and the median relative error of the last
+    estimates."""
+
+    shapes: int
+    median_error: float | None
+
+
 class ServerBody(TypedDict):
     """The pool, the queue, uptime and versions."""
 
@@ -155,6 +162,7 @@ class ServerBody(TypedDict):
     started_at: float
     uptime_seconds: float
     mean_job_seconds: float | None
+    costs: CostsBody
     loop_lag: Beat
     versions: dict[str, str]
     trouble: str | None
@@ -205,7 +213,7 @@ def status_body(view: JobView) -> StatusBody:
         "seed": job.seed,
         "model": job.model,
         "priority": _PRIORITIES[job.priority],
-        "target": None if job.target is None else round(job.target - steady() + time.time(), 3),
+        "target_at": None if job.target is None else round(job.created_at + job.target - job.created_steady, 3),
         "metadata": job.metadata,
         "created_at": job.created_at,
         "started_at": job.started_at,
@@ -274,7 +282,7 @@ def _phases(job: Job) -> Phases:
 
 
 def server_body(
-    pool: PoolView, counts: QueueCounts, outputs: OutputUse, versions: dict[str, str], lag: Beat
+    pool: PoolView, queue: QueueView, counts: QueueCounts, outputs: OutputUse, versions: dict[str, str], lag: Beat
 ) -> ServerBody:
     """The pool, the queue, uptime and versions. versions: of this process; the ranks' are in the pool view."""
     return {
@@ -290,6 +298,7 @@ def server_body(
         "started_at": pool.started_at,
         "uptime_seconds": round(steady() - pool.started_steady, 3),
         "mean_job_seconds": pool.mean_seconds,
+        "costs": {"shapes": queue.shapes, "median_error": None if queue.error is None else round(queue.error, 4)},
         "loop_lag": lag,
         "versions": {**versions, **pool.versions},
         "trouble": pool.trouble,

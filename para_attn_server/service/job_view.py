@@ -1,0 +1,46 @@
+"""What the service tells HTTP dialects of jobs. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from para_attn_server.core.job import Event, Job, JobStatus
+from para_attn_server.stores.base import OutputTotals
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as clients see it: `job` has the live step; queue_position counts the jobs before a queued one;
+    eta_seconds until it ends. None: not queued, or unknown."""
+
+    job: Job
+    queue_position: int | None = None
+    eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputUse:
+    """The output files that are kept. max_bytes: most that they may have together, None for any number."""
+
+    totals: OutputTotals
+    max_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLog:
+    """A part of a job's log. status: the job's before the log was read, so that one that has ended has no more of it.
+
+    next: the cursor from which to read on.
+    """
+
+    status: JobStatus
+    text: str
+    next: int
+
+
+def log_text(row: Event) -> str:
+    """A row of a job's log as lines."""
+    if row.type == "traceback":
+        return f"Rank {row.data['rank']} failed:\n{row.data['text'].rstrip()}\n"
+    text = row.data.get("text")
+    return f"... {row.data['left_out']} lines are left out ...\n" if text is None else f"{text}\n"

@@ -1,0 +1,30 @@
+"""What a client wants of a job's time and place in the queue, whatever the dialect. No Flask in here."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from para_attn_server.core.job import Priority
+from para_attn_server.core.steady import steady
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What a client wants of a job's time. deadline: Unix seconds after which it is not worth running; target: by
+    which it should be done, and is still worth running afterwards."""
+
+    deadline: float | None = None
+    target: float | None = None
+    priority: Priority = Priority.NORMAL
+
+    def by_the_steady_clock(self) -> dict[str, Any]:
+        """The fields of a NewJob."""
+        ahead = steady() - time.time()
+        moments = {"deadline": self.deadline, "target": self.target}
+        known = {name: moment + ahead for name, moment in moments.items() if moment is not None}
+        return {"priority": self.priority, **known}
+
+
+NO_WISHES = Wishes()
