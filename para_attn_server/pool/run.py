@@ -33,6 +33,7 @@ Outcome = Ending | Lost
 """What a run came to."""
 GROUP_LOST = ("rank_lost", "hang")
 """The error types of a Lost whose group went down with the run."""
+SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"), charge=False)
 EXPIRED = JobError("expired", "its deadline passed before it was done", hint="allow more time with Job-TTL")
 SETTLE_LEAST = 0.5
 """Seconds that the other ranks have, at the least, to leave a run in which one has failed."""

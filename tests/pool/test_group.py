@@ -42,8 +42,11 @@ from para_attn_server.pool.backoff import (
     MACHINERY_BACKOFF_LAST,
     MACHINERY_BROKEN_AFTER,
 )
-from para_attn_server.pool.group import SETTLE_BARRIER, STOP_TIMEOUT, YOUNG, Group
+from para_attn_server.pool.group import Group
 from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
+from para_attn_server.pool.phases.running import SETTLE_BARRIER
+from para_attn_server.pool.phases.stopping import STOP_TIMEOUT
+from para_attn_server.pool.phases.waiting import YOUNG
 from para_attn_server.pool.run import LEAVE_LEAST, SETTLE_LEAST, SETTLE_UNPACED
 from para_attn_server.pool.watchdog import ENTRY_BUDGET
 
@@ -636,7 +639,7 @@ def test_a_pause_of_the_machine_moves_every_deadline_by_as_much(
         script = Script(step_timeout=20)
         phase(script)
         script.clock = RunningClock(0.1, lambda: script.now)
-        monkeypatch.setattr(script.group, "_clock", script.clock)
+        monkeypatch.setattr(script.group, "clock", script.clock)
         before, begun = trace(script), script.now
         script.pass_time(0.1)
         script.pass_time(pause)
@@ -884,7 +887,7 @@ def test_what_fails_after_a_pause_of_the_machine_is_tried_again_and_not_charged(
 ) -> None:
     script = Script(step_timeout=20).ready()
     script.clock = RunningClock(0.1, lambda: script.now)
-    monkeypatch.setattr(script.group, "_clock", script.clock)
+    monkeypatch.setattr(script.group, "clock", script.clock)
     script.busy_again()
     script.pass_time(pause)
     match how:
