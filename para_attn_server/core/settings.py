@@ -87,6 +87,7 @@ class Settings(BaseSettings):
         description="Where ranks run: cuda (GPUs), cpu, or auto (GPUs if the machine has any). Setup fails if a rank "
         "should have a GPU and its torch sees none.",
     )
+    executor: str = Field("local", description="What runs the ranks: local, this machine.")
     num_devices: int | None = Field(
         None, ge=1, description="Ranks per worker group. Default: all visible GPUs over --num-groups, else 2 on CPU."
     )

@@ -11,7 +11,6 @@ pool/phases/. Here are the calls from outside, and the moves between the phases:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import structlog
@@ -21,9 +20,9 @@ from para_attn_server.core.errors import JobError, ServerError
 from para_attn_server.core.job import Job
 from para_attn_server.core.output import temporary_path
 from para_attn_server.core.wire.control import GroupView
-from para_attn_server.core.wire.launch import RankSpec
+from para_attn_server.core.wire.launch import GroupSpec
 from para_attn_server.core.wire.ranks import Cancel, FromRank, Run
-from para_attn_server.executors.base import Executor, ExitInfo, RankHandle
+from para_attn_server.executors.base import Executor, ExitInfo, RankHandle, StepChannel
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.monitor import Timeouts
@@ -43,21 +42,19 @@ log = structlog.get_logger()
 class Group(GroupParts):
     """One worker group; also the RankEvents that its executor reports to.
 
-    make_specs: the ranks' launch specs, made anew for each launch (a fresh rendezvous port). clock: core/clock.py.
+    spec: what its ranks are. clock: core/clock.py.
     """
 
     def __init__(
         self,
-        index: int,
-        num_ranks: int,
-        make_specs: Callable[[], list[RankSpec]],
+        spec: GroupSpec,
         executor: Executor,
         listener: GroupListener,
         timeouts: Timeouts,
         clock: RunningClock | None = None,
     ) -> None:
-        super().__init__(index, num_ranks, executor, listener, timeouts, clock or RunningClock())
-        self._make_specs = make_specs
+        super().__init__(spec.group, spec.num_ranks, executor, listener, timeouts, clock or RunningClock())
+        self._spec = spec
         self._phase: Phase = Resting(self, 0.0)  # until `start`
 
     @property
@@ -118,8 +115,8 @@ class Group(GroupParts):
     # --- what the executor reports ---
 
     @transition
-    def launched(self, generation: int, handles: list[RankHandle]) -> None:
-        self._phase.launched(handles)
+    def launched(self, generation: int, handles: list[RankHandle], steps: StepChannel) -> None:
+        self._phase.launched(handles, steps)
 
     @transition
     def launch_failed(self, generation: int, reason: str, own_fault: bool, from_outside: bool = False) -> None:
@@ -150,7 +147,7 @@ class Group(GroupParts):
         self._enter(Launching(self))
         self.changed()
         try:
-            self.executor.launch(self.generation, self._make_specs(), self.board.fd, self)
+            self.executor.launch(self.generation, self._spec, self)
         except (OSError, ServerError) as error:
             log.error("ranks cannot be launched", group=self.index, error=str(error))
             self.launch_failed(self.generation, f"ranks cannot be launched ({type(error).__name__})", own_fault=False)

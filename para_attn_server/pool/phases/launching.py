@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from para_attn_server.core.wire.ranks import FromRank, Ready, SetupError
-from para_attn_server.executors.base import ExitInfo, RankHandle
+from para_attn_server.executors.base import ExitInfo, RankHandle, StepChannel
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.phases.phase import GroupParts, Phase
 from para_attn_server.pool.run import SERVER_STOPS
@@ -21,9 +21,9 @@ class Launching(Phase):
         self.deadline = group.launched_at + group.timeouts.setup
         self._started = False
 
-    def launched(self, handles: list[RankHandle]) -> None:
+    def launched(self, handles: list[RankHandle], steps: StepChannel) -> None:
         self._started = True
-        self.group.ranks.adopt(handles)
+        self.group.ranks.adopt(handles, steps)
         self.group.changed()
 
     def launch_failed(self, failure: SetupFailure) -> None:

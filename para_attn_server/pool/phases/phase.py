@@ -14,8 +14,7 @@ import structlog
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.wire.ranks import FromRank
-from para_attn_server.core.wire.step_board import StepBoard
-from para_attn_server.executors.base import Executor, ExitInfo, RankHandle
+from para_attn_server.executors.base import Executor, ExitInfo, RankHandle, StepChannel
 from para_attn_server.pool.backoff import Backoff, SetupFailure
 from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.monitor import Timeouts
@@ -47,7 +46,7 @@ class GroupParts(ABC):
         self.executor, self.listener, self.timeouts, self.clock = executor, listener, timeouts, clock
         self.state, self.since, self.cause = GroupState.STARTING, time.time(), ""
         self.outbox = Outbox()
-        self.board, self.ranks = StepBoard.create(num_ranks), Ranks(num_ranks)
+        self.ranks = Ranks(num_ranks)
         self.backoff, self.streak = Backoff(), FailureStreak()
         self.generation = self.serial = 0
         self.launched_at = self.ready_at = 0.0
@@ -131,7 +130,7 @@ class Phase:
     def overdue(self) -> None:
         """It has taken too long."""
 
-    def launched(self, handles: list[RankHandle]) -> None:
+    def launched(self, handles: list[RankHandle], steps: StepChannel) -> None:
         """The ranks have been started."""
 
     def launch_failed(self, failure: SetupFailure) -> None:

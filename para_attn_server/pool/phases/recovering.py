@@ -8,7 +8,7 @@ from __future__ import annotations
 import structlog
 
 from para_attn_server.core.wire.ranks import FromRank
-from para_attn_server.executors.base import ExitInfo, RankHandle
+from para_attn_server.executors.base import ExitInfo, RankHandle, StepChannel
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.phases.phase import GroupParts, Phase
@@ -37,9 +37,9 @@ class Ending(Phase):
         self.group.ranks.kill()
         self._look()
 
-    def launched(self, handles: list[RankHandle]) -> None:
+    def launched(self, handles: list[RankHandle], steps: StepChannel) -> None:
         self._launching = False
-        self.group.ranks.adopt(handles)
+        self.group.ranks.adopt(handles, steps)
         self.group.ranks.kill()
         self.group.changed()
 

@@ -56,7 +56,7 @@ class RunReports:
 
     def last_progress(self) -> Progress:
         """Rank zero's, as far as it has come."""
-        seen = self._group.board.progress(0)
+        seen = self._group.ranks.progress(0)
         return (seen.step, seen.total) if seen.serial == self._run.serial else (0, None)
 
     def end(self, outcome: Outcome, progress: Progress) -> None:
@@ -80,7 +80,7 @@ class Running(Phase):
         super().__init__(group)
         self.run: JobRun = run
         self._reports = RunReports(group, run)
-        self._monitor = RunMonitor(group.index, group.board, group.timeouts)
+        self._monitor = RunMonitor(group.index, group.timeouts)
 
     def begin(self) -> None:
         self.group.show(GroupState.BUSY)
@@ -115,7 +115,7 @@ class Running(Phase):
 
     def _catch_up(self, now: float) -> None:
         """Rank zero does not report a step that follows hard upon another; if the next one is slow, read the board."""
-        seen, run = self.group.board.progress(0), self.run
+        seen, run = self.group.ranks.progress(0), self.run
         if seen.step > run.step and seen.serial == run.serial and run.stepped_at is not None:
             self._reports.note_step(seen.step, seen.total, now)
 
