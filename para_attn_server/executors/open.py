@@ -12,6 +12,7 @@ from para_attn_server.core.errors import UsageError
 from para_attn_server.executors.base import Executor, ExecutorOptions
 
 KINDS = {
+    "agent": "para_attn_server.executors.agent.executor",
     "local": "para_attn_server.executors.local",
 }
 """By the scheme of its URL: the module that has a function `open_executor`."""
