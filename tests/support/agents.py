@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,21 @@ SECRET = "a secret of the tests, long enough"
 
 
 class RunningAgent:
-    """`para-attn-server agent` on a port of its own. start: again, on the same port and folder, once it has ended."""
+    """`para-attn-server agent` on a port of its own. start: again, on the same port and folder, once it has ended.
 
-    def __init__(self, folder: Path, controller_timeout: float = 10.0) -> None:
-        self._folder, self._controller_timeout = folder, controller_timeout
+    within: a command that runs it elsewhere, where it has the address `host`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        controller_timeout: float = 10.0,
+        host: str = "127.0.0.1",
+        within: Sequence[str] = (),
+    ) -> None:
+        self._folder, self._controller_timeout, self._host, self._within = folder, controller_timeout, host, within
         self.port = free_port()
-        self.url = f"agent://127.0.0.1:{self.port}"
+        self.url = f"agent://{host}:{self.port}"
         self._log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.start()
 
@@ -32,14 +42,14 @@ class RunningAgent:
         """Return when it listens."""
         seen = len(self.records("agent is listening"))
         options = {
-            "listen": f"127.0.0.1:{self.port}",
+            "listen": f"{self._host}:{self.port}",
             "state-dir": self._folder / "agent",
             "controller-timeout": self._controller_timeout,
             "log-format": "json",
         }
         words = [f"--{name}={value}" for name, value in options.items()]
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "para_attn_server", "agent", *words],
+            [*self._within, sys.executable, "-P", "-m", "para_attn_server", "agent", *words],
             stdout=self._log_file,
             stderr=self._log_file,
             env={**os.environ, "PARA_ATTN_AGENT_SECRET": SECRET},
