@@ -14,7 +14,7 @@ from para_attn_server.client import ClientError
 
 CANCELED = 0.15
 """Share of the jobs whose cancel is asked for, at a random moment of their first 300 ms."""
-PATIENCE = 180.0
+LONGEST = 180.0
 """Seconds for which a client goes on repeating one request."""
 _PROMPTS = ("a red circle", "a large blue square on the left", "a green star and a red square", "a small white star")
 
@@ -45,7 +45,7 @@ class SoakClient(threading.Thread):
 
     def run(self) -> None:
         try:
-            with Client(self._url, timeout=20, patience=PATIENCE) as client:
+            with Client(self._url, timeout=20, retry_for=LONGEST) as client:
                 for arguments in self._jobs:
                     self._one(client, arguments)
         except Exception as error:

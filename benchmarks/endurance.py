@@ -24,7 +24,7 @@ MEAN_BETWEEN_FAULTS, SHARE = 16, 1 / 40
 """Jobs from the end of one fault to the next; no more than that share of a phase's jobs."""
 FAULTS = ("rank", "web worker", "gunicorn master", "forkserver", "controller", "restart")
 _LOOK_EVERY = 0.5
-_PATIENCE = 120.0
+_TIMEOUT = 120.0
 
 
 class Endurance:
@@ -76,7 +76,7 @@ class Endurance:
         for client in clients:
             if client.trouble is not None:
                 raise client.trouble
-        wait_until(self._idle, "the server to be idle", _PATIENCE, every=0.2)
+        wait_until(self._idle, "the server to be idle", _TIMEOUT, every=0.2)
 
     def _next_fault(self) -> str:
         """At random, and each kind as often as the others."""
@@ -99,7 +99,7 @@ class Endurance:
             self.server.connection.close()
             self.server = self._start(self.server.address[1])
         with Client(self.server.url) as client:
-            client.wait_ready(_PATIENCE)
+            client.wait_ready(_TIMEOUT)
 
     def _all_there(self) -> Roles:
         """Who is who, once all are there."""
@@ -122,7 +122,7 @@ class Endurance:
     def stop(self) -> None:
         """SIGTERM; the exit code goes into `exits`."""
         self.server.process.send_signal(signal.SIGTERM)
-        self.exits.append(self.server.process.wait(_PATIENCE))
+        self.exits.append(self.server.process.wait(_TIMEOUT))
 
     def _idle(self) -> bool:
         """No job is left, and the controller has replaced whatever was killed."""

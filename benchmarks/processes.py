@@ -64,7 +64,7 @@ class Server(ServerProcess):
         return sent, time.monotonic()
 
 
-_PATIENCE = 120.0
+_TIMEOUT = 120.0
 
 
 class Bare:
@@ -108,7 +108,7 @@ class Bare:
         return sent, time.monotonic()
 
     def _await_answers(self) -> None:
-        missing, ends = RANKS, time.monotonic() + _PATIENCE
+        missing, ends = RANKS, time.monotonic() + _TIMEOUT
         while missing:
             if not select.select([self._answers], [], [], 1.0)[0]:
                 if self.process.poll() is not None or time.monotonic() > ends:

@@ -19,25 +19,25 @@ from measure import Connection, Roles, roles
 
 HERE = Path(__file__).parent
 RANKS = 2
-_PATIENCE = 120.0
+_TIMEOUT = 120.0
 
 
-def wait_until(holds: Callable[[], Any], what: str, patience: float = _PATIENCE, every: float = 0.01) -> Any:
-    """The first true value; TimeoutError after `patience` seconds."""
-    ends = time.monotonic() + patience
+def wait_until(holds: Callable[[], Any], what: str, timeout: float = _TIMEOUT, every: float = 0.01) -> Any:
+    """The first true value; TimeoutError after `timeout` seconds."""
+    ends = time.monotonic() + timeout
     while not (value := holds()):
         if time.monotonic() > ends:
-            raise TimeoutError(f"waited {patience:g} s for {what}")
+            raise TimeoutError(f"waited {timeout:g} s for {what}")
         time.sleep(every)
     return value
 
 
-def stop(process: subprocess.Popen[Any], patience: float) -> None:
+def stop(process: subprocess.Popen[Any], timeout: float) -> None:
     """SIGTERM, then SIGKILL."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
         try:
-            process.wait(patience)
+            process.wait(timeout)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -67,9 +67,9 @@ class Log:
         self._read()
         return [record for record in self._records if record.get("event") == event and record["at"] >= since]
 
-    def wait_for(self, event: str, since: float, patience: float = _PATIENCE) -> dict[str, Any]:
+    def wait_for(self, event: str, since: float, timeout: float = _TIMEOUT) -> dict[str, Any]:
         """The first record of that event at or after `since`; TimeoutError where none comes."""
-        wait_until(lambda: self.records(event, since), f"'{event}' in the log", patience)
+        wait_until(lambda: self.records(event, since), f"'{event}' in the log", timeout)
         return self.records(event, since)[0]
 
     def _read(self) -> None:

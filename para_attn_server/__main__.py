@@ -17,7 +17,7 @@ def main() -> NoReturn:
     os.environ.pop("PYTHONINSPECT", None)  # or each Python process that is started stays at a prompt in the end
     open_closed()
     write_any_text()
-    lose_what_cannot_be_written(("stderr",), patience=5.0)  # a person may have paused the terminal
+    lose_what_cannot_be_written(("stderr",), timeout=5.0)  # a person may have paused the terminal
     from para_attn_server.core.process import WITH_DOCSTRINGS, docstrings_are_lost, python_command
 
     # python -OO: help pages are docstrings. The C locale without UTF-8 mode: an option may hold any character.

@@ -34,7 +34,7 @@ _ERRORS: dict[int, type[ServerError]] = {
     ExitCode.PORT_TAKEN: PortTaken,
     ExitCode.STATE_DIR: StateDirError,
 }
-_STOP_PATIENCE = 30.0  # seconds beyond --shutdown-timeout
+_STOP_MARGIN = 30.0  # seconds beyond --shutdown-timeout
 
 
 class ParaAttentionServer:
@@ -118,7 +118,7 @@ class ParaAttentionServer:
             return
         self._terminate()
         try:
-            self._process.wait(self.settings.shutdown_timeout + _STOP_PATIENCE)
+            self._process.wait(self.settings.shutdown_timeout + _STOP_MARGIN)
         except subprocess.TimeoutExpired:
             self._process.kill()  # everything else dies with it
             self._process.wait()
@@ -156,7 +156,7 @@ class ParaAttentionServer:
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
         self._hear()
         self._url = self._told.get("url", "")
-        ends = time.monotonic() + self.settings.setup_timeout + _STOP_PATIENCE
+        ends = time.monotonic() + self.settings.setup_timeout + _STOP_MARGIN
         if not self._url:
             self._end(process)
         with self.client as client:

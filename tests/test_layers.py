@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "stores": {"core"},
     "outputs": {"core"},
     "executors": {"core"},
-    "pool": {"core", "stores", "executors"},
+    "pool": {"core", "stores", "outputs", "executors"},
     "controller": {"core", "stores", "outputs", "executors", "pool"},
     "service": {"core", "stores", "outputs"},
     "http": {"core", "stores", "outputs", "service"},

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from para_attn_server.cli.remote import PATIENCE, url_option
+from para_attn_server.cli.remote import RETRY_FOR, url_option
 
 
 @click.command("cancel")
@@ -24,7 +24,7 @@ def command(request_id: str | None, url: str) -> None:
     """
     from para_attn_server.client import Client
 
-    with Client(url, patience=PATIENCE) as client:
+    with Client(url, retry_for=RETRY_FOR) as client:
         status = client.cancel(request_id)
     click.echo(f"job {status['request_id']} is {status['status']}")
     if status["status"] != "canceled":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from para_attn_server.cli.arguments import request_arguments
-from para_attn_server.cli.remote import PATIENCE, url_option
+from para_attn_server.cli.remote import RETRY_FOR, url_option
 from para_attn_server.core.media_types import UNKNOWN, media_type
 from para_attn_server.core.signals import raise_interrupts
 
@@ -49,7 +49,7 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: s
     folder = Path(output).parent
     if not folder.is_dir():
         raise click.UsageError(f"--output: there is no folder {folder}")
-    with Client(url, patience=PATIENCE) as client:
+    with Client(url, retry_for=RETRY_FOR) as client:
         request_id = client.submit(**request_arguments(words, params, client.schema()))
         try:
             status = _followed(client, request_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from para_attn_server.cli.remote import PATIENCE, url_option
+from para_attn_server.cli.remote import RETRY_FOR, url_option
 
 
 @click.command("log")
@@ -21,6 +21,6 @@ def command(request_id: str, follow: bool, url: str) -> None:
     """
     from para_attn_server.client import Client
 
-    with Client(url, patience=PATIENCE) as client:
+    with Client(url, retry_for=RETRY_FOR) as client:
         for line in client.log(request_id, follow):
             click.echo(line)

@@ -13,17 +13,19 @@ from typing import Any, TypeVar
 
 import click
 
-from para_attn_server.core.settings import ENV_PREFIX, SECTIONS, Settings, parse_duration
+from para_attn_server.core.settings import ENV_PREFIX, SECTIONS, Settings, parse_bytes, parse_duration
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PAGE = """# Settings
 
 Every setting is an option of `para-attn-server`, an environment variable, and an argument of `ParaAttentionServer`
 (the option's name with underscores). An option wins over the environment. Durations take a unit: `500ms`, `10s`, `5m`,
-`12h`, `7d`; a bare number is seconds.
+`12h`, `7d`; a bare number is seconds. Sizes take `KiB`, `MiB`, `GiB`, `TiB` or `KB`, `MB`, `GB`, `TB`; a bare number is
+bytes.
 
 `python -m para_attn_server.cli.options` prints this page; a test compares them.
 """
+_BYTE_UNITS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 _DURATION_UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
 
@@ -101,6 +103,8 @@ def default_text(schema: dict[str, Any]) -> str:
         return ""
     if isinstance(default, bool):
         return "on" if default else "off"
+    if schema.get("format") == "bytes":
+        return _bytes_text(default)
     return _duration_text(default) if isinstance(default, float) else str(default)
 
 
@@ -136,6 +140,8 @@ def _option(name: str, schema: dict[str, Any]) -> Callable[[F], F]:
 def _click_type(schema: dict[str, Any]) -> Any:
     if "enum" in schema:
         return click.Choice(schema["enum"], case_sensitive=False)
+    if schema.get("format") == "bytes":
+        return _bytes(schema.get("minimum", 0))
     if schema["type"] == "integer":
         return WholeNumber(min=schema.get("minimum"), max=schema.get("maximum"))
     if schema["type"] == "number":
@@ -154,6 +160,24 @@ def _duration(more_than: float | None) -> Callable[[str], float]:
         return seconds
 
     return duration
+
+
+def _bytes(least: int) -> Callable[[str], int]:
+    def bytes_(text: str) -> int:
+        try:
+            size = int(parse_bytes(text))
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+        if size < least:
+            raise click.BadParameter(f"must be at least {least}")
+        return size
+
+    return bytes_
+
+
+def _bytes_text(size: int) -> str:
+    unit, factor = next(((unit, factor) for unit, factor in _BYTE_UNITS if size and size % factor == 0), ("", 1))
+    return f"{size // factor}{unit}"
 
 
 def _duration_text(seconds: float) -> str:

@@ -10,7 +10,7 @@ import click
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.settings import ENV_PREFIX
 
-PATIENCE = 3.0
+RETRY_FOR = 3.0
 """Seconds for which a command tries to reach a server that does not answer or takes no work: a person is waiting."""
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from para_attn_server.cli.remote import PATIENCE, json_option, seconds_text, url_option
+from para_attn_server.cli.remote import RETRY_FOR, json_option, seconds_text, url_option
 
 
 @click.command("status")
@@ -29,7 +29,7 @@ def command(request_id: str | None, url: str, as_json: bool) -> None:
     """
     from para_attn_server.client import Client
 
-    with Client(url, patience=PATIENCE) as client:
+    with Client(url, retry_for=RETRY_FOR) as client:
         answer = client.status(request_id) if request_id is not None else client.server_status()
     if as_json:
         click.echo(json.dumps(answer, indent=2))

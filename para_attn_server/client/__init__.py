@@ -57,7 +57,7 @@ class Client:
     """One server's client. A context manager; `close()` does the same.
 
     url: of the server; raises UsageError for what cannot be one.
-    timeout: seconds that the server may be silent. patience: seconds to go on repeating one request when the server
+    timeout: seconds that the server may be silent. retry_for: seconds to go on repeating one request when the server
     cannot be reached or is too busy. sleep: how to pass the time between (tests choose it).
     """
 
@@ -66,10 +66,10 @@ class Client:
         url: str = "http://127.0.0.1:5000",
         timeout: float = 30.0,
         *,
-        patience: float = 30.0,
+        retry_for: float = 30.0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._transport = Transport(url, timeout, patience, sleep)
+        self._transport = Transport(url, timeout, retry_for, sleep)
         self.url = self._transport.url
 
     def __enter__(self) -> Client:
@@ -111,7 +111,7 @@ class Client:
 
         timeout: seconds, None for as long as it takes; it holds, within a second, also while the server is away.
         on_progress: called with each status seen, the last one too.
-        Raises JobFailed, JobCanceled, WaitTimedOut, and ServerUnavailable where patience ends before the timeout.
+        Raises JobFailed, JobCanceled, WaitTimedOut, and ServerUnavailable where retry_for ends before the timeout.
         """
         end = math.inf if timeout is None else time.monotonic() + timeout
         hold = _LONG_POLL if on_progress is None else _FOLLOW
@@ -120,7 +120,7 @@ class Client:
             try:
                 status = self._look_until(end, request_id, hold)
             except ServerUnavailable as error:
-                if error.again and (end - began < self._transport.patience or time.monotonic() >= end):
+                if error.again and (end - began < self._transport.retry_for or time.monotonic() >= end):
                     raise WaitTimedOut(f"job {request_id} was not seen to end within {timeout:g} s: {error}") from error
                 raise
             if on_progress is not None:
@@ -227,14 +227,14 @@ class Client:
 
     # --- inside ---
 
-    def _look(self, request_id: str, wait: float, silence: float, patience: float | None = None) -> dict[str, Any]:
-        """`status`. silence: seconds beyond `wait` that the server may take; patience: as for Transport.request."""
+    def _look(self, request_id: str, wait: float, silence: float, retry_for: float | None = None) -> dict[str, Any]:
+        """`status`. silence: seconds beyond `wait` that the server may take; retry_for: as for Transport.request."""
         response = self._transport.request(
             "GET",
             _path("request_status", request_id),
             params={"wait": f"{wait:.3f}"} if wait else {},
             timeout=wait + silence,
-            patience=patience,
+            retry_for=retry_for,
         )
         body = body_of(response)
         if problem_kind(body) == "job-canceled":
@@ -245,19 +245,19 @@ class Client:
         return checked(response, "request_id", "status")
 
     def _look_until(self, end: float, request_id: str, hold: float) -> dict[str, Any]:
-        """`status`, with what is left until `end` as the limit of the wait, of silence and of patience."""
+        """`status`, with what is left until `end` as the limit of the wait, of silence and of retry_for."""
 
         def once() -> dict[str, Any]:
             left = max(0.0, end - time.monotonic())
             wait = min(hold, left)
-            return self._look(request_id, wait, min(self._transport.timeout, max(left - wait, _LATE)), patience=0.0)
+            return self._look(request_id, wait, min(self._transport.timeout, max(left - wait, _LATE)), retry_for=0.0)
 
-        return self._transport.patiently(once, min(self._transport.patience, max(0.0, end - time.monotonic())))
+        return self._transport.retrying(once, min(self._transport.retry_for, max(0.0, end - time.monotonic())))
 
     def _unreadiness(self) -> str | None:
         """Why the server accepts no jobs; asked once, without a retry."""
         try:
-            checked(self._transport.request("GET", "/readyz", patience=0.0), "status")
+            checked(self._transport.request("GET", "/readyz", retry_for=0.0), "status")
         except ClientError as error:
             return str(error)
         return None

@@ -32,14 +32,14 @@ _BACKOFF = tenacity.wait_exponential(multiplier=0.1, max=5.0) + tenacity.wait_ra
 class Transport:
     """One server's HTTP connections.
 
-    timeout: seconds that the server may be silent. patience: seconds to go on repeating one request.
+    timeout: seconds that the server may be silent. retry_for: seconds to go on repeating one request.
     sleep: how to pass the time between repetitions. Raises UsageError where the URL cannot be a server's.
     """
 
-    def __init__(self, url: str, timeout: float, patience: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, url: str, timeout: float, retry_for: float, sleep: Callable[[float], None] = time.sleep) -> None:
         self.url = server_url(url)
         self.timeout = timeout
-        self.patience = patience
+        self.retry_for = retry_for
         self.sleep = sleep
         self._http = httpx.Client(
             base_url=self.url,
@@ -60,13 +60,13 @@ class Transport:
         path: str,
         *,
         timeout: float | None = None,
-        patience: float | None = None,
+        retry_for: float | None = None,
         again: frozenset[int] | None = None,
         **more: Any,
     ) -> httpx.Response:
-        """The answer, whatever its status, but for those that are worth a repetition and patience ran out.
+        """The answer, whatever its status, but for those that are worth a repetition and retry_for ran out.
 
-        timeout and patience: seconds, if not the client's. again: statuses after which to repeat, if not those of the
+        timeout and retry_for: seconds, if not the client's. again: statuses after which to repeat, if not those of the
         method. more: as httpx takes it (json, params, headers). Raises ServerUnavailable.
         """
         harmless = method == "GET" or IDEMPOTENCY_KEY in more.get("headers", ())
@@ -81,7 +81,7 @@ class Transport:
             _raise_if_busy(response, repeat)
             return response
 
-        return self.patiently(once, patience)
+        return self.retrying(once, retry_for)
 
     def download(self, path: str, file: Path) -> httpx.Response:
         """Stream a 200 answer's body into `file`; any other answer is returned with its body read and nothing written.
@@ -105,14 +105,14 @@ class Transport:
             except httpx.HTTPError as error:
                 self._unavailable(error, harmless=True)
 
-        return self.patiently(once)
+        return self.retrying(once)
 
-    def patiently(self, once: Callable[[], _T], patience: float | None = None) -> _T:
+    def retrying(self, once: Callable[[], _T], retry_for: float | None = None) -> _T:
         """What `once` returns, called anew for as long as it raises a ServerUnavailable that is worth a repetition.
 
-        patience: seconds, if not the client's. Raises the last ServerUnavailable.
+        retry_for: seconds, if not the client's. Raises the last ServerUnavailable.
         """
-        limit = self.patience if patience is None else patience
+        limit = self.retry_for if retry_for is None else retry_for
         return tenacity.Retrying(
             retry=tenacity.retry_if_exception(lambda error: isinstance(error, ServerUnavailable) and error.again),
             wait=_pause,

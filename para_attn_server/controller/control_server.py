@@ -15,8 +15,7 @@ from typing import Any
 
 import structlog
 
-from para_attn_server.core.errors import StoreUnavailable
-from para_attn_server.core.job import JobStatus
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.wire.control import (
     SOCKET_NAME,
     Alive,
@@ -42,13 +41,14 @@ _MOST_UNREAD = 4 * 2**20
 class ControlServer:
     """Serves the control socket on the controller's loop.
 
-    on_submitted and on_cancel carry out the orders; view gives the PoolView that greets each new connection.
+    on_submitted and on_cancel carry out the orders; the reply to a cancel may come later. view gives the PoolView that
+    greets each new connection.
     """
 
     def __init__(
         self,
-        on_submitted: Callable[[str, str | None], None],
-        on_cancel: Callable[[str | None], str | None],
+        on_submitted: Callable[[Job, str | None], None],
+        on_cancel: Callable[[CancelOrder, Callable[[CancelReply], None]], None],
         view: Callable[[], PoolView],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -163,23 +163,14 @@ class WebConnection(asyncio.Protocol):
             self.close()
 
     def _carry_out(self, message: Any) -> None:
-        try:
-            if isinstance(message, Submitted):
-                self._server.on_submitted(message.job_id, message.request_id)
-            elif isinstance(message, Follow):
-                self._server.follow(self, message.job_id)
-            elif isinstance(message, Alive):
-                self._heard_at = self._server.clock()
-            elif isinstance(message, CancelOrder):
-                self.write(encode(self._canceled(message)))
-        except StoreUnavailable as error:
-            log.error("failed to execute an order", error=str(error))
-
-    def _canceled(self, order: CancelOrder) -> CancelReply:
-        try:
-            return CancelReply(order.request, self._server.on_cancel(order.job_id))
-        except StoreUnavailable as error:
-            return CancelReply(order.request, None, error.public or "the queue's database cannot be written")
+        if isinstance(message, Submitted):
+            self._server.on_submitted(message.job, message.request_id)
+        elif isinstance(message, Follow):
+            self._server.follow(self, message.job_id)
+        elif isinstance(message, Alive):
+            self._heard_at = self._server.clock()
+        elif isinstance(message, CancelOrder):
+            self._server.on_cancel(message, lambda reply: self.write(encode(reply)))
 
     def write(self, line: bytes) -> None:
         """Queue one line."""

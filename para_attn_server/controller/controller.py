@@ -1,6 +1,6 @@
 """The controller: owns the port, the store's transitions, the ranks and the web server, and outlives them all.
 
-One asyncio loop; every callback is short, and nothing in it waits for a rank, a web worker or a client.
+One asyncio loop; every callback is short, and nothing in it waits for a rank, a web worker, a client or the store.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,13 @@ from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
 from para_attn_server.core.wire.owner import inherited_line, receive_model, tell
 from para_attn_server.executors.base import Executor, ExecutorOptions
 from para_attn_server.executors.open import open_executor
-from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.outputs.folder import output_folder
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.monitor import Timeouts
 from para_attn_server.pool.pool import Pool
+from para_attn_server.pool.store_thread import StoreThread
 from para_attn_server.stores.base import JobStore
 from para_attn_server.stores.open import open_store, prepare_store, store_notices
 
@@ -57,6 +58,8 @@ TICK = 0.1
 IDLE_TICK = 0.5
 """The same while every group is ready and nothing is to be done: each look costs CPU time, all day long."""
 WEB_TIMEOUT = 5.0
+STORE_TIMEOUT = 10.0
+"""Seconds that the end waits for the store. What it has not written then is found unfinished by the next start."""
 
 
 class Controller:
@@ -74,8 +77,9 @@ class Controller:
         lock: StateDirLock,
         run_folder: RunFolder,
     ) -> None:
-        self._settings, self._store, self._line = settings, store, line
+        self._settings, self._line = settings, line
         self._loop = asyncio.get_running_loop()
+        self._store = StoreThread(store, self._loop.call_soon_threadsafe)
         self._clock = RunningClock(TICK)
         self._listener = listener
         self._model = model
@@ -86,31 +90,33 @@ class Controller:
         self._web = WebSupervisor(self._loop, settings, listener)
         self._executor = executor
         self._executor.start(self._loop, settings.state_dir / LOCK_NAME)
-        self._control = ControlServer(self._on_submitted, self._on_cancel, lambda: self._pool.view(), self._clock)
+        self._control = self._make_control()
         self._supervisor = Supervisor(os.environ)
         self._pulse = Pulse(self._control.publish, self._supervisor, self._loop.time)
+        self._outputs = output_folder(settings)
         self._pool = Pool(
-            store,
+            self._store,
             model_info,
+            self._outputs,
             settings.max_attempts,
             self._control.publish,
             lambda function: self._loop.call_later(SOON, function),
             self._on_setup_failed,
         )
-        self._outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
-        state = StatePlaces(lock, run_folder, self._control, store)
+        state = StatePlaces(lock, run_folder, self._control, self._store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
         self._pool.notices = store_notices(settings.database)
-        self._retention = Retention(store, self._outputs, settings.keep, ClockWatch(settings.keep))
+        self._retention = Retention(self._store.caller(), self._outputs, settings.keep, ClockWatch(settings.keep))
 
     async def run(self, signals: StopSignals) -> ExitCode:
         """Serve until asked to stop; returns the command's exit code."""
         signals.follow(self._stop_soon)
         await self._control.start(self._settings.state_dir)
         self._web.start()
-        finish_outputs(self._store, self._outputs)
+        await asyncio.to_thread(finish_outputs, self._store.caller(), self._outputs)
         self._pool.start(self._make_groups())
-        ticking = asyncio.create_task(self._tick())
+        house = self._tick(), self._repeat(self._places.tick), self._repeat(self._remove_old_jobs)
+        tasks = [asyncio.create_task(task) for task in house]
         address, port = self._listener.getsockname()[:2]
         url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
         state_dir = str(self._settings.state_dir)
@@ -119,7 +125,8 @@ class Controller:
         self._follow_owner(url)
         await self._stop.wait()
         await self._shut_down()
-        ticking.cancel()
+        for task in tasks:
+            task.cancel()
         return self._exit_code
 
     def _follow_owner(self, url: str) -> None:
@@ -141,6 +148,14 @@ class Controller:
         self._loop.remove_reader(self._line.fileno())
         log.info("the program that started the server is gone")
         self._stop.set()
+
+    def _make_control(self) -> ControlServer:
+        return ControlServer(
+            lambda job, request_id: self._pool.submitted(job, request_id),
+            lambda order, reply: self._pool.cancel(order, reply),
+            lambda: self._pool.view(),
+            self._clock,
+        )
 
     def _make_groups(self) -> list[Group]:
         settings, num_ranks = self._settings, self._executor.num_ranks
@@ -166,25 +181,36 @@ class Controller:
                 self._control.tick(now)
                 self._web.tick(now)
                 self._executor.tick(now)
-                self._retention.tick(now)
-                await self._places.tick()
             except Exception:
                 log.exception("unhandled error in main loop")
-            pause = IDLE_TICK if self._pool.idle else TICK
+            pause = self._pause
             self._pulse.tick(pause)
             self._clock.every = pause
             await asyncio.sleep(pause)
 
+    async def _repeat(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Housekeeping, which may have to wait for a disk: no deadline waits for it."""
+        while True:
+            try:
+                await look()
+            except Exception:
+                log.exception("unhandled error in housekeeping")
+            await asyncio.sleep(self._pause)
+
+    async def _remove_old_jobs(self) -> None:
+        await asyncio.to_thread(self._retention.tick, self._loop.time())
+
+    @property
+    def _pause(self) -> float:
+        return IDLE_TICK if self._pool.idle else TICK
+
     # --- what happens ---
 
-    def _on_submitted(self, job_id: str, request_id: str | None) -> None:
-        self._pool.submitted(job_id, request_id)
-
-    def _on_cancel(self, job_id: str | None) -> str | None:
-        return self._pool.cancel(job_id)
-
     def _on_trouble(self, trouble: Trouble | None) -> None:
-        self._pool.hold(None if trouble is None else trouble.reason, trouble is not None and trouble.holds)
+        if trouble is None:
+            self._pool.hold(None, held=False, refused=False)
+        else:
+            self._pool.hold(trouble.reason, trouble.holds, trouble.refuses)
 
     def _on_setup_failed(self, failure: SetupFailure) -> None:
         if self._pool.ever_ready:
@@ -216,14 +242,19 @@ class Controller:
         self._pool.stop()
         await asyncio.gather(self._web.stop(WEB_TIMEOUT), self._until(lambda: self._pool.stopped, 30.0))
         self._pool.close()
+        await self._until(lambda: self._pool.settled, STORE_TIMEOUT)
         self._control.close()
         self._executor.close()
         if self._setup_failure is not None:
             traceback = "" if self._setup_failure.error.usage else self._setup_failure.error.traceback
             _say_why(self._settings.log_format, str(self._setup_failure), traceback)
             tell(self._line, reason=str(self._setup_failure))
-        with contextlib.suppress(StoreUnavailable):
-            log.info("stopped", queued=self._store.counts().queued)
+        with contextlib.suppress(StoreUnavailable, TimeoutError):
+            counts = await asyncio.wait_for(
+                asyncio.wrap_future(self._store.submit(lambda store: store.counts())), STORE_TIMEOUT
+            )
+            log.info("stopped", queued=counts.queued)
+        self._store.close(STORE_TIMEOUT)
 
     async def _until(self, done: Callable[[], bool], timeout: float) -> None:
         """Wait for a condition, up to `timeout` seconds."""
@@ -240,7 +271,7 @@ def main(signals: StopSignals) -> int:
     with _json_alone() if log_format == "json" else contextlib.nullcontext() as log_fd:
         try:
             settings = load_settings()
-            configure_logging(settings.log_level, settings.log_format, "server", log_fd)
+            configure_logging(settings.log_level, settings.log_format, "controller", log_fd)
             return _serve(settings, line, signals)
         except ServerError as error:
             _say_why(log_format, str(error))
@@ -252,7 +283,7 @@ def main(signals: StopSignals) -> int:
 def _json_alone() -> Iterator[int]:
     """Make records of all that this process and its children print; the descriptor that takes the log."""
     reader = DescriptorReader()
-    configure_logging("info", "json", "server", reader.log_fd)  # for settings that are wrong
+    configure_logging("info", "json", "controller", reader.log_fd)  # for settings that are wrong
     reader.start()
     try:
         yield reader.log_fd
@@ -282,11 +313,10 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
         store = open_store(settings.database, durable=False, steady=steady)
         with contextlib.closing(store):
             settle_clock(store)
-            model_info = ModelInfoWriter(store, *identity(model))
-            model_info.claim()
-            return asyncio.run(
-                _run(signals, settings, model, executor, listener, store, model_info, line, lock, run_folder)
-            )
+            model_info = ModelInfoWriter(*identity(model))
+            model_info.claim(store)
+            parts = (settings, model, executor, listener, store, model_info, line, lock, run_folder)
+            return asyncio.run(_run(signals, *parts))
 
 
 def _make_output_dir(folder: Path) -> None:

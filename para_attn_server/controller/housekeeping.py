@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from pathlib import Path
 
 import structlog
 
-from para_attn_server.core.job import JobStatus
 from para_attn_server.core.output import LEFTOVER, part_folder, remove_leftover, temporary_path
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.publishing import Publisher
@@ -21,7 +21,8 @@ log = structlog.get_logger()
 LOOKED_THROUGH = 5.0
 """Seconds for which the output root is looked through at the start."""
 ENDED_LAST = 1000
-"""Jobs whose folders are looked through too, where outputs may be outside the root."""
+"""Jobs whose folders are looked through too: requests may have named a day's folder, or one outside the root."""
+_YEAR = re.compile(r"[0-9]{4}")
 UNKNOWN_KEPT = 86400.0
 """Seconds for which the folder of a job that this server does not know is left alone: it may be another server's."""
 
@@ -33,21 +34,23 @@ def finish_outputs(store: JobStore, outputs: OutputFolder) -> None:
     """
     ends = time.monotonic() + LOOKED_THROUGH
     found = list(_below(outputs.root, ends))
-    if outputs.allow_any:
-        folders = {Path(path).parent for path in store.output_paths(ENDED_LAST)}
-        found += [each for folder in folders for each in _in(folder) if LEFTOVER.fullmatch(each.name)]
-    removed = sum(_put_in_order(store, path) for path in dict.fromkeys(map(Path, found)))
+    folders = {Path(path).parent for path in store.output_paths(ENDED_LAST)}
+    found += [each for folder in folders for each in _in(folder) if LEFTOVER.fullmatch(each.name)]
+    publisher = Publisher(outputs)
+    removed = sum(_put_in_order(store, publisher, path) for path in dict.fromkeys(map(Path, found)))
     if removed:
         log.info("removed partial outputs of an earlier server", jobs=removed)
 
 
 def _below(root: Path, ends: float) -> Iterator[os.DirEntry[str]]:
+    """Where outputs are being written; not in the folders of days, which may be many, and have finished ones only."""
     waiting = deque([root])
     while waiting:
-        for entry in _in(waiting.popleft()):
+        folder = waiting.popleft()
+        for entry in _in(folder):
             if LEFTOVER.fullmatch(entry.name):
                 yield entry
-            elif entry.is_dir(follow_symlinks=False):
+            elif entry.is_dir(follow_symlinks=False) and not (folder == root and _YEAR.fullmatch(entry.name)):
                 waiting.append(Path(entry.path))
         if time.monotonic() > ends:
             log.warning("the output root is too large to search for partial outputs", root=str(root))
@@ -59,15 +62,15 @@ def _in(folder: Path) -> Iterator[os.DirEntry[str]]:
         yield from found
 
 
-def _put_in_order(store: JobStore, path: Path) -> bool:
+def _put_in_order(store: JobStore, publisher: Publisher, path: Path) -> bool:
     """Rename or remove one; whether it was removed."""
     job_id = LEFTOVER.fullmatch(path.name)[1]  # type: ignore[index]
     job = store.get(job_id)
     if job is None and _age(path) < UNKNOWN_KEPT:
         return False
-    output = job.output if job is not None and job.status is JobStatus.SUCCEEDED else None
-    if output is not None and part_folder(output.path, job_id) == path and temporary_path(output.path, job_id).exists():
-        Publisher().publish(job_id, output)
+    waiting = [output for output in (job.outputs if job else ()) if temporary_path(output.path, job_id).exists()]
+    if waiting and part_folder(waiting[0].path, job_id) == path:
+        publisher.publish(job_id, waiting)
         return False
     remove_leftover(path)
     return True

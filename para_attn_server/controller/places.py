@@ -20,6 +20,7 @@ from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.core.errors import ServerError, StoreUnavailable
 from para_attn_server.core.lock import StateDirLock
 from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.pool.store_thread import StoreThread
 from para_attn_server.stores.base import JobStore
 
 log = structlog.get_logger()
@@ -41,10 +42,12 @@ _ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Why a new job would fail, for clients. holds: no job is taken or started; else it fails before it begins."""
+    """Why a new job would fail, for clients. holds: none is started; else it fails before it begins. refuses: none is
+    taken; else that is for the web workers to judge, for each request."""
 
     reason: str
     holds: bool = True
+    refuses: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ class StatePlaces:
     lock: StateDirLock
     run: RunFolder
     control: ControlServer
-    store: JobStore
+    store: StoreThread
 
 
 class Places:
@@ -72,6 +75,7 @@ class Places:
         self._said = ""
         self._due = self._asked = 0.0
         self._looking: asyncio.Future[Trouble | None] | None = None
+        self._looking_at_store: asyncio.Future[Trouble | None] | None = None
         self._of_outputs: Trouble | None = None
 
     async def tick(self) -> None:
@@ -93,7 +97,7 @@ class Places:
         state = self._state
         try:
             state.lock.look()
-            refusal = state.store.heal()
+            of_store = await self._look_at_store()
             await state.control.look()
             if state.run.look():
                 log.warning("the temporary folder was missing; recreated it")
@@ -103,15 +107,17 @@ class Places:
             self._said = str(error)
             return Trouble(_public(error))
         self._said = ""
-        return Trouble(refusal) if refusal is not None else self._unusable()
+        return of_store
 
-    def _unusable(self) -> Trouble | None:
-        """Why no job could be written, though every file is in its place."""
-        try:
-            self._state.store.usable()
-        except StoreUnavailable as error:
-            return Trouble(_public(error))
-        return None
+    async def _look_at_store(self) -> Trouble | None:
+        """In the store's thread, which may be at work on something that takes long."""
+        if self._looking_at_store is None:
+            self._looking_at_store = asyncio.wrap_future(self._state.store.submit(_store_now))
+        done, _ = await asyncio.wait({self._looking_at_store}, timeout=ANSWERS_WITHIN)
+        if not done:
+            return Trouble("the queue's database does not respond")
+        looked, self._looking_at_store = self._looking_at_store, None
+        return looked.result()
 
     async def _look_at_outputs(self) -> Trouble | None:
         """In a thread: outputs may be on a network file system, whose server may not answer for hours."""
@@ -132,8 +138,22 @@ class Places:
             return Trouble(refusal)
         if not existed:
             log.warning("the output root was missing; recreated it", root=str(self._outputs.root))
+        if (reason := self._outputs.full()) is not None:
+            return Trouble(reason, refuses=False)
         refusal = self._outputs.unwritable()
-        return None if refusal is None else Trouble(refusal, holds=False)
+        return None if refusal is None else Trouble(refusal, holds=False, refuses=False)
+
+
+def _store_now(store: JobStore) -> Trouble | None:
+    """Why no job could be written. Raises what keeps the store from being repaired."""
+    refusal = store.heal()
+    if refusal is not None:
+        return Trouble(refusal)
+    try:
+        store.usable()
+    except StoreUnavailable as error:
+        return Trouble(_public(error))
+    return None
 
 
 def _public(error: Exception) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from para_attn_server.core import steady as clock
+from para_attn_server.core.job import Output
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.stores.base import JobStore
 
@@ -92,16 +93,17 @@ def remove_old_jobs(store: JobStore, outputs: OutputFolder, keep: float) -> bool
     """Remove jobs that ended `keep` seconds ago by both clocks, each with its output file; whether more are left."""
     before = time.time() - keep
     old = store.ended_before(before, AT_ONCE, clock.steady() - keep)
-    for output in filter(None, old.values()):
-        _remove(outputs, output.path, before)
+    for job_id, output in old.items():
+        if output is not None:
+            _remove(outputs, job_id, output, before)
     if old:
         store.delete(list(old))
         log.info("old jobs removed", jobs=len(old))
     return len(old) == AT_ONCE
 
 
-def _remove(outputs: OutputFolder, path: str, before: float) -> None:
+def _remove(outputs: OutputFolder, job_id: str, output: Output, before: float) -> None:
     try:
-        outputs.remove(path, modified_before=before)  # not the newer output of another job at the same path
+        outputs.remove(job_id, output, modified_before=before)  # not the newer output of another job at the same path
     except OSError as error:
-        log.warning("cannot remove an old output", path=path, error=str(error))
+        log.warning("cannot remove an old output", path=output.path, error=str(error))

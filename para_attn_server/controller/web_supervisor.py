@@ -77,8 +77,8 @@ class WebSupervisor:
         self._pidfd = os.pidfd_open(self._process.pid)
         self._loop.add_reader(self._pidfd, self._on_exit)
 
-    async def stop(self, patience: float) -> None:
-        """SIGTERM, then SIGKILL after `patience` seconds; returns when gunicorn's master is gone.
+    async def stop(self, timeout: float) -> None:
+        """SIGTERM, then SIGKILL after `timeout` seconds; returns when gunicorn's master is gone.
 
         The listening socket is given up: it ends with the last web worker that accepts what has reached it. So a client
         is answered, or its connection refused.
@@ -92,7 +92,7 @@ class WebSupervisor:
         if process is None or process.returncode is not None:
             return
         try:
-            await asyncio.wait_for(self._gone.wait(), patience)
+            await asyncio.wait_for(self._gone.wait(), timeout)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

@@ -12,8 +12,11 @@
     ├── IdempotencyConflict     the same Idempotency-Key came with another request
     ├── QueueFull               --max-queue jobs are waiting already
     ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
+    ├── InsufficientStorage     less than --min-free is free for new outputs
+    ├── OutputGone              the file of a succeeded job was removed or replaced by somebody
     ├── ControllerUnreachable   the controller does not respond on its control socket
     └── IllegalTransition       a job was asked to go where its life does not lead
+        └── StaleRun            by a writer that speaks of another run than the one under way
 
 Errors cross processes as data: `JobError` is what a failed job carries, from the rank that saw it to the client.
 """
@@ -113,12 +116,28 @@ class NotAccepting(ServerError):
     """The server takes no new work now; the message says why."""
 
 
+class InsufficientStorage(ServerError):
+    """Less is free on the disk of an output than --min-free wants: `free` of `wanted` bytes."""
+
+    def __init__(self, free: int, wanted: int) -> None:
+        super().__init__(f"{free} bytes are free for outputs, and --min-free wants {wanted}; free some space")
+        self.free, self.wanted = free, wanted
+
+
+class OutputGone(ServerError):
+    """The file of a job that has succeeded is not there any more: somebody has removed or replaced it."""
+
+
 class ControllerUnreachable(ServerError):
     """The controller does not respond on its control socket."""
 
 
 class IllegalTransition(ServerError):
     """A job's status does not allow the change that was asked for."""
+
+
+class StaleRun(IllegalTransition):
+    """A write is about a run that is not the one under way: an earlier one's, or another controller's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,16 @@ status. This module does no I/O.
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass, field, fields
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from para_attn_server.core.errors import JobError
+
+ANONYMOUS = "anonymous"
+"""The owner of every job, as long as nobody has to say who they are."""
+NATIVE = "native"
+"""The dialect of the server's own API."""
 
 
 class JobStatus(StrEnum):
@@ -43,11 +48,20 @@ def sources_of(target: JobStatus) -> tuple[JobStatus, ...]:
     return tuple(source for source, targets in TRANSITIONS.items() if target in targets)
 
 
+class Priority(IntEnum):
+    """How urgent a job is, beside the others that wait."""
+
+    LOW = -1
+    NORMAL = 0
+    HIGH = 1
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """A finished output file: absolute path, media type, size in bytes, SHA-256 in hex.
 
-    inode and mtime_ns: by which the file is recognized without being read; 0 if not recorded.
+    inode and mtime_ns: by which the file is recognized without being read; 0 if not recorded. role: what the file is
+    to the job. width and height in pixels, duration in seconds; None where unknown.
     """
 
     path: str
@@ -56,6 +70,22 @@ class Output:
     sha256: str
     inode: int = 0
     mtime_ns: int = 0
+    role: str = "output"
+    width: int | None = None
+    height: int | None = None
+    duration: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunId:
+    """Names a run of a job: who has started it, and the how manieth start it was. A write about a running job is about
+    one run, and is refused once that is over."""
+
+    controller: str | None
+    number: int
+
+    def __str__(self) -> str:
+        return f"run {self.number} of controller {self.controller}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +94,13 @@ class NewJob:
 
     arguments: those of `predict` (defaults and seed filled in, `output_path` left out). seed: the one among
     them, None if the model takes none.
-    output_path: absolute path the output will have; already checked against the allowed output root.
-    deadline: seconds by the steady clock after which the job is not worth running. idempotency_key: the client's name
-    for the request; a second one of the same name is the same job, if its request_digest is the same too.
+    output_path: absolute path the output will have; already checked against the allowed output root. output_root: that
+    root; outputs below it are recorded relative to it.
+    deadline: seconds by the steady clock after which the job is not worth running; target: by which it should be done,
+    and is still worth running afterwards. idempotency_key: the client's name for the request; a second one of the same
+    name is the same job, if its request_digest is the same too.
+    model: None for the server's only one. owner: who submitted it. api: by which dialect. metadata: the client's own
+    notes, a small JSON object. webhook: where to report to, as JSON. inputs: references to files kept by digest.
     """
 
     arguments: dict[str, Any]
@@ -76,6 +110,20 @@ class NewJob:
     idempotency_key: str | None = None
     request_digest: str | None = None
     seed: Any = None
+    output_root: str | None = None
+    model: str | None = None
+    priority: Priority = Priority.NORMAL
+    owner: str = ANONYMOUS
+    api: str = NATIVE
+    target: float | None = None
+    metadata: dict[str, Any] | None = None
+    webhook: dict[str, Any] | None = None
+    inputs: tuple[str, ...] = ()
+
+    def queued(self, seq: int, now: float, steady: float) -> Job:
+        """The job that it is once it is in the queue."""
+        kept = {name: getattr(self, name) for name in KEPT_OF_REQUEST}
+        return Job(seq=seq, status=JobStatus.QUEUED, created_at=now, created_steady=steady, **kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +134,9 @@ class Job:
     steady, by a clock that never jumps (core/steady.py).
 
     seq orders the queue (a requeued job keeps its place). attempts counts runs that were started and charged to the
-    job; a run cut short by a restart of the server is not charged.
+    job; a run cut short by a restart of the server is not charged. run counts every start and is never taken back;
+    controller is the id of the one whose run it is, None before its first and while it waits for another.
+    applied: what the last run really used. timings: seconds by phase. peak_memory: bytes. None where unknown.
     """
 
     id: str
@@ -106,8 +156,32 @@ class Job:
     started_steady: float | None = field(default=None, compare=False)
     finished_steady: float | None = field(default=None, compare=False)
     cancel_requested: bool = False
-    output: Output | None = None
+    outputs: tuple[Output, ...] = ()
     error: JobError | None = None
+    output_root: str | None = None
+    model: str | None = None
+    priority: Priority = Priority.NORMAL
+    owner: str = ANONYMOUS
+    api: str = NATIVE
+    target: float | None = None
+    metadata: dict[str, Any] | None = None
+    webhook: dict[str, Any] | None = None
+    inputs: tuple[str, ...] = ()
+    applied: dict[str, Any] | None = None
+    timings: dict[str, float | None] | None = None
+    peak_memory: int | None = None
+    controller: str | None = None
+    run: int = 0
+
+    @property
+    def run_id(self) -> RunId | None:
+        """The run that is under way, None unless there is one."""
+        return RunId(self.controller, self.run) if self.status is JobStatus.RUNNING else None
+
+    @property
+    def output(self) -> Output | None:
+        """The first of its outputs, None without any."""
+        return self.outputs[0] if self.outputs else None
 
     @property
     def queued_seconds(self) -> float | None:
@@ -132,3 +206,7 @@ class Event:
     type: str
     at: float
     data: dict[str, Any]
+
+
+KEPT_OF_REQUEST = [each.name for each in fields(NewJob) if each.name in {of_job.name for of_job in fields(Job)}]
+"""The fields of a NewJob that its Job has too."""

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from select import PIPE_BUF
 from typing import ClassVar
 
-PATIENCE, EVERY = 0.1, 5.0
+WAIT, EVERY = 0.1, 5.0
 """Seconds that one process waits for room, at the most, in so many seconds: a reader that lives needs a moment."""
 AT_THE_END = 1.0
 """Seconds that an orderly end waits for room for the rest of a line."""
@@ -32,18 +32,18 @@ _outlets: weakref.WeakSet[Outlet] = weakref.WeakSet()
 class Outlet:
     """A descriptor that takes whole lines, or loses them.
 
-    fd: looked at afresh at each write, since dup2 may put something else in its place. patience: as `PATIENCE`.
+    fd: looked at afresh at each write, since dup2 may put something else in its place. timeout: as `WAIT`.
     """
 
     lost: ClassVar[int] = 0
     """Lines that this process has lost and not yet reported, of all its outlets."""
 
-    def __init__(self, fd: int, patience: float = PATIENCE) -> None:
-        self._fd, self._out, self._patience = fd, fd, patience
+    def __init__(self, fd: int, timeout: float = WAIT) -> None:
+        self._fd, self._out, self._timeout = fd, fd, timeout
         self._target: tuple[int, ...] = ()
         self._send: Callable[[bytes], int] = self._plain
         self._rest = b""
-        self._left, self._renewed = patience, time.monotonic()
+        self._left, self._renewed = timeout, time.monotonic()
         self.flows = True
         _outlets.add(self)
 
@@ -84,7 +84,7 @@ class Outlet:
     def _has_room_soon(self) -> bool:
         now = time.monotonic()
         if now >= self._renewed + EVERY:
-            self._left, self._renewed = self._patience, now
+            self._left, self._renewed = self._timeout, now
         if self._left <= 0:
             return False
         ready = _has_room(self._out, self._left)

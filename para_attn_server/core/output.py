@@ -1,12 +1,16 @@
-"""An output file's way: written in a hidden folder of its job's own, sealed, recorded by the controller, then renamed.
+"""An output file while it is written: in a hidden folder of its job's own, until the end of the job is on record.
 
     <folder>/.<job id>.part/<name>      while predict writes it, until its job's end is on record
     <folder>/<name>                     afterwards
     <folder>/.<job id>.part/.rank-1/    what rank 1 writes to its own output_path, which is not used
 
+A file that the server names lies in `yyyy/mm/dd` below the output root, and its job's folder is in the root itself:
+so no day's folder has anything but finished outputs in it, and partial ones are found without a look at every day.
+
 Whoever sees a job that has succeeded finds its file at one of the two places. What else a predictor writes into the
 folder of the job goes with it. Nothing is flushed to disk: what must outlast a loss of power is the accepted job, and
-its output can be made again. This module decides nothing about a job's end.
+its output can be made again. Here is what ranks need, who may import nothing above `core`; all else that becomes of an
+output is in `outputs/folder.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +35,7 @@ LEFTOVER = re.compile(r"\.([0-9a-f]{32})\.part.*")
 """The name of a job's folder; the group is the job's id."""
 LEAST_FREE = 64 * 2**10
 """Bytes without which no job is begun: no picture fits."""
+_DATE = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2}")
 _BLOCK = 2**20
 _OF_RANK = ".rank-"
 _KINDS = {
@@ -46,9 +52,35 @@ class OutputUnfit(Exception):
     """What is at a path is not what may be published; the message says what it is."""
 
 
+def dated(root: Path, now: float, name: str) -> Path:
+    """Where the server puts a file of its own naming: the day (UTC) is that of `now`, in Unix seconds."""
+    return root / time.strftime("%Y/%m/%d", time.gmtime(now)) / name
+
+
 def part_folder(output_path: str | Path, job_id: str) -> Path:
-    """The job's own folder, beside its output."""
-    return Path(output_path).with_name(f".{job_id}.part")
+    """The job's own folder: beside its output, or in the root for one that lies in a day's folder."""
+    path = Path(output_path)
+    return (path.parents[3] if _is_dated(path, job_id) else path.parent) / f".{job_id}.part"
+
+
+def make_day(output_path: str | Path, job_id: str) -> None:
+    """Make the folder of the day where the output lies in one, but not the root. Raises OSError."""
+    path = Path(output_path)
+    for folder in path.parents[2::-1] if _is_dated(path, job_id) else ():
+        folder.mkdir(exist_ok=True)
+
+
+def drop_day(output_path: str | Path, job_id: str) -> None:
+    """Remove the folder of the day where it is empty, then the month's and the year's."""
+    path = Path(output_path)
+    with contextlib.suppress(OSError):
+        for folder in path.parents[:3] if _is_dated(path, job_id) else ():
+            folder.rmdir()
+
+
+def _is_dated(path: Path, job_id: str) -> bool:
+    """Whether the server has named it: no request knows the id of its job."""
+    return path.name.startswith(job_id) and _DATE.fullmatch("/".join(path.parts[-4:-1])) is not None
 
 
 def temporary_path(output_path: str | Path, job_id: str, rank: int = 0) -> Path:
@@ -62,13 +94,15 @@ def temporary_path(output_path: str | Path, job_id: str, rank: int = 0) -> Path:
 
 
 def prepare(output_path: str | Path, job_id: str) -> None:
-    """Make the job's folder, empty. Raises OSError where that cannot be, or where no room is left for an output."""
+    """Make the job's folder, empty, and the day's. Raises OSError where that cannot be, or where no room is left for an
+    output."""
     folder = part_folder(output_path, job_id)
     try:
         folder.mkdir()
     except FileExistsError:
         remove_leftover(folder)
         folder.mkdir()
+    make_day(output_path, job_id)
     if not has_room(folder, LEAST_FREE):
         sweep(output_path, job_id)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
@@ -90,7 +124,7 @@ def seal(output_path: str | Path, job_id: str, on_block: Callable[[], None]) -> 
     (a symbolic link would publish any file of the machine), other OSErrors when the disk refuses.
     """
     temporary = temporary_path(output_path, job_id)
-    if not _regular(temporary).st_size:
+    if not regular(temporary).st_size:
         raise OutputUnfit("an empty file")
     digest = hashlib.sha256()
     with os.fdopen(os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
@@ -102,34 +136,10 @@ def seal(output_path: str | Path, job_id: str, on_block: Callable[[], None]) -> 
     return Output(path, media_type(path), found.st_size, digest.hexdigest(), found.st_ino, found.st_mtime_ns)
 
 
-def refusal(output: Output, job_id: str) -> str | None:
-    """Why a sealed output cannot be published, None when it can; looked at before the job's end is recorded."""
-    try:
-        if not is_sealed(output, _regular(temporary_path(output.path, job_id))):
-            return "the file was changed after predict() had returned"
-        with contextlib.suppress(FileNotFoundError):
-            _regular(Path(output.path))
-    except OutputUnfit as error:
-        return f"in the place of the output there is {error}"
-    except OSError as error:
-        return f"the output cannot be read: {error.strerror}"
-    return None
-
-
-def publish(output: Output, job_id: str) -> bool:
-    """Give a sealed output its final name, in one step; whether it takes the place of another file.
-
-    Raises FileNotFoundError when it is gone, other OSErrors when the disk refuses.
-    """
-    replaces = os.path.lexists(output.path)
-    os.replace(temporary_path(output.path, job_id), output.path)  # noqa: PTH105 - also where both are one file
-    sweep(output.path, job_id)
-    return replaces
-
-
 def sweep(output_path: str | Path, job_id: str) -> None:
-    """Remove the job's folder with whatever is in it, as far as the disk allows."""
+    """Remove the job's folder with whatever is in it, and the day's if nothing is, as far as the disk allows."""
     remove_leftover(part_folder(output_path, job_id))
+    drop_day(output_path, job_id)
 
 
 def remove_leftover(path: Path) -> None:
@@ -158,12 +168,8 @@ def written_by_others(output_path: str | Path, job_id: str) -> bool:
     return any(part_folder(output_path, job_id).glob(f"{_OF_RANK}*/{glob.escape(Path(output_path).name)}"))
 
 
-def is_sealed(output: Output, found: os.stat_result) -> bool:
-    """Whether a file is the very one that was sealed, unchanged; a copy of it is not."""
-    return (found.st_size, found.st_ino, found.st_mtime_ns) == (output.size, output.inode, output.mtime_ns)
-
-
-def _regular(path: Path) -> os.stat_result:
+def regular(path: Path) -> os.stat_result:
+    """The file's status. Raises OutputUnfit where something else is there, OSError where nothing is."""
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode):
         raise OutputUnfit(f"{_KINDS.get(stat.S_IFMT(found.st_mode), 'something else')}, not a file")

@@ -21,6 +21,8 @@ from para_attn_server.core.errors import UsageError
 
 ENV_PREFIX = "PARA_ATTN_SERVER_"
 _DURATION = re.compile(r"(\d{1,100}(?:\.\d{1,100})?)\s{0,10}(ms|s|m|h|d|)", re.ASCII)
+_BYTES = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s{0,10}(b|[kmgt](?:i?b)?|)", re.ASCII)
+_SIZES = {"": 1} | {f"{unit}{i}": (1024 if i else 1000) ** n for n, unit in enumerate("kmgt", 1) for i in ("", "i")}
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -38,6 +40,16 @@ def parse_duration(value: Any) -> Any:
     return value
 
 
+def parse_bytes(value: Any) -> Any:
+    """Bytes from a number or from text such as `64KiB`, `500MB`, `2G`; anything else is passed on."""
+    if isinstance(value, str):
+        match = _BYTES.fullmatch(value.strip().lower())
+        if match is None:
+            raise ValueError("must be a number of bytes such as 1048576, 64KiB, 500MB or 2GiB")
+        return round(float(match[1]) * _SIZES[match[2].removesuffix("b")])
+    return value
+
+
 def listed(value: str) -> list[str]:
     """The parts of a setting that is a list separated by commas."""
     return [part.strip() for part in value.split(",") if part.strip()]
@@ -45,6 +57,9 @@ def listed(value: str) -> list[str]:
 
 Duration = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 """Seconds; also given as text with a unit."""
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0, json_schema_extra={"format": "bytes"})]
+"""A number of bytes; also given as text with a unit: powers of 1000 (`MB`, `M`) or of 1024 (`MiB`)."""
 
 
 def _lower(value: Any) -> Any:
@@ -133,7 +148,7 @@ class Settings(BaseSettings):
     shutdown_timeout: Duration = Field(
         120.0, description="How long running jobs may finish after the first SIGTERM or Ctrl-C."
     )
-    keep: Duration = Field(7 * 86400.0, description="How long finished jobs and their outputs are kept.")
+    keep: Duration = Field(7 * 86400.0, description="How long finished jobs are kept.")
 
     state_dir: Path = Field(
         Path(".para-attn-server"), description="Folder of the queue's database and the control socket."
@@ -141,6 +156,11 @@ class Settings(BaseSettings):
     output_dir: Path = Field(Path("outputs"), description="Output root; outputs are written below it.")
     allow_any_output_path: bool = Field(
         False, description="Let requests write outside --output-dir. Only for callers whom you trust with your files."
+    )
+    min_free: Bytes = Field(
+        100 * 2**20,
+        description="Bytes that must be free on the outputs' disk; with less, POST /generate returns 507 and no queued "
+        "job is started. Never less than 64KiB.",
     )
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
@@ -165,7 +185,7 @@ class Settings(BaseSettings):
         description="Comma-separated origins of web pages that may call this API, such as https://app.example.com. "
         "Default: none.",
     )
-    max_body: int = Field(16 * 2**20, ge=1, description="Largest request body in bytes; a larger one gets 413.")
+    max_body: Bytes = Field(16 * 2**20, ge=1, description="Largest request body in bytes; a larger one gets 413.")
     request_timeout: Duration = Field(
         30.0,
         gt=0,

@@ -68,7 +68,7 @@ def leave_interrupted() -> None:
     """End this process at once, as after Ctrl-C."""
     log = os.environ.get(LOG_FD_VARIABLE)
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    record = f'{{"event": "interrupted", "level": "warning", "process": "server", "timestamp": "{at}"}}\n'
+    record = f'{{"event": "interrupted", "level": "warning", "process": "controller", "timestamp": "{at}"}}\n'
     try:
         os.write(int(log or 2), record.encode() if log else b"para-attn-server: interrupted\n")
     finally:

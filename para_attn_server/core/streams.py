@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any
 
-from para_attn_server.core.outlet import PATIENCE, Outlet
+from para_attn_server.core.outlet import WAIT, Outlet
 
 _STANDARD = ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w"))
 
@@ -38,24 +38,24 @@ def write_any_text() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr always has it
 
 
-def lose_what_cannot_be_written(names: tuple[str, ...] = ("stdout", "stderr"), patience: float = PATIENCE) -> None:
+def lose_what_cannot_be_written(names: tuple[str, ...] = ("stdout", "stderr"), timeout: float = WAIT) -> None:
     """Have what these streams refuse thrown away: a full disk must end neither this process nor a job in it.
 
-    Nor may a reader that does not read hold it up. patience: seconds to wait for one (core/outlet.py).
+    Nor may a reader that does not read hold it up. timeout: seconds to wait for one (core/outlet.py).
     """
     for number, name, _ in _STANDARD:
         if name not in names:
             continue
         stream = getattr(sys, name)
         if stream is None or (stream is getattr(sys, f"__{name}__") and not isinstance(stream, LossyStream)):
-            setattr(sys, name, LossyStream(number, getattr(stream, "encoding", "utf-8"), patience))
+            setattr(sys, name, LossyStream(number, getattr(stream, "encoding", "utf-8"), timeout))
 
 
 class LossyStream(io.TextIOWrapper):
     """A stream to that descriptor, which loses what it does not take. outlet: where it writes."""
 
-    def __init__(self, number: int, encoding: str = "utf-8", patience: float = PATIENCE) -> None:
-        self.outlet = Outlet(number, patience)
+    def __init__(self, number: int, encoding: str = "utf-8", timeout: float = WAIT) -> None:
+        self.outlet = Outlet(number, timeout)
         raw: Any = io.BufferedWriter(_Raw(number, self.outlet))
         super().__init__(raw, encoding=encoding, errors="backslashreplace", line_buffering=True)
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
 import re
-import stat
 import unicodedata
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -18,12 +14,11 @@ from urllib.parse import quote
 
 from flask import Response, current_app, request, send_file
 from gunicorn.http.errors import ParseException
-from werkzeug.exceptions import BadRequest, Gone, PreconditionFailed, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, PreconditionFailed, RequestEntityTooLarge, UnsupportedMediaType
 
 from para_attn_server.core.arguments.request import MAX_VALUES, TOO_MUCH
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Output
-from para_attn_server.core.output import is_sealed, temporary_path
 
 NO_FRAMES = "frame-ancestors 'none'"
 """Content-Security-Policy of every answer: no page shows it in a frame."""
@@ -120,10 +115,9 @@ _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique)
 
 
-def output_file(output: Output, job_id: str) -> Response:
-    """The file itself, also in ranges; raises 410 when it was removed or replaced, 412 when it is not the one of
-    If-Match."""
-    with _opened(output, job_id) as file:  # by its descriptor: another may be at its path by now
+def output_file(output: Output, opened: BufferedReader) -> Response:
+    """The file itself, also in ranges; raises 412 when it is not the one of If-Match. Closes what was opened."""
+    with opened as file:  # by its descriptor: another may be at its path by now
         path = f"/proc/self/fd/{file.fileno()}"
         name = Path(output.path).name
         if request.if_match.star_tag:  # true by now, of whatever is there; werkzeug says that it never is
@@ -151,12 +145,8 @@ def _names(name: str) -> dict[str, str]:
     return {"filename": f"{stem}{suffix}", "filename*": f"UTF-8''{quote(name, safe='')}"}
 
 
-def output_in_json(output: Output, job_id: str, body: Mapping[str, Any]) -> Response:
-    """`body` with the file's base64 as its last member, written piece by piece: a video never lies in memory whole.
-
-    Raises 410 when the file was removed or replaced.
-    """
-    file = _opened(output, job_id)
+def output_in_json(output: Output, file: BufferedReader, body: Mapping[str, Any]) -> Response:
+    """`body` with the file's base64 as its last member, written piece by piece: a video never lies in memory whole."""
     head = current_app.json.dumps(body)[:-1].encode() + b',"output":"'
     response = Response(_pieces(head, file), mimetype="application/json")
     response.content_length = len(head) + 4 * ((output.size + 2) // 3) + len(_TAIL)
@@ -173,50 +163,3 @@ def _pieces(head: bytes, file: BufferedReader) -> Iterator[bytes]:
         yield piece
         piece = b64encode(block)
     yield piece + _TAIL
-
-
-def _opened(output: Output, job_id: str) -> BufferedReader:
-    """The job's own output: not what another job, or a person, has put in its place since it ended.
-
-    Between the record of a job's end and the renaming of its output the file is still at its temporary path. That is
-    looked at first: what is not there any more has its name.
-    """
-    for path in (temporary_path(output.path, job_id), Path(output.path)):
-        if (file := _own(path, output)) is not None:
-            return file
-    raise Gone("The output's file was removed from the server, or replaced by another since the job ended.")
-
-
-def _own(path: Path, output: Output) -> BufferedReader | None:
-    """The file at that path if it is the output, or a copy that was put back; None if it is not."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO would wait for a writer
-    except OSError as error:
-        if error.errno in _NOT_THERE:
-            return None
-        raise
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        os.close(descriptor)
-        return None
-    file = os.fdopen(descriptor, "rb")
-    if found.st_size == output.size and (is_sealed(output, found) or _digest(file, found) == output.sha256):
-        return file
-    file.close()
-    return None
-
-
-def _digest(file: BufferedReader, found: os.stat_result) -> str:
-    """Its SHA-256, found out once: a part of a large file must not cost the whole each time."""
-    identity = (found.st_dev, found.st_ino, found.st_ctime_ns)
-    if identity not in _digests:
-        if len(_digests) >= _DIGESTS_KEPT:
-            _digests.clear()
-        _digests[identity] = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0)
-    return _digests[identity]
-
-
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)  # the last: a socket
-_DIGESTS_KEPT = 256
-_digests: dict[tuple[int, int, int], str] = {}

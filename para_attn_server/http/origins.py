@@ -10,11 +10,15 @@ import re
 import socket
 from functools import lru_cache
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
-from flask import Response, request
+from flask import Response
 
 from para_attn_server.core.settings import Settings, listed
 from para_attn_server.http.problems import http_problem, problem
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\d*)?", re.IGNORECASE)
 """A `Host` header: a name or an address, and a port."""
@@ -38,53 +42,52 @@ class Origins:
     def __init__(self, settings: Settings) -> None:
         self._hosts = frozenset(listed(settings.allowed_host))
         self._origins = frozenset(listed(settings.cors_origin))
-        self._shown_to = "cross-origin" if self._origins else "same-origin"
+        self._same_origin = [("Cross-Origin-Resource-Policy", "same-origin")]
         self._every_host = not self._hosts and not is_loopback(settings.host)
         self._known = lru_cache(256)(self._is_served)
 
-    def check(self) -> Response | None:
+    def check(self, environ: WSGIEnvironment) -> Response | None:
         """A refusal, or the answer to a browser that asks whether a page may ask; None for any other request."""
-        environ = request.environ
         host = environ.get("werkzeug.proxy_fix.orig", environ).get("HTTP_HOST")  # never a forwarded one
         if host is None:
-            return None if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else _no_host("has no Host header")
+            return None if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else _no_host(environ, "has no Host header")
         if not HOST.fullmatch(host):
-            return _no_host("has a Host header that is not one host with its port")
+            return _no_host(environ, "has a Host header that is not one host with its port")
         if not self._known(host):
             detail = f"The host {host} is not served here; to serve it, add it to --allowed-host."
-            return problem(http_problem(421), detail)
+            return problem(http_problem(421), detail, environ)
         origin = environ.get("HTTP_ORIGIN")
-        if request.method in _SAFE:
-            asks = request.method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
+        method = environ["REQUEST_METHOD"]
+        if method in _SAFE:
+            asks = method == "OPTIONS" and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ
             return Response(status=204, headers=_MAY_ASK) if asks and origin in self._origins else None
-        return None if origin in self._origins else self._foreign(host, origin)
+        return None if origin in self._origins else self._foreign(environ, host, origin)
 
-    def allow(self, response: Response) -> Response:
-        """Let the browser show an answer to a page of an origin that is allowed.
+    def headers(self, environ: WSGIEnvironment) -> list[tuple[str, str]]:
+        """What lets the browser show a response to a page of an origin that is allowed.
 
         A page that embeds an output, as `<img>` does, is not named in the request: Cross-Origin-Resource-Policy is one
         for all.
         """
-        response.headers["Cross-Origin-Resource-Policy"] = self._shown_to
-        if self._origins:
-            response.headers.add("Vary", "Origin")
-            if (origin := request.headers.get("Origin")) in self._origins:
-                response.headers["Access-Control-Allow-Origin"] = origin
-                response.headers["Access-Control-Expose-Headers"] = _MAY_READ
-        return response
+        if not self._origins:
+            return self._same_origin
+        headers = [("Cross-Origin-Resource-Policy", "cross-origin"), ("Vary", "Origin")]
+        if (origin := environ.get("HTTP_ORIGIN")) in self._origins:
+            headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _MAY_READ)]
+        return headers
 
-    def _foreign(self, host: str, origin: str | None) -> Response | None:
+    def _foreign(self, environ: WSGIEnvironment, host: str, origin: str | None) -> Response | None:
         """A refusal for what a browser sends on behalf of a page of another origin."""
-        site = request.headers.get("Sec-Fetch-Site")
+        site = environ.get("HTTP_SEC_FETCH_SITE")
         if site is not None:
             foreign = site not in ("same-origin", "none")
         else:
-            hosts = (host, request.environ["HTTP_HOST"])
+            hosts = (host, environ["HTTP_HOST"])
             foreign = origin is not None and not any(_is_at(origin, host) for host in hosts)
         if not foreign:
             return None
         detail = f"A web page of another origin ({origin or site}) may not do this; allow it with --cors-origin."
-        return problem(http_problem(403), detail)
+        return problem(http_problem(403), detail, environ)
 
     def _is_served(self, host: str) -> bool:
         found = HOST.fullmatch(host)
@@ -115,5 +118,5 @@ def _is_at(origin: str, host: str) -> bool:
     return authority == host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, ""))
 
 
-def _no_host(detail: str) -> Response:
-    return problem(http_problem(400), f"The request {detail}.")
+def _no_host(environ: WSGIEnvironment, detail: str) -> Response:
+    return problem(http_problem(400), f"The request {detail}.", environ)

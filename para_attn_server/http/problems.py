@@ -10,22 +10,29 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.wsgi import get_path_info
 
 from para_attn_server.core.errors import (
     ControllerUnreachable,
     IdempotencyConflict,
+    InsufficientStorage,
     InvalidInput,
     JobNotFound,
     NotAccepting,
     NothingToCancel,
+    OutputGone,
     QueueFull,
     ServerError,
     StoreUnavailable,
 )
+from para_attn_server.http.jsons import dumps
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _log = logging.getLogger(__name__)
 PROBLEM_JSON = "application/problem+json"
@@ -56,6 +63,7 @@ class ProblemType:
 INVALID_INPUT = ProblemType(400, "invalid-input", "Invalid arguments")
 JOB_NOT_FOUND = ProblemType(404, "job-not-found", "No such job")
 NOTHING_TO_CANCEL = ProblemType(404, "nothing-to-cancel", "Nothing to cancel")
+OUTPUT_GONE = ProblemType(410, "output-gone", "The output's file is gone")
 JOB_CANCELED = ProblemType(410, "job-canceled", "The job was canceled")
 IDEMPOTENCY_CONFLICT = ProblemType(422, "idempotency-conflict", "The key was used for another request")
 QUEUE_FULL = ProblemType(429, "queue-full", "The queue is full", retry_after=5)
@@ -63,6 +71,7 @@ JOB_FAILED = ProblemType(500, "job-failed", "The job failed")
 POOL_DOWN = ProblemType(500, "pool-down", "No worker group available")
 INTERNAL = ProblemType(500, "internal", "Internal server error", detail="See the server log.")
 NOT_ACCEPTING = ProblemType(503, "not-accepting", "Not accepting jobs", retry_after=5)
+INSUFFICIENT_STORAGE = ProblemType(507, "insufficient-storage", "Too little free space for outputs", retry_after=30)
 CONTROLLER_UNREACHABLE = ProblemType(503, "controller-unreachable", "The controller does not respond", retry_after=2)
 STORE_UNUSABLE = ProblemType(503, "store-unusable", "Job store unavailable", 5, "See the server log.")
 
@@ -73,6 +82,8 @@ _KINDS: dict[type[ServerError], ProblemType] = {
     IdempotencyConflict: IDEMPOTENCY_CONFLICT,
     QueueFull: QUEUE_FULL,
     NotAccepting: NOT_ACCEPTING,
+    InsufficientStorage: INSUFFICIENT_STORAGE,
+    OutputGone: OUTPUT_GONE,
     ControllerUnreachable: CONTROLLER_UNREACHABLE,
     StoreUnavailable: STORE_UNUSABLE,
     ServerError: INTERNAL,
@@ -84,17 +95,18 @@ def http_problem(status: int) -> ProblemType:
     return ProblemType(status, None, HTTPStatus(status).phrase)
 
 
-def problem(kind: ProblemType, detail: str, **further: Any) -> Response:
-    """A problem+json answer. further: more members."""
+def problem(kind: ProblemType, detail: str, environ: WSGIEnvironment | None = None, **further: Any) -> Response:
+    """A problem+json response. environ: of the request, where Flask does not know it. further: more members."""
+    environ = request.environ if environ is None else environ
     body = {
         "type": kind.type,
         "title": kind.title,
         "status": kind.status,
         "detail": detail,
-        "instance": request.script_root + request.path,
+        "instance": environ.get("SCRIPT_NAME", "").rstrip("/") + get_path_info(environ),
         **further,
     }
-    response = Response(current_app.json.dumps(body) + "\n", kind.status, mimetype=PROBLEM_JSON)
+    response = Response(dumps(body) + "\n", kind.status, mimetype=PROBLEM_JSON)
     if kind.retry_after is not None:
         response.headers["Retry-After"] = str(kind.retry_after)
     return response
@@ -123,8 +135,16 @@ def _server_error(error: ServerError) -> Response:
         return problem(kind, error.public or str(kind.detail))
     if kind.detail is not None:
         _log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
-    further = {"errors": _fields(error)} if isinstance(error, InvalidInput) else {}
-    return problem(kind, kind.detail or str(error), **further)
+    return problem(kind, kind.detail or str(error), **_further(error))
+
+
+def _further(error: ServerError) -> dict[str, Any]:
+    """The members that say more of an error."""
+    if isinstance(error, InvalidInput):
+        return {"errors": _fields(error)}
+    if isinstance(error, InsufficientStorage):
+        return {"free_bytes": error.free, "wanted_bytes": error.wanted}
+    return {}
 
 
 class _Repeated:

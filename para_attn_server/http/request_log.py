@@ -1,4 +1,4 @@
-"""The name of each request, which is in its answer and in every log line about it, and the access log."""
+"""The name of each request, which is in its response and in every log line about it, and the access log."""
 
 from __future__ import annotations
 
@@ -6,29 +6,42 @@ import re
 import time
 import uuid
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import structlog
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from structlog.contextvars import bind_contextvars, clear_contextvars
+from werkzeug.wsgi import get_path_info
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 log = structlog.get_logger()
 REQUEST_ID = "X-Request-Id"
+_NAME = "para_attn_server.request_id"
+_BEGAN = "para_attn_server.began"
 _ID = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}")
 
 
-def register(app: Flask, access_log: bool) -> None:
-    """Runs before everything else that handles requests. access_log: one line per request."""
-    app.before_request(_begin)
-    app.after_request(partial(_answered, access_log))
+def begin(environ: WSGIEnvironment) -> str:
+    """Name a request, before anything else: as the client has, where that is fit to be logged, else anew."""
+    theirs = environ.get("HTTP_X_REQUEST_ID", "")
+    name = theirs if _ID.fullmatch(theirs) else new_request_id()
+    environ[_NAME], environ[_BEGAN] = name, time.perf_counter()
+    clear_contextvars()  # of the request before on this connection
+    bind_contextvars(request_id=name)
+    return name
+
+
+def register(app: Flask) -> None:
+    """Log each request that the app responds to, once its response is closed."""
+    app.after_request(_responded)
 
 
 def request_id() -> str:
-    """The name of the present request: the client's, where it has sent one that is fit to be logged, else a new one."""
-    if "request_id" not in g:
-        theirs = request.headers.get(REQUEST_ID, "")
-        g.request_id = theirs if _ID.fullmatch(theirs) else new_request_id()
-    name: str = g.request_id
+    """The name of the present request."""
+    name: str = request.environ[_NAME]
     return name
 
 
@@ -37,22 +50,18 @@ def new_request_id() -> str:
     return uuid.uuid4().hex
 
 
-def _begin() -> None:
-    g.began = time.perf_counter()
-    clear_contextvars()  # of the request before on this connection
-    bind_contextvars(request_id=request_id())
+def log_request(environ: WSGIEnvironment, status: int) -> None:
+    """A line of the access log."""
+    log.info(
+        "request",
+        method=environ["REQUEST_METHOD"],
+        path=quote(get_path_info(environ)),
+        status=status,
+        duration_s=round(time.perf_counter() - environ[_BEGAN], 4),
+        request_id=environ[_NAME],
+    )
 
 
-def _answered(access_log: bool, response: Response) -> Response:
-    response.headers[REQUEST_ID] = request_id()
-    if access_log:
-        response.call_on_close(
-            partial(_log, request.method, quote(request.path), response, g.get("began"), request_id())
-        )
+def _responded(response: Response) -> Response:
+    response.call_on_close(partial(log_request, request.environ, response.status_code))
     return response
-
-
-def _log(method: str, path: str, response: Response, began: float | None, name: str) -> None:
-    seconds = None if began is None else round(time.perf_counter() - began, 4)
-    keys = {"method": method, "path": path, "status": response.status_code, "duration_s": seconds, "request_id": name}
-    log.info("request", **keys)

@@ -1,1 +1,1 @@
-"""Where outputs may be written and how old ones are removed. `folder` is the local folder that ships."""
+"""Where outputs may be written and what becomes of them. `folder` is the local folder that ships."""

@@ -1,43 +1,58 @@
-"""The folder that outputs are written to: where a request may have its file, and the removal of old ones.
+"""The life of outputs in a local folder: where one is to be, its name once its job has succeeded, its bytes, its end.
 
-It writes nothing; ranks do, through `core.output`. The check of a path holds for the moment of submission. A path
-that passes has no links in it, but a program with write access to the output root may put one in afterwards, and the
-rank would follow it: give that access only to whom you trust with this user's files.
+    resolve   its path, when a request comes            a web worker
+    (written and sealed by a rank: core/output.py, since ranks import nothing else)
+    unfit     whether it may be published               the controller, before the end of its job is recorded
+    publish   its name, once that is on record          the controller
+    open      its bytes                                 a web worker
+    remove    its end                                   the controller
+
+It knows of no store: when something is due is for `pool/publishing.py` and `controller/retention.py` to say.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import re
 import stat
+from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import NoReturn
 
-from para_attn_server.core.arguments import OUTPUT_PATH
-from para_attn_server.core.disk import has_room
-from para_attn_server.core.errors import FieldError, InvalidInput, NotAccepting
-from para_attn_server.core.media_types import MEDIA_TYPES
-from para_attn_server.core.output import LEAST_FREE, temporary_path
-
-_MOST_NAME_BYTES = 255
-_MOST_PATH_BYTES = 4095
-_TOO_LONG = f"is too long; a file name and its suffix may have {_MOST_NAME_BYTES} bytes at most"
-_NOTHING = 0
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+from para_attn_server.core.disk import free_bytes
+from para_attn_server.core.errors import InsufficientStorage, NotAccepting, OutputGone
+from para_attn_server.core.job import Output
+from para_attn_server.core.output import (
+    LEAST_FREE,
+    OutputUnfit,
+    dated,
+    drop_day,
+    make_day,
+    regular,
+    sweep,
+    temporary_path,
+)
+from para_attn_server.core.settings import Settings
+from para_attn_server.outputs.own import is_sealed, open_own
+from para_attn_server.outputs.requested import checked_path
 
 
 class OutputFolder:
-    """The output root and its rules.
+    """The output root and what is below it.
 
     allow_any: requests may also name absolute paths and use `..`, anywhere on this machine but in the state directory.
     state_dir: the server's own files, the queue's database among them; it may lie below the root, or the root in it.
+    min_free: bytes that must be free for new outputs; less than any picture has is never enough.
     """
 
-    def __init__(self, root: Path, allow_any: bool, state_dir: Path) -> None:
+    def __init__(self, root: Path, allow_any: bool, state_dir: Path, min_free: int = 0) -> None:
         self.root = root
         self._mounted = _mount_point(root)
         self.allow_any = allow_any
         self.state_dir = state_dir
+        self.min_free = max(min_free, LEAST_FREE)
+
+    # --- the root ---
 
     def look(self) -> str | None:
         """Make the root anew where it is gone; why that cannot be, None if it is there.
@@ -54,52 +69,96 @@ class OutputFolder:
         return None
 
     def unwritable(self) -> str | None:
-        """Why no output can be written below the root now, None if one can."""
+        """Why no output can be written below the root now, however much room there is; None if one can."""
+        return None if os.access(self.root, os.W_OK | os.X_OK) else "the output root cannot be written to"
+
+    def full(self) -> str | None:
+        """Why no output should be begun below the root, None where there is room. Without the number of free bytes,
+        which changes all the time."""
         try:
-            if not has_room(self.root, LEAST_FREE):
-                return "the disk of the output root is full; free some space"
-        except OSError as error:
-            return f"the output root cannot be used ({error.strerror})"
-        if not os.access(self.root, os.W_OK | os.X_OK):
-            return "the output root cannot be written to"
+            self._check_room(self.root)
+        except InsufficientStorage as error:
+            return f"the disk of the output root is full: less than {error.wanted} bytes (--min-free) are free"
+        except NotAccepting as error:
+            return str(error)
         return None
 
-    def resolve(self, requested: str | None, job_id: str, suffix: str) -> Path:
-        """The absolute path of a job's output; the server names the file (id and suffix) when None is requested.
+    def _check_room(self, folder: Path) -> None:
+        """Raises InsufficientStorage where too little is free, NotAccepting where the disk cannot be asked."""
+        try:
+            free = free_bytes(folder)
+        except OSError as error:
+            raise NotAccepting(f"the output root cannot be used ({error.strerror})") from None
+        if free is not None and free < self.min_free:
+            raise InsufficientStorage(free, self.min_free)
 
-        A root that is gone is made anew; raises NotAccepting where that cannot be, and InvalidInput that says what is
-        right and tells nothing about the server's folders. A file that is there already will be replaced.
+    # --- an output's life ---
+
+    def resolve(self, requested: str | None, job_id: str, suffix: str, now: float) -> Path:
+        """The absolute path of a job's output; the server names the file when None is requested, by day (that of `now`,
+        in Unix seconds), id and suffix.
+
+        A root that is gone is made anew; raises NotAccepting where that cannot be, InvalidInput where the request may
+        not have that path, and InsufficientStorage where less than min_free is free on its disk.
         """
         if not self.root.is_dir() and (reason := self.look()) is not None:
             raise NotAccepting(reason)
         real_root = Path(os.path.realpath(self.root))
         if requested is None:
-            return real_root / f"{job_id}{suffix}"
-        self._check_text(requested)
-        path = real_root / requested
-        if path.name.startswith(".") or not path.name:
-            _refuse("must end in a file name that does not begin with a dot")
-        final = Path(os.path.realpath(path.parent)) / path.name
-        if not self.allow_any and not final.is_relative_to(real_root):
-            _refuse("leads outside the output root; give a path below it, without links that leave it")
-        if self._is_state(final, real_root):
-            _refuse("leads to where the server keeps its own files; choose another directory")
-        if _kind(final.parent) != stat.S_IFDIR:
-            _refuse("its directory does not exist; name a file in an existing directory")
-        self._check_lengths(final, job_id)
-        if _kind(final) not in (_NOTHING, stat.S_IFREG):
-            _refuse("there is something other than a file in that place; choose another name")
-        _check_suffix(path.suffix.lower(), suffix.lower())
-        return final
+            self._check_room(real_root)
+            return dated(real_root, now, f"{job_id}{suffix}")
+        path = checked_path(requested, real_root, self.state_dir, self.allow_any, job_id, suffix)
+        self._check_room(path.parent)
+        return path
 
-    def remove(self, path: str | Path, *, modified_before: float | None = None) -> bool:
-        """Remove a job's output file, by the path recorded in the job; True when it is gone now.
+    def unfit(self, job_id: str, outputs: Sequence[Output]) -> str | None:
+        """Why the sealed outputs of a job cannot be published, None when they can."""
+        try:
+            for output in outputs:
+                if not is_sealed(output, regular(temporary_path(output.path, job_id))):
+                    return "the file was changed after predict() had returned"
+                with contextlib.suppress(FileNotFoundError):
+                    regular(Path(output.path))
+        except OutputUnfit as error:
+            return f"in the place of the output there is {error}"
+        except OSError as error:
+            return f"the output cannot be read: {error.strerror}"
+        return None
+
+    def publish(self, job_id: str, outputs: Sequence[Output]) -> list[str]:
+        """Give the sealed outputs of a job their names, each in one step; the paths of files that they have replaced.
+
+        One that has its name already keeps it. Raises FileNotFoundError when one is gone, other OSErrors when the disk
+        refuses.
+        """
+        replaced = [output.path for output in outputs if _renamed(job_id, output)]
+        for output in outputs:
+            sweep(output.path, job_id)
+        return replaced
+
+    def discard(self, job_id: str, output_path: str | Path) -> None:
+        """Remove whatever a run has written that is not to be published, as far as the disk allows."""
+        sweep(output_path, job_id)
+
+    def open(self, job_id: str, output: Output) -> BufferedReader:
+        """The job's own output: not what another job, or a person, has put in its place since it ended.
+
+        Between the record of a job's end and the renaming of its output the file is still at its temporary path. That
+        is looked at first: what is not there any more has its name. Raises OutputGone.
+        """
+        for path in (temporary_path(output.path, job_id), Path(output.path)):
+            if (file := open_own(path, output)) is not None:
+                return file
+        raise OutputGone("The output's file was removed from the server, or replaced by another since the job ended.")
+
+    def remove(self, job_id: str, output: Output, modified_before: float) -> bool:
+        """Remove a job's output, and the folder of its day if that is empty then; True when the file is gone now.
 
         Leaves alone what is no regular file, what is reached through a link, what is outside the root (unless
-        allow_any), and a file changed at or after `modified_before` (Unix seconds): another job's, or a person's.
-        Raises OSError where the disk refuses.
+        allow_any), and, unless it is the very file that was sealed, one changed at or after `modified_before` (Unix
+        seconds): another job's, or a person's. Raises OSError where the disk refuses.
         """
-        file = Path(path)
+        file = Path(output.path)
         if Path(os.path.realpath(file)) != file:
             return False
         if not self.allow_any and not file.is_relative_to(os.path.realpath(self.root)):
@@ -108,63 +167,38 @@ class OutputFolder:
             found = file.lstat()
         except OSError:
             return False
-        if not stat.S_ISREG(found.st_mode) or (modified_before is not None and found.st_mtime >= modified_before):
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        if not is_sealed(output, found) and found.st_mtime >= modified_before:
             return False
         file.unlink(missing_ok=True)
+        drop_day(file, job_id)
         return True
 
-    def _is_state(self, final: Path, real_root: Path) -> bool:
-        """Whether a path without links is in the state directory, but not in a root that itself lies in there."""
-        state = Path(os.path.realpath(self.state_dir))
-        is_output = state in real_root.parents and final.is_relative_to(real_root)
-        return final.is_relative_to(state) and not is_output
 
-    def _check_text(self, requested: str) -> None:
-        if not requested or _UNFIT.search(requested):
-            _refuse("must be a non-empty file path without control characters or lone surrogates")
-        if (
-            len(os.fsencode(requested)) > _MOST_PATH_BYTES
-        ):  # before anything follows it: that takes a look per directory
-            _refuse(_TOO_LONG)
-        if requested.endswith("/"):
-            _refuse("must name a file, not a directory")
-        if self.allow_any:
-            return
-        if requested.startswith("/"):
-            _refuse("absolute paths are refused; give a path relative to the output root")
-        if ".." in requested.split("/"):
-            _refuse("`..` is refused; give a path below the output root")
+def output_folder(settings: Settings) -> OutputFolder:
+    """The output folder of a server with these settings."""
+    root, state_dir = settings.output_dir, settings.state_dir
+    return OutputFolder(root, settings.allow_any_output_path, state_dir, settings.min_free)
 
-    @staticmethod
-    def _check_lengths(final: Path, job_id: str) -> None:
-        for path in (final, temporary_path(final, job_id)):
-            if len(os.fsencode(path.name)) > _MOST_NAME_BYTES or len(os.fsencode(path)) > _MOST_PATH_BYTES:
-                _refuse(_TOO_LONG)
+
+def _renamed(job_id: str, output: Output) -> bool:
+    """Whether it took the place of another file."""
+    part, final = temporary_path(output.path, job_id), Path(output.path)
+    replaces = os.path.lexists(final)
+    try:
+        os.replace(part, final)  # noqa: PTH105 - also where both are one file
+    except FileNotFoundError:
+        if not os.path.lexists(part):
+            if replaces and is_sealed(output, final.lstat()):
+                return False
+            raise
+        make_day(final, job_id)  # somebody has removed it
+        os.replace(part, final)  # noqa: PTH105
+    return replaces
 
 
 def _mount_point(path: Path) -> Path:
     """Where the file system of a path is mounted."""
     real = Path(os.path.realpath(path))
     return next(each for each in (real, *real.parents) if os.path.ismount(each))
-
-
-def _kind(path: Path) -> int:
-    """The type bits of what is there (of a link itself), 0 when nothing is or when it cannot be seen."""
-    try:
-        return stat.S_IFMT(path.lstat().st_mode)
-    except OSError:
-        return _NOTHING
-
-
-def _check_suffix(suffix: str, own: str) -> None:
-    """The suffix says which format is written; the predictor's own is always one of them."""
-    if suffix == own or suffix in MEDIA_TYPES:
-        return
-    kind = MEDIA_TYPES.get(own, "").partition("/")[0]
-    known = sorted(MEDIA_TYPES, key=lambda each: (each != own, MEDIA_TYPES[each].partition("/")[0] != kind, each))
-    wrong = f"a suffix that is known, not {suffix}" if suffix else "a suffix, which says the format"
-    _refuse(f"must have {wrong}: one of {' '.join(dict.fromkeys([*filter(None, [own]), *known]))}")
-
-
-def _refuse(detail: str) -> NoReturn:
-    raise InvalidInput([FieldError(f"#/{OUTPUT_PATH}", detail)])

@@ -16,7 +16,7 @@ from typing import Any
 import structlog
 
 from para_attn_server.core.clock import RunningClock
-from para_attn_server.core.errors import JobError, ServerError
+from para_attn_server.core.errors import ServerError
 from para_attn_server.core.job import Job
 from para_attn_server.core.output import temporary_path
 from para_attn_server.core.wire.control import GroupView
@@ -34,7 +34,7 @@ from para_attn_server.pool.phases.running import Running
 from para_attn_server.pool.phases.stopping import Leaving, Stopped
 from para_attn_server.pool.phases.waiting import Waiting
 from para_attn_server.pool.ranks import Ranks
-from para_attn_server.pool.run import JobRun, Outcome
+from para_attn_server.pool.run import JobRun, Outcome, StopOrder
 
 log = structlog.get_logger()
 
@@ -80,16 +80,17 @@ class Group(GroupParts):
         self._enter(Running(self, run))
 
     @transition
-    def cancel(self, error: JobError | None = None) -> None:
-        """Have the ranks leave the run; after the cancel timeout the group is rebuilt. Asked twice: once.
-
-        error: what the job fails with then; without one it is canceled.
-        """
-        if self.run is None or self.run.cancel_deadline is not None:
+    def stop_run(self, order: StopOrder) -> None:
+        """Have the ranks leave the run; after the cancel timeout the group is rebuilt. Of several orders the first
+        counts, but for one that ends the ranks at once."""
+        if self.run is None:
             return
-        self.run.cancel_error = error
-        self.run.cancel_deadline = self.clock() + self.timeouts.cancel
-        self.ranks.send(0, Cancel(self.run.serial))
+        if order.at_once:
+            self._phase.abandon(order.outcome)
+        elif self.run.stop_order is None:
+            self.run.stop_order = order
+            self.run.cancel_deadline = self.clock() + self.timeouts.cancel
+            self.ranks.send(0, Cancel(self.run.serial))
 
     @transition
     def stop(self) -> None:

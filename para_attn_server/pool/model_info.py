@@ -19,16 +19,16 @@ class ModelInfoWriter:
     model: which model is served, in words. version: changes when the model's code does, as far as that can be seen.
     """
 
-    def __init__(self, store: JobStore, model: str, version: str) -> None:
-        self._store, self._model, self._version = store, model, version
+    def __init__(self, model: str, version: str) -> None:
+        self._model, self._version = model, version
 
-    def claim(self) -> None:
+    def claim(self, store: JobStore) -> None:
         """Take the store over for this model; a schema of another model or version is forgotten.
 
         Raises StateDirError while jobs of another model wait there: this one would refuse them or misdraw them.
         """
-        document = self._store.document(SCHEMA_DOCUMENT)
-        counts = self._store.counts()
+        document = store.document(SCHEMA_DOCUMENT)
+        counts = store.counts()
         unfinished = counts.queued + counts.running
         if document is not None and document["model"] != self._model and unfinished:
             raise StateDirError(
@@ -36,14 +36,14 @@ class ModelInfoWriter:
                 "start that model to finish them, or choose another --state-dir"
             )
         if document is None or (document["model"], document["version"]) != (self._model, self._version):
-            self._write({"schema": None, "output_suffix": ""})
+            self._write(store, {"schema": None, "output_suffix": ""})
 
-    def reported(self, ready: Ready) -> None:
+    def reported(self, store: JobStore, ready: Ready) -> None:
         """The ranks are set up and have reported the arguments of predict."""
         known = {"schema": ready.schema, "output_suffix": ready.output_suffix}
-        document = self._store.document(SCHEMA_DOCUMENT) or {}
+        document = store.document(SCHEMA_DOCUMENT) or {}
         if {name: document.get(name) for name in known} != known:
-            self._write(known)
+            self._write(store, known)
 
-    def _write(self, known: dict[str, Any]) -> None:
-        self._store.put_document(SCHEMA_DOCUMENT, {"model": self._model, "version": self._version, **known})
+    def _write(self, store: JobStore, known: dict[str, Any]) -> None:
+        store.put_document(SCHEMA_DOCUMENT, {"model": self._model, "version": self._version, **known})

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import structlog
 
-from para_attn_server.core.errors import JobError
 from para_attn_server.core.steady import steady
 from para_attn_server.pool.ranks import Ranks
-from para_attn_server.pool.run import EXPIRED, JobRun, Lost, Outcome
+from para_attn_server.pool.run import EXPIRY, JobRun, Lost, Outcome, StopOrder, timeout
 from para_attn_server.pool.watchdog import RankSnapshot, hang, step_budget
 
 log = structlog.get_logger()
@@ -40,8 +39,8 @@ class GroupLoss:
     outcome: Outcome
 
 
-Due = GroupLoss | JobError | None
-"""What a run's deadlines ask for: nothing, the loss of its group, or a cancel after which it fails with that error."""
+Due = GroupLoss | StopOrder | None
+"""What a run's deadlines ask for: nothing, the loss of its group, or that it is left."""
 
 
 class RunMonitor:
@@ -56,13 +55,13 @@ class RunMonitor:
             return self._unsettled(run, ranks, now) if now >= run.settle_deadline else None
         if run.cancel_deadline is not None and now >= run.cancel_deadline:
             cause = f"canceled job {run.job_id} was not left within {self._timeouts.cancel:g} s"
-            return GroupLoss(cause, run.cancel_error)
+            return GroupLoss(cause, run.stop_outcome)
         if run.stacks_deadline is not None:
             return self._after_stacks(run, ranks, now) if now >= run.stacks_deadline else None
         if run.expires is not None and steady() >= run.expires:
-            return EXPIRED
+            return EXPIRY
         if self._timeouts.job is not None and now - run.started >= self._timeouts.job:
-            return JobError("timeout", f"the job ran longer than {self._timeouts.job:g} s", step=run.step)
+            return timeout(self._timeouts.job, run.step)
         self._watch(run, ranks, now)
         return None
 

@@ -1,47 +1,48 @@
 """The pool: all worker groups of one server, and the only place that moves jobs along.
 
-What a group reports becomes a transition in the store, then news for the web workers. Knows nothing of processes,
-sockets or HTTP.
+What a group reports becomes a transition in the store, then news for the web workers. No call of the store is made
+here, on the controller's loop: each is work for the store's thread. Knows nothing of processes, sockets or HTTP.
 """
 
 from __future__ import annotations
 
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import structlog
 
-from para_attn_server.core.errors import JobError, ServerError, StoreUnavailable
-from para_attn_server.core.job import Job, JobStatus, Output
-from para_attn_server.core.output import refusal
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.control import JobUpdate, PoolView, ToWeb
+from para_attn_server.core.wire.control import CancelOrder, JobUpdate, PoolView, ToWeb
 from para_attn_server.core.wire.ranks import Failed, Ready
+from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.backoff import SetupFailure
+from para_attn_server.pool.cancel import Cancels, Reply
+from para_attn_server.pool.dispatcher import Dispatcher
+from para_attn_server.pool.ending import Endings
 from para_attn_server.pool.group import Group
-from para_attn_server.pool.job_logs import JobLogs
+from para_attn_server.pool.job_logs import JobLogs, LogWriter
+from para_attn_server.pool.job_queue import JobQueue
 from para_attn_server.pool.life_log import LifeLog
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.look import Look
 from para_attn_server.pool.model_info import ModelInfoWriter
+from para_attn_server.pool.progress import ProgressWriter
 from para_attn_server.pool.publishing import Publisher
-from para_attn_server.pool.run import EXPIRED, GROUP_LOST, Ending, Lost
-from para_attn_server.pool.scheduler import assign
-from para_attn_server.pool.transitions import Change, Transition, Transitions
+from para_attn_server.pool.run import Ending, Lost
+from para_attn_server.pool.running_jobs import RunningJobs
+from para_attn_server.pool.store_thread import StoreThread
+from para_attn_server.pool.transitions import Transition, Transitions
 from para_attn_server.pool.write_queue import WriteQueue
 from para_attn_server.stores.base import JobStore, Progress
 
 log = structlog.get_logger()
 
-PROGRESS_EVERY = 0.1
-"""Seconds between two writes of a job's step to the store; web workers that follow it get each that is reported."""
 LOOK_EVERY = 0.5
 """Seconds between two looks for jobs whose hint was lost."""
-EXPIRED_AT_ONCE = 50
-"""Queued jobs past their deadline that are ended in one go: the loop must not stand still for ten thousand."""
 MEAN_OVER = 20
 """Jobs over whose time the mean is taken that users see."""
 
@@ -55,187 +56,120 @@ class Pool:
 
     def __init__(
         self,
-        store: JobStore,
+        store: StoreThread,
         model_info: ModelInfoWriter,
+        outputs: OutputFolder,
         max_attempts: int,
         publish: Callable[[ToWeb], None],
         soon: Callable[[Callable[[], None]], object],
         on_setup_failed: Callable[[SetupFailure], None],
     ) -> None:
-        self._store, self._model_info, self._max_attempts = store, model_info, max_attempts
-        self._publish, self._soon, self._on_setup_failed = publish, soon, on_setup_failed
+        self._model_info, self._publish, self._soon = model_info, publish, soon
+        self._on_setup_failed = on_setup_failed
         self._started_at, self._started_steady = time.time(), steady()
-        self._groups: Sequence[Group] = ()
         self._versions: dict[str, str] = {}
-        self._seconds: deque[float] = deque(filter(None, [store.mean_seconds(MEAN_OVER)]), maxlen=MEAN_OVER)
-        self._writes = WriteQueue()
-        self._logs, self._life = JobLogs(store), LifeLog(soon)
-        self._outputs = Publisher(self._life.names)
-        observers = (
-            self._run_on_group,
+        self._seconds: deque[float] = deque(maxlen=MEAN_OVER)
+        self.queue, self._writes, self._running = JobQueue(), WriteQueue(store), RunningJobs()
+        self._logs, self._life, self._progress = JobLogs(), LifeLog(soon), ProgressWriter(self._writes)
+        self._log_writer = LogWriter(self._logs, self._writes)
+        self._outputs = Publisher(outputs, self._life.names)
+        self._transitions = Transitions(self._observers(), durable=[self._logs.write_with])
+        controller = uuid.uuid4().hex
+        self._dispatcher = Dispatcher(controller, self.queue, self._writes, self._transitions, self._life.request_id)
+        self._cancels = Cancels(self._dispatcher, self.queue, self._running, self._writes, self._transitions)
+        parts = self._dispatcher, self._writes, self._transitions, self._logs, self._outputs
+        self._endings = Endings(*parts, self._life.names, max_attempts)
+        self._look = Look(self.queue, self._writes, self._transitions, self._dispatcher.dispatch)
+        self._looked_at = 0.0
+        self._view_is_due = False
+        self.trouble: str | None = None
+        self.refused = False
+        self.notices: list[str] = []
+        self.ever_ready = False
+
+    def _observers(self) -> list[Callable[[Transition], None]]:
+        return [
+            lambda transition: self._dispatcher.observe(transition),
+            self.queue.observe,
+            self._running.observe,
             self._outputs.observe,
             self._logs.observe,
             self._life.observe,
             self._note_seconds,
             self._notify_web,
-        )
-        self._transitions = Transitions(store, observers)
-        self._arguments: dict[str, dict[str, Any]] = {}  # of jobs that are being started
-        self._store_version = -1
-        self._queue_is_empty = self._is_last = False  # nothing is queued; nothing will be once what is due is started
-        self._looked_at = 0.0
-        self._written_at: dict[str, float] = {}
-        self._view_is_due = False
-        self._more_to_expire = False
-        self.trouble: str | None = None
-        self.held = False
-        self.notices: list[str] = []
-        self.stopping = False
-        self.ever_ready = False
+        ]
 
     def start(self, groups: Sequence[Group]) -> None:
         """Put jobs that a former controller left running back into the queue, and launch the groups."""
-        for job in self._store.running():
-            self._give_back(job, "the server was restarted", charge=False)
-        self._groups = groups
+        self._writes.write(lambda: self._recover)
+        self._dispatcher.groups = groups
         for group in groups:
             group.start()
 
     # --- orders ---
 
-    def submitted(self, job_id: str, request_id: str | None) -> None:
+    def submitted(self, job: Job, request_id: str | None) -> None:
         """A web worker has put a job into the queue, for the request of that name."""
-        self._life.submitted(job_id, request_id)
-        self._queue_is_empty = False
-        self.dispatch()
+        self._life.submitted(job.id, request_id)
+        if job.id not in self._running and self._dispatcher.starting(job.id) is None:  # found before its hint
+            self.queue.add(job)
+            self._dispatcher.dispatch()
 
-    def dispatch(self) -> None:
-        """Give queued jobs to free groups. Where the store refuses, a later tick tries again."""
-        try:
-            if starts := self._starts():
-                self._transitions.apply(*starts)
-        except StoreUnavailable as error:
-            self._store_version = -1
-            self._writes.refused(error)
-
-    def _starts(self) -> list[Change]:
-        """The starts that are due. None while there is something to be written first."""
-        free = [group.index for group in self._groups if group.state is GroupState.READY]
-        if not free or self._queue_is_empty or self.stopping or self.held or self._writes.pending:
-            return []
-        queued = self._store.queued(len(free) + 1, steady())
-        self._queue_is_empty, self._is_last = not queued, len(queued) <= len(free)
-        due = assign(queued, free)
-        self._arguments = {job.id: self._store.arguments(job.id) for job, _ in due}
-        return [partial(_start, job.id, group, time.time()) for job, group in due]
-
-    def _run_on_group(self, transition: Transition) -> None:
-        job = transition.job
-        if transition.started and job.group is not None:
-            self._queue_is_empty = self._is_last
-            self._groups[job.group].assign(job, self._arguments.pop(job.id), self._life.request_id(job.id))
-        elif job.status is JobStatus.QUEUED:
-            self._queue_is_empty = False
-
-    def cancel(self, job_id: str | None) -> str | None:
-        """Cancel that job, or the oldest running one; the id of the job it is done to, None if there is none.
-
-        What runs is known from the groups, and is left whatever the store says. Raises StoreUnavailable while the store
-        refuses: a running job is left all the same, a queued one stays queued.
-        """
-        running = [group for group in self._groups if group.run and job_id in (None, group.run.job_id)]
-        if running:
-            return self._cancel_running(min(running, key=lambda group: group.run.started if group.run else 0.0))
-        return None if job_id is None else self._cancel_queued(job_id)
-
-    def _cancel_running(self, group: Group) -> str:
-        run = group.run
-        assert run is not None
-        asked_before = run.cancel_deadline is not None
-        group.cancel()
-        if not (asked_before and self._writes.pending):  # else that waits to be written
-            self._writes.write(partial(self._store.request_cancel, run.job_id, time.time()), at_once=True)
-        self._must_be_written("the ranks leave the job, but its end cannot be written yet")
-        return run.job_id
-
-    def _cancel_queued(self, job_id: str) -> str | None:
-        """One that runs on no group: queued, or its end waits to be written."""
-        self._writes.flush(at_once=True)
-        self._must_be_written("the job is not canceled")
-        try:
-            job = self._store.get(job_id)
-            if job is None or job.status.terminal:
-                return None
-            self._transitions.apply(lambda store: [store.cancel(job_id, time.time())])
-        except StoreUnavailable as error:
-            self._writes.refused(error)
-            raise StoreUnavailable(str(error), _public("the job is not canceled", error)) from error
-        return job_id
-
-    def _must_be_written(self, consequence: str) -> None:
-        error = self._writes.refusal
-        if self._writes.pending and error is not None:
-            raise StoreUnavailable(str(error), _public(consequence, error))
+    def cancel(self, order: CancelOrder, reply: Reply) -> None:
+        """Cancel a job; the reply may come later."""
+        self._cancels.order(order, self._groups, reply)
 
     def tick(self, now: float) -> None:
         """Deadlines of the groups, and jobs whose hint was lost. now: monotonic seconds."""
         for group in self._groups:
             group.tick(now)
-        if self._more_to_expire:
-            self._writes.try_write(self._expire)
-        if self._logs.waiting:
-            self._writes.try_write(self._logs.flush)
+        self._writes.tick()
+        self._look.expire()
+        self._log_writer.write()
         if now - self._looked_at < LOOK_EVERY:
             return
         self._looked_at = now
         self._outputs.catch_up()
-        if self._writes.pending:
-            self._writes.flush()
-            self.dispatch()
-        self._writes.try_write(self._look)
+        self._writes.flush()
+        self._look.look()
+        self._dispatcher.dispatch()
 
-    def _look(self) -> None:
-        """What no hint announced: new jobs, and jobs whose deadline has passed."""
-        version = self._store.changes()
-        if version == self._store_version and self.idle and not self.held:
-            return  # the queue is empty
-        self._expire()
-        if version != self._store_version:
-            self._store_version = version
-            self._queue_is_empty = False
-            self.dispatch()
-
-    def hold(self, trouble: str | None, held: bool) -> None:
-        """Say why new jobs would fail, None when they would not. held: start none of them until then."""
-        self.trouble, self.held = trouble, held
+    def hold(self, trouble: str | None, held: bool, refused: bool) -> None:
+        """Say why new jobs would fail, None when they would not. held, refused: none is started, or taken."""
+        self.trouble, self._dispatcher.held, self.refused = trouble, held, refused
         self._publish(self.view())
-        self.dispatch()
+        self._dispatcher.dispatch()
 
     def drain(self) -> None:
         """Start no further jobs; queued ones stay queued for the next start."""
-        self.stopping = True
+        self._dispatcher.stopping = True
         self._publish(self.view())
 
     def stop(self) -> None:
         """End all ranks; running jobs go back into the queue."""
-        self.stopping = True
+        self._dispatcher.stopping = True
         for group in self._groups:
             group.stop()
 
     def close(self) -> None:
-        """All ranks have ended: write what still waits to be written."""
+        """All ranks have ended: write what still waits to be written, as far as the store takes it."""
         self._writes.flush(at_once=True)
         self._outputs.catch_up()
 
     @property
+    def settled(self) -> bool:
+        """Whether nothing is being written, and nothing can be."""
+        return not self._writes.under_way
+
+    @property
     def busy(self) -> bool:
-        """True while a job runs, or the end of one is not in the store yet."""
-        return self._writes.pending or any(group.run for group in self._groups)
+        """True while a job runs or is about to, or the end of one is not in the store yet."""
+        return self._writes.pending or self._dispatcher.busy or any(group.run for group in self._groups)
 
     @property
     def idle(self) -> bool:
         """True while every group is ready for a job, and nothing waits to be written."""
-        waits = self._writes.pending or self._logs.waiting or self._more_to_expire
+        waits = self._writes.pending or self._logs.waiting or self._look.more_to_expire
         return not waits and all(group.state is GroupState.READY for group in self._groups)
 
     @property
@@ -248,12 +182,12 @@ class Pool:
         return PoolView(
             started_at=self._started_at,
             started_steady=self._started_steady,
-            stopping=self.stopping,
+            stopping=self._dispatcher.stopping,
             groups=[group.view() for group in self._groups],
             mean_seconds=sum(self._seconds) / len(self._seconds) if self._seconds else None,
             versions=self._versions,
             trouble=self.trouble,
-            held=self.held,
+            held=self.refused,
             notices=self.notices,
         )
 
@@ -273,23 +207,20 @@ class Pool:
         log.info("worker group is ready", group=group, device=ready.device)
         self.ever_ready = True
         self._versions = ready.versions
-        self._writes.write(partial(self._model_info.reported, ready))
+        self._writes.write(lambda: lambda store: self._model_info.reported(store, ready))
         self.group_changed()
-        self.dispatch()
+        self._dispatcher.dispatch()
 
     def setup_failed(self, group: int, failure: SetupFailure) -> None:
         log.error("setup failed", group=group, reason=str(failure))
         self._on_setup_failed(failure)
 
     def run_started(self, job_id: str) -> None:
-        self._written_at[job_id] = time.monotonic()
+        self._progress.started(job_id)
 
     def run_stepped(self, job_id: str, step: int, total: int | None) -> None:
         self._publish(JobUpdate(job_id, JobStatus.RUNNING, step, total))
-        now = time.monotonic()
-        if now - self._written_at.get(job_id, 0.0) >= PROGRESS_EVERY:
-            self._written_at[job_id] = now
-            self._writes.try_write(partial(self._store.progress, job_id, step, total, time.time()))
+        self._progress.stepped(job_id, self._running.run_of(job_id), step, total)
 
     def run_logged(self, job_id: str, lines: Sequence[str], left_out: int) -> None:
         self._logs.add(job_id, lines, left_out)
@@ -299,72 +230,31 @@ class Pool:
             self._logs.traceback(job_id, cause.rank, cause.traceback)
 
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
-        self._written_at.pop(job_id, None)
-        self._write_logs()
-        self._writes.write(partial(self._record_end, job_id, outcome, progress, time.time()))
-        self.dispatch()
+        self._progress.over(job_id)
+        self._endings.ended(job_id, self._running.run_of(job_id), outcome, progress)
 
     def run_lost(self, job_id: str, lost: Lost) -> None:
-        self._written_at.pop(job_id, None)
+        self._progress.over(job_id)
         self._life.lost(job_id, lost.error.message)
-        self._write_logs()
-        self._writes.write(partial(self._record_loss, job_id, lost))
-        self.dispatch()
+        self._endings.lost(job_id, self._running.run_of(job_id), lost)
 
     # --- the inside ---
 
-    def _write_logs(self) -> None:
-        """Before the end that belongs below them."""
-        if self._logs.waiting:
-            self._writes.write(self._logs.flush)
+    @property
+    def _groups(self) -> Sequence[Group]:
+        return self._dispatcher.groups
 
-    def _record_end(self, job_id: str, outcome: Ending, progress: Progress, now: float) -> None:
-        """In one transaction with the start of the job that follows, which comes first: it need not wait until the
-        output has its name."""
-        if isinstance(outcome, Output) and (why := refusal(outcome, job_id)) is not None:
-            outcome = JobError("output_unwritable", why)
+    def _recover(self, store: JobStore) -> Callable[[], None]:
+        """In the store's thread: what a former controller has left."""
+        now = time.time()
+        changes = [partial(_given_back, self._endings, job, now) for job in store.running()]
+        return partial(self._recovered, self._transitions.make(store, *changes), store.mean_seconds(MEAN_OVER))
 
-        def end(store: JobStore) -> list[Job]:
-            try:
-                return [_end(store, job_id, outcome, progress, now)]
-            except ServerError:
-                raise
-            except Exception:
-                log.exception("the end of a job cannot be written as it was", **self._life.names(job_id))
-                error = JobError("internal", "the server could not record how the job ended")
-                return [store.fail(job_id, error, now)]
-
-        self._transitions.apply(*self._starts(), end)
-
-    def _record_loss(self, job_id: str, lost: Lost) -> None:
-        job = self._store.get(job_id)
-        if job is None or job.status is not JobStatus.RUNNING:
-            return
-        if lost.charge and job.attempts >= self._max_attempts and not job.cancel_requested:
-            error = _last_attempt(lost.error, job.attempts)
-            self._transitions.apply(lambda store: [store.fail(job_id, error, time.time())])
-        else:
-            self._give_back(job, lost.error.message, lost.charge)
-
-    def _give_back(self, job: Job, cause: str, charge: bool) -> None:
-        """A running job whose ranks are gone goes back to its place in the queue; canceled, if it was to be.
-
-        charge: whether the run counts as an attempt.
-        """
-        if job.cancel_requested:
-            self._transitions.apply(lambda store: [store.cancel(job.id, time.time())])
-        else:
-            self._transitions.apply(lambda store: [store.requeue(job.id, cause, charge=charge, now=time.time())])
-
-    def _expire(self) -> None:
-        """Fail queued jobs whose deadline has passed; not all of very many at once, and the rest at the next ticks."""
-
-        def expire(store: JobStore) -> list[Job]:
-            expired = store.expire(EXPIRED, steady(), time.time(), EXPIRED_AT_ONCE)
-            self._more_to_expire = len(expired) == EXPIRED_AT_ONCE
-            return expired
-
-        self._transitions.apply(expire)
+    def _recovered(self, transitions: list[Transition], mean: float | None) -> None:
+        self._seconds.extend(filter(None, [mean]))
+        self._transitions.report(transitions)
+        self.group_changed()
+        self._look.look()
 
     def _note_seconds(self, transition: Transition) -> None:
         if transition.job.status is JobStatus.SUCCEEDED:
@@ -375,25 +265,5 @@ class Pool:
         self._publish(JobUpdate(job.id, job.status, job.step, job.total_steps))
 
 
-def _start(job_id: str, group: int, now: float, store: JobStore) -> list[Job]:
-    return [store.start(job_id, group, now)]
-
-
-def _end(store: JobStore, job_id: str, outcome: Ending, progress: Progress, now: float) -> Job:
-    if isinstance(outcome, Output):
-        return store.succeed(job_id, outcome, now, progress)
-    if isinstance(outcome, JobError):
-        return store.fail(job_id, outcome, now, progress)
-    return store.cancel(job_id, now, progress)
-
-
-def _public(consequence: str, error: StoreUnavailable) -> str:
-    return f"{consequence}: {error.public or 'the queue cannot be written'}"
-
-
-def _last_attempt(error: JobError, attempts: int) -> JobError:
-    """A job that took its group down again and again is poison: no group is risked on it any more."""
-    if attempts < 2 or error.type not in GROUP_LOST:
-        return error
-    message = f"its worker group was lost in attempt {attempts}, its last: {error.message}"
-    return replace(error, type="poison", message=message)
+def _given_back(endings: Endings, job: Job, now: float, store: JobStore) -> list[Job]:
+    return [endings.give_back(job, "the server was restarted", False, now, store)]

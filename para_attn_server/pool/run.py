@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,8 @@ Outcome = Ending | Lost
 """What a run came to."""
 GROUP_LOST = ("rank_lost", "hang")
 """The error types of a Lost whose group went down with the run."""
-SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"), charge=False)
 EXPIRED = JobError("expired", "its deadline passed before it was done", hint="allow more time with Job-TTL")
+SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"), charge=False)
 SETTLE_LEAST = 0.5
 """Seconds that the other ranks have, at the least, to leave a run in which one has failed."""
 SETTLE_UNPACED = 1.0, 3.0
@@ -47,12 +48,41 @@ LOOK_AT_PART_AFTER = 0.5
 """Seconds of silence after which the file that rank zero writes is looked at."""
 
 
+class StopReason(StrEnum):
+    """What wants a run to stop."""
+
+    CANCEL = "cancel"
+    EXPIRY = "expiry"
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+
+
+@dataclass(frozen=True, slots=True)
+class StopOrder:
+    """A run is to be left before its end. outcome: what it comes to then. at_once: its ranks are killed, and do not
+    leave by themselves at the end of a step."""
+
+    reason: StopReason
+    outcome: Outcome = None
+    at_once: bool = False
+
+
+CANCEL = StopOrder(StopReason.CANCEL)
+EXPIRY = StopOrder(StopReason.EXPIRY, EXPIRED)
+SHUTDOWN = StopOrder(StopReason.SHUTDOWN, SERVER_STOPS, at_once=True)
+
+
+def timeout(seconds: float, step: int) -> StopOrder:
+    """The run takes longer than a job may."""
+    return StopOrder(StopReason.TIMEOUT, JobError("timeout", f"the job ran longer than {seconds:g} s", step=step))
+
+
 @dataclass(slots=True)
 class JobRun:
     """The run that a group is doing. Times are those of the group's clock; a deadline of None is not running.
 
     part: the file that rank zero writes. arguments: predict's. expires: its client's deadline (core/steady.py).
-    cancel_error: what the job fails with when it is left, where the server and not the client has it canceled.
+    stop_order: by which it is to be left, the first one. cancel_deadline: by when it must be.
     pauses_before: the clock's count of long pauses when it began. request_id: of the request that the job came by.
     settled: ranks that have been at the barrier. disconnected: ranks whose process group is gone.
     entered: rank zero has called predict. alive_at: when a sign of life was last seen. worked_at: when that was seen of
@@ -72,7 +102,7 @@ class JobRun:
     disconnected: set[int] = field(default_factory=set)
     settle_deadline: float | None = None
     cancel_deadline: float | None = None
-    cancel_error: JobError | None = None
+    stop_order: StopOrder | None = None
     entered: bool = False
     stacks_deadline: float | None = None
     alive_at: float = 0.0
@@ -185,8 +215,18 @@ class JobRun:
         if self.output is not None:
             return self.output
         if (cause := self.cause) is not None:
-            return Lost(cause.error) if cause.transient and self.cancel_error is None else cause.error
-        return self.cancel_error
+            return Lost(cause.error) if cause.transient and self.stop_error is None else cause.error
+        return self.stop_outcome
+
+    @property
+    def stop_outcome(self) -> Outcome:
+        """What the job comes to where nothing but a stop order ends the run."""
+        return self.stop_order.outcome if self.stop_order is not None else None
+
+    @property
+    def stop_error(self) -> JobError | None:
+        """What the job fails with then, where it does."""
+        return self.stop_outcome if isinstance(self.stop_outcome, JobError) else None
 
     @property
     def cause(self) -> Failed | None:
@@ -202,7 +242,7 @@ class JobRun:
         clock's count by now.
         """
         error = outcome.error if isinstance(outcome, Lost) else outcome
-        if not isinstance(error, JobError) or self.cancel_error is not None or error.type in OF_THE_REQUEST:
+        if not isinstance(error, JobError) or self.stop_error is not None or error.type in OF_THE_REQUEST:
             return outcome
         return Lost(error, charge=False) if pauses > self.pauses_before else outcome
 
@@ -211,7 +251,7 @@ class JobRun:
 
         Failures of its peers are no cause: they may be what the death did to them.
         """
-        if isinstance(self.results.get(rank), Failed) or self.cancel_error is not None:
+        if isinstance(self.results.get(rank), Failed) or self.stop_error is not None:
             return self.outcome()
         error = JobError("rank_lost", f"rank {rank} {death.how}", rank, self.step, death.hint)
         return Lost(error, death.own_fault, death.from_outside)

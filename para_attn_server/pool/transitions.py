@@ -1,15 +1,16 @@
 """The one writer of jobs' transitions, and who hears of them.
 
-Changes that belong together are made in one transaction of the store, each a guarded update with its event. Once that
-is committed, every observer gets every transition, in order. What should happen at a transition is an observer: one
-line in `pool/pool.py`. This module decides nothing about a job.
+Changes that belong together are made in one transaction of the store, each a guarded update with its event. What else
+must be on record with a transition is written in the same transaction, by a durable observer: where that raises, none
+of it is made. Once it is committed, every live observer gets every transition, in order. An effect of transitions is
+one line in `pool/pool.py`. This module decides nothing about a job.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -40,20 +41,35 @@ class Transition:
 
 
 Observer = Callable[[Transition], None]
+DurableObserver = Callable[[JobStore, Transition], object]
 
 
 class Transitions:
-    """Applies changes. observers: called after each commit, in this order; one that raises does not stop the others."""
+    """Makes changes, and reports them.
 
-    def __init__(self, store: JobStore, observers: Sequence[Observer]) -> None:
-        self._store, self._observers = store, observers
+    observers: called on the loop after each commit, in this order; one that raises does not stop the others.
+    durable: called in the store's thread within the transaction, after its changes; what one raises undoes all of them.
+    """
 
-    def apply(self, *changes: Change) -> None:
-        """Make these changes together, then report each transition. Raises what the store raises: then none is made."""
-        # A single update is a transaction already, and one that finds nothing to do needs none.
-        with self._store.transaction() if len(changes) > 1 else nullcontext():
-            jobs = [job for change in changes for job in change(self._store)]
-        for transition in map(Transition, jobs):
+    def __init__(self, observers: Sequence[Observer], durable: Sequence[DurableObserver] = ()) -> None:
+        self._observers, self._durable = observers, durable
+
+    def work(self, *changes: Change) -> Callable[[JobStore], Callable[[], None]]:
+        """These changes together, as a piece of work for the store's thread; what it returns reports them."""
+        return lambda store: partial(self.report, self.make(store, *changes))
+
+    def make(self, store: JobStore, *changes: Change) -> list[Transition]:
+        """In the store's thread: make these changes. Raises what the store raises: then none is made."""
+        with store.transaction():
+            transitions = [Transition(job) for change in changes for job in change(store)]
+            for transition in transitions:
+                for observer in self._durable:
+                    observer(store, transition)
+        return transitions
+
+    def report(self, transitions: Iterable[Transition]) -> None:
+        """On the loop: what was made."""
+        for transition in transitions:
             for observer in self._observers:
                 self._report(observer, transition)
 

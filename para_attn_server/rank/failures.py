@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from para_attn_server.core.errors import InvalidInput, JobError
-from para_attn_server.core.output import LEFTOVER, OutputUnfit
+from para_attn_server.core.output import LEFTOVER, OutputUnfit, part_folder
 from para_attn_server.core.printable import printable
 
 _LONGEST = 500
@@ -106,10 +106,11 @@ def _of_the_output(error: BaseException, output_path: str) -> bool:
         return error.errno != errno.ENOENT
     path, folder = Path(os.fsdecode(error.filename)), Path(output_path).parent
     own = next((place for place in (path, *path.parents) if LEFTOVER.fullmatch(place.name)), path.parent)
-    of_job = own.parent == folder and LEFTOVER.fullmatch(own.name) is not None
+    job = LEFTOVER.fullmatch(own.name)
+    of_job = job is not None and own == part_folder(output_path, job[1])
     if error.errno == errno.ENOENT:  # of other files in there it is the predictor's own fault
         return of_job and not own.exists()
-    return of_job or path.parent == folder
+    return of_job or path.parent == folder or folder.is_relative_to(path)
 
 
 def plain_message(error: BaseException) -> str:

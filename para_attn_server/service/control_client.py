@@ -21,7 +21,7 @@ from pathlib import Path
 
 from para_attn_server.core.backoff import ExponentialBackoff
 from para_attn_server.core.errors import ControllerUnreachable, StoreUnavailable
-from para_attn_server.core.job import JobStatus
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.wire import control as channel
 from para_attn_server.core.wire.control import (
     Alive,
@@ -151,10 +151,10 @@ class ControlClient:
 
     # --- orders ---
 
-    def submitted(self, job_id: str, request_id: str | None = None) -> None:
+    def submitted(self, job: Job, request_id: str | None = None) -> None:
         """Notify the controller of a new job. A hint: when it is lost the controller finds the job in the store."""
         with self._lock:
-            self._send_locked(Submitted(job_id, request_id))
+            self._send_locked(Submitted(job, request_id))
 
     def beat(self) -> None:
         """Show the controller that this process's loop goes round; call it once a second, from that loop."""
@@ -164,12 +164,11 @@ class ControlClient:
             with self._lock:
                 self._send_locked(Alive())
 
-    def cancel(self, job_id: str | None, timeout: float) -> str | None:
-        """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the controller's word.
+    def cancel(self, job_id: str | None, timeout: float) -> CancelReply:
+        """Order a cancel (None: of the oldest running job) and wait up to `timeout` seconds for the controller's reply.
 
-        Returns the id of the job that is being canceled, None when there is nothing to cancel. Raises
-        ControllerUnreachable when the controller cannot be asked or does not answer, StoreUnavailable when it answers
-        that the store cannot be written.
+        Raises ControllerUnreachable when the controller cannot be asked or does not reply, StoreUnavailable when the
+        store cannot take the order: the job stays queued.
         """
         self.start()
         asked, number = _Asked(threading.Event()), next(self._numbers)
@@ -183,7 +182,7 @@ class ControlClient:
                 raise ControllerUnreachable("the controller does not respond; try again in a moment")
             if asked.reply.error is not None:
                 raise StoreUnavailable(asked.reply.error, asked.reply.error)
-            return asked.reply.job_id
+            return asked.reply
         finally:
             with self._lock:
                 self._asked.pop(number, None)

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ import structlog
 
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
 from para_attn_server.core.errors import (
+    ControllerUnreachable,
     FieldError,
     InvalidInput,
     JobNotFound,
@@ -27,7 +29,7 @@ from para_attn_server.core.errors import (
     NothingToCancel,
     StoreUnavailable,
 )
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import Beat, PoolView
@@ -50,10 +52,14 @@ LOG_ROWS_AT_ONCE = 200
 
 
 class Outputs(Protocol):
-    """Where outputs go (outputs/folder.py)."""
+    """Where outputs are (outputs/folder.py)."""
 
-    def resolve(self, requested: str | None, job_id: str, suffix: str) -> Path:
-        """The absolute path of a job's output; raises InvalidInput where it may not or cannot be."""
+    def resolve(self, requested: str | None, job_id: str, suffix: str, now: float) -> Path:
+        """The absolute path of a job's output; raises InvalidInput where it may not or cannot be, InsufficientStorage
+        where there is no room for it."""
+
+    def open(self, job_id: str, output: Output) -> BufferedReader:
+        """The file of a job that has succeeded; raises OutputGone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +187,7 @@ class JobService:
 
         key: the client's Idempotency-Key; a request that came before under it is answered with its job, whatever the
         server's state. deadline: Unix seconds. request_id: the request's name, for the log.
-        Raises InvalidInput, NotAccepting, QueueFull or IdempotencyConflict.
+        Raises InvalidInput, NotAccepting, InsufficientStorage, QueueFull or IdempotencyConflict.
         """
         digest = None if key is None else _digest(body)
         if key is not None and digest is not None and (known := self._store.by_key(key, digest)) is not None:
@@ -190,12 +196,12 @@ class JobService:
         info = self.model_info()
         arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
-        new = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED))
-        path = self._outputs.resolve(requested, new.id, info.output_suffix)
-        ends = None if deadline is None else steady() + deadline - time.time()
+        new, now = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED)), time.time()
+        path = self._outputs.resolve(requested, new.id, info.output_suffix, now)
+        ends = None if deadline is None else steady() + deadline - now
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
         job = self._store.insert(new, self._settings.max_queue, time.time())
-        self._control.submitted(job.id, request_id)
+        self._control.submitted(job, request_id)
         self._note(job)
         log.info("job accepted", job=job.id)
         return job
@@ -203,6 +209,10 @@ class JobService:
     def view(self, job_id: str) -> JobView:
         """The job now, with its live step; raises JobNotFound."""
         return self._viewed(self._row(job_id))
+
+    def open(self, job: Job, output: Output) -> BufferedReader:
+        """The file of an output of a job that has succeeded, where it is still there; else raises OutputGone."""
+        return self._outputs.open(job.id, output)
 
     def log(self, job_id: str, after: int = 0) -> JobLog:
         """The job's log behind the cursor `after`; raises JobNotFound."""
@@ -235,19 +245,31 @@ class JobService:
     def cancel(self, job_id: str | None = None) -> JobView:
         """Cancel a job (None: the oldest running one) and wait until it has ended: all ranks have left it.
 
-        Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed, or when as many wait as may.
-        Raises JobNotFound, NothingToCancel, ControllerUnreachable, or StoreUnavailable where the store cannot be
-        written: a running job is left all the same.
+        Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed, when as many wait as may, or
+        at once where its end cannot be written now: a running job is left all the same, whatever the store does.
+        Raises JobNotFound, NothingToCancel, ControllerUnreachable, or StoreUnavailable where a queued job cannot be
+        canceled.
         """
-        with suppress(StoreUnavailable):  # the controller knows by itself what runs
+        deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
+        try:
+            reply = self._control.cancel(job_id, timeout=_CANCEL_SLACK)
+        except ControllerUnreachable:
+            self._check_cancelable(job_id)
+            raise
+        if reply.job_id is None:
+            self._check_cancelable(job_id)
+            raise NothingToCancel("no job is running" if job_id is None else f"job {job_id} has already ended")
+        if reply.job is not None:
+            self._keep(reply.job, self._control.live(reply.job_id))
+            if reply.unwritten is not None:
+                return JobView(self._row(reply.job_id))
+        with self._cancelers.place() as free:
+            return self._waited(reply.job_id, deadline - time.monotonic() if free else 0.0)
+
+    def _check_cancelable(self, job_id: str | None) -> None:
+        with suppress(StoreUnavailable):
             if job_id is not None and self._row(job_id).status.terminal:
                 raise NothingToCancel(f"job {job_id} has already ended")
-        deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
-        ordered = self._control.cancel(job_id, timeout=_CANCEL_SLACK)
-        if ordered is None:
-            raise NothingToCancel("no job is running" if job_id is None else f"job {job_id} has already ended")
-        with self._cancelers.place() as free:
-            return self._waited(ordered, deadline - time.monotonic() if free else 0.0)
 
     def stop_waiting(self) -> None:
         """Answer everybody who waits, now and from now on; all else goes on."""
@@ -320,10 +342,14 @@ class JobService:
             return seen
         if job is None:
             raise JobNotFound(f"there is no job {job_id}")
+        return self._keep(job, news)
+
+    def _keep(self, job: Job, news: JobNews | None) -> Job:
+        """The row with its live step; kept while it runs. news: those of the moment before the row was read."""
         self._note(job)
         if news is None or job.status is not JobStatus.RUNNING or news.update.status != job.status:
             return job
-        self._rows[job_id] = (news.life, job)
+        self._rows[job.id] = (news.life, job)
         if len(self._rows) > _ROWS_KEPT:
             self._rows.popitem(last=False)
         return _with_step(job, news)

@@ -2,7 +2,8 @@
 
 A store may have several handles, one in each process that uses it: each is a JobStore of its own.
 Web workers only insert; only the controller makes transitions. Every transition is a guarded update that raises
-IllegalTransition when the job's status does not allow it, and writes its event in the same transaction.
+IllegalTransition when the job's status does not allow it, and writes its event in the same transaction. A write about a
+running job names the run that it is about (`Job.run_id`), and raises StaleRun where another one, or none, is under way.
 All times are Unix seconds, given by the caller. What is called steady, deadlines too, is by the clock that never jumps
 (core/steady.py); a store notes each transition by both.
 """
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Event, Job, NewJob, Output
+from para_attn_server.core.job import Event, Job, NewJob, Output, RunId
 
 SCHEMA_DOCUMENT = "schema"
 """Name of the document in which the controller leaves what the ranks reported of the model, for the web workers to
@@ -101,8 +102,11 @@ class JobStore(Protocol):
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """A job's history in order, from the event after the one with that id."""
 
-    def queued(self, limit: int, steady: float = 0.0) -> list[Job]:
-        """The next jobs to run, oldest first, without those whose deadline has passed by then."""
+    def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
+        """The next jobs to run, oldest first, without those whose deadline has passed by then.
+
+        after: only those behind that place (`Job.seq`). A job that is inserted later has a later place.
+        """
 
     def running(self) -> list[Job]:
         """The jobs that run now, the longest running first."""
@@ -133,32 +137,38 @@ class JobStore(Protocol):
 
     # --- transitions, the controller only ---
 
-    def start(self, job_id: str, group: int, now: float) -> Job:
-        """queued to running; adds one to attempts, sets step to 0."""
+    def start(self, job_id: str, group: int, now: float, controller: str | None = None) -> Job:
+        """queued to running; adds one to attempts and to run, sets step to 0. controller: who starts it."""
 
     # progress: the last steps done and their total, written along; None leaves them as they are.
 
-    def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
+    # run: the one that it is about; None, where that is allowed, for a job that must be queued.
+
+    def succeed(
+        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+    ) -> Job:
         """running to succeeded; step becomes total_steps where that is known."""
 
-    def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
+    def fail(
+        self, job_id: str, error: JobError, now: float, progress: Progress | None = None, *, run: RunId | None = None
+    ) -> Job:
         """queued or running to failed."""
 
-    def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
+    def cancel(self, job_id: str, now: float, progress: Progress | None = None, *, run: RunId | None = None) -> Job:
         """queued or running to canceled."""
 
     def expire(self, error: JobError, steady: float, now: float, limit: int) -> list[Job]:
         """queued to failed, with this error: jobs whose deadline has passed, the first `limit` of them."""
 
-    def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
-        """running to queued, in its old place. charge: whether the lost run counts as an attempt."""
+    def requeue(self, job_id: str, cause: str, charge: bool, now: float, *, run: RunId | None) -> Job:
+        """running to queued, in its old place. charge: whether the lost run counts as an attempt; `run` stays."""
 
     # --- further writes, the controller only ---
 
-    def request_cancel(self, job_id: str, now: float) -> Job:
+    def request_cancel(self, job_id: str, now: float, *, run: RunId | None) -> Job:
         """Remember that a running job is to be canceled; raises IllegalTransition unless it runs. Asked twice: once."""
 
-    def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
+    def progress(self, job_id: str, step: int, total: int | None, now: float, *, run: RunId | None) -> None:
         """Write a running job's step, with a `step` event."""
 
     def log(self, write: LogWrite) -> list[int]:

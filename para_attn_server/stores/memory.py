@@ -6,7 +6,6 @@ transactions are in `rows.py`.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -15,15 +14,18 @@ from dataclasses import replace
 from heapq import nlargest, nsmallest
 from itertools import islice
 from statistics import fmean
-from typing import Any
+from typing import Any, TypeVar
 
 from para_attn_server.core.errors import JobError, QueueFull
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, sources_of
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, RunId
+from para_attn_server.stores import refusals
 from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts, StoreKind
-from para_attn_server.stores.refusals import conflict, refused
+from para_attn_server.stores.refusals import Write, conflict, refused, unknown
 from para_attn_server.stores.rows import EventRow, Numbered, Request, Rows
 
 _ENDED = [status for status in JobStatus if status.terminal]
+_OF_JSON = ("seed", "metadata", "webhook", "applied", "timings")
+AnyJob = TypeVar("AnyJob", Job, NewJob)
 _named: dict[str, MemoryStore] = {}
 
 
@@ -58,7 +60,7 @@ class MemoryStore(JobStore):
 
     def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
         request = Request(_encoded(new.arguments), new.idempotency_key, new.request_digest)
-        seed = json.loads(_encoded(new.seed))
+        new = _copied(new)
         with self._writing() as rows:
             if new.idempotency_key is not None:
                 known = self.by_key(new.idempotency_key, new.request_digest)
@@ -66,14 +68,12 @@ class MemoryStore(JobStore):
                     return known
             if len(rows.by_status[JobStatus.QUEUED]) >= max_queued:
                 raise QueueFull(max_queued)
-            job = Job(new.id, next(rows.seqs), JobStatus.QUEUED, seed, new.output_path, now)
-            job = replace(job, deadline=new.deadline, created_steady=self._steadily(now))
+            job = new.queued(next(rows.seqs), now, self._steadily(now))
             rows.put(rows.requests, job.id, request)
             if new.idempotency_key is not None:
                 rows.put(rows.keys, new.idempotency_key, job.id)
             rows.put(rows.events, job.id, Numbered())
-            self._write(None, job, "queued", {}, now)
-        return job
+            return self._write(None, job, "queued", {}, now)
 
     def by_key(self, idempotency_key: str, request_digest: str | None) -> Job | None:
         with self._reading() as rows:
@@ -82,19 +82,20 @@ class MemoryStore(JobStore):
                 return None
             if rows.requests[job_id].digest != request_digest:
                 raise conflict(job_id)
-            return rows.jobs[job_id]
+            return _copied(rows.jobs[job_id])
 
     # --- reading, anybody ---
 
     def get(self, job_id: str) -> Job | None:
         with self._reading() as rows:
-            return rows.jobs.get(job_id)
+            job = rows.jobs.get(job_id)
+            return None if job is None else _copied(job)
 
     def arguments(self, job_id: str) -> dict[str, Any]:
         with self._reading() as rows:
             request = rows.requests.get(job_id)
         if request is None:
-            raise refused(job_id, None, "be read")
+            raise unknown(job_id)
         arguments: dict[str, Any] = json.loads(request.arguments)
         return arguments
 
@@ -111,14 +112,16 @@ class MemoryStore(JobStore):
             found = list(rows.events[job_id].after(after)) if job_id in rows.events else []
         return [_event(row) for row in found]
 
-    def queued(self, limit: int, steady: float = 0.0) -> list[Job]:
+    def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
         with self._reading() as rows:
-            waiting = rows.by_status[JobStatus.QUEUED].after(0)
-            return list(islice((job for job in waiting if job.deadline is None or job.deadline > steady), limit))
+            waiting = rows.by_status[JobStatus.QUEUED].after(after)
+            due = (job for job in waiting if job.deadline is None or job.deadline > steady)
+            return list(map(_copied, islice(due, limit)))
 
     def running(self) -> list[Job]:
         with self._reading() as rows:
-            return sorted(rows.by_status[JobStatus.RUNNING].values(), key=lambda job: (job.started_at, job.seq))
+            jobs = map(_copied, rows.by_status[JobStatus.RUNNING].values())
+            return sorted(jobs, key=lambda job: (job.started_at, job.seq))
 
     def mean_seconds(self, last: int = 20) -> float | None:
         with self._reading() as rows:
@@ -145,32 +148,36 @@ class MemoryStore(JobStore):
 
     # --- transitions, the controller only ---
 
-    def start(self, job_id: str, group: int, now: float) -> Job:
+    def start(self, job_id: str, group: int, now: float, controller: str | None = None) -> Job:
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.RUNNING), "start")
+            old = self._guarded(job_id, refusals.START, None)
             job = replace(old, status=JobStatus.RUNNING, started_at=now, started_steady=self._steadily(now))
             job = replace(job, group=group, attempts=old.attempts + 1, step=0, total_steps=None)
-            return self._write(old, job, "started", {"group": group, "attempt": job.attempts}, now)
+            job = replace(job, controller=controller, run=old.run + 1)
+            return self._write(old, job, "started", {"group": group, "attempt": job.attempts, "run": job.run}, now)
 
-    def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
-        data = dataclasses.asdict(output)
-        shown = {name: data[name] for name in ("media_type", "size", "sha256")}
+    def succeed(
+        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+    ) -> Job:
+        shown = {"media_type": output.media_type, "size": output.size, "sha256": output.sha256}
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.SUCCEEDED), "succeed")
-            job = replace(self._ended_now(old, now, progress), status=JobStatus.SUCCEEDED, output=output)
+            old = self._guarded(job_id, refusals.SUCCEED, run)
+            job = replace(self._ended_now(old, now, progress), status=JobStatus.SUCCEEDED, outputs=(output,))
             if job.total_steps is not None:
                 job = replace(job, step=job.total_steps)
             return self._write(old, job, "succeeded", shown, now)
 
-    def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
+    def fail(
+        self, job_id: str, error: JobError, now: float, progress: Progress | None = None, *, run: RunId | None = None
+    ) -> Job:
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.FAILED), "fail")
+            old = self._guarded(job_id, refusals.FAIL, run)
             job = replace(self._ended_now(old, now, progress), status=JobStatus.FAILED, error=error)
             return self._write(old, job, "failed", {"error": error.as_dict()}, now)
 
-    def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
+    def cancel(self, job_id: str, now: float, progress: Progress | None = None, *, run: RunId | None = None) -> Job:
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.CANCELED), "be canceled")
+            old = self._guarded(job_id, refusals.CANCEL, run)
             job = replace(self._ended_now(old, now, progress), status=JobStatus.CANCELED)
             return self._write(old, job, "canceled", {}, now)
 
@@ -179,25 +186,25 @@ class MemoryStore(JobStore):
             passed = [job for job in rows.by_status[JobStatus.QUEUED].values() if _deadline(job) <= steady]
             return [self.fail(job.id, error, now) for job in nsmallest(limit, passed, key=_deadline)]
 
-    def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
+    def requeue(self, job_id: str, cause: str, charge: bool, now: float, *, run: RunId | None) -> Job:
         with self._writing():
-            old = self._guarded(job_id, sources_of(JobStatus.QUEUED), "be requeued")
-            job = replace(old, status=JobStatus.QUEUED, started_at=None, started_steady=None)
+            old = self._guarded(job_id, refusals.REQUEUE, run)
+            job = replace(old, status=JobStatus.QUEUED, started_at=None, started_steady=None, controller=None)
             job = replace(job, group=None, attempts=old.attempts - int(not charge), step=0, total_steps=None)
             return self._write(old, job, "requeued", {"cause": cause, "charged": charge}, now)
 
     # --- further writes, the controller only ---
 
-    def request_cancel(self, job_id: str, now: float) -> Job:
+    def request_cancel(self, job_id: str, now: float, *, run: RunId | None) -> Job:
         with self._writing():
-            old = self._guarded(job_id, (JobStatus.RUNNING,), "be asked to leave")
+            old = self._guarded(job_id, refusals.REQUEST_CANCEL, run)
             if old.cancel_requested:
-                return old
+                return _copied(old)
             return self._write(old, replace(old, cancel_requested=True), "cancel_requested", {}, now)
 
-    def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
+    def progress(self, job_id: str, step: int, total: int | None, now: float, *, run: RunId | None) -> None:
         with self._writing():
-            old = self._guarded(job_id, (JobStatus.RUNNING,), "make a step")
+            old = self._guarded(job_id, refusals.PROGRESS, run)
             job = replace(old, step=step, total_steps=total)
             self._write(old, job, "step", {"step": step, "total_steps": total}, now)
 
@@ -256,10 +263,12 @@ class MemoryStore(JobStore):
                 yield rows
             self._commits += rows.commits - before
 
-    def _guarded(self, job_id: str, sources: tuple[JobStatus, ...], verb: str) -> Job:
+    def _guarded(self, job_id: str, write: Write, run: RunId | None) -> Job:
         job = self._rows.jobs.get(job_id)
-        if job is None or job.status not in sources:
-            raise refused(job_id, None if job is None else job.status, verb)
+        if job is None:
+            raise unknown(job_id)
+        if job.status not in write.sources or job.run_id != run:
+            raise refused(job, write, run)
         return job
 
     def _ended_now(self, job: Job, now: float, progress: Progress | None) -> Job:
@@ -280,7 +289,7 @@ class MemoryStore(JobStore):
         rows.put(rows.by_status[job.status], job.seq, job)
         rows.put(rows.jobs, job.id, job)
         self._add_event(job.id, event, now, _encoded(data))
-        return job
+        return _copied(job)
 
     def _delete(self, job: Job) -> None:
         rows = self._rows
@@ -315,6 +324,12 @@ class MemoryStore(JobStore):
 def _encoded(value: Any) -> str:
     """As JSON: what is read later is another object, with what JSON can carry."""
     return json.dumps(value)  # without options, for json makes no new encoder then
+
+
+def _copied(job: AnyJob) -> AnyJob:
+    """The job with JSON values of its own."""
+    values = {name: value for name in _OF_JSON if isinstance(value := getattr(job, name, None), (dict, list, tuple))}
+    return replace(job, **json.loads(_encoded(values))) if values else job
 
 
 def _event(row: EventRow) -> Event:

@@ -1,15 +1,44 @@
-"""The refusals that every store words alike. Nothing here reads or writes a store."""
+"""The writes about a job that a store may refuse, and the refusals, which every store words alike.
+
+Nothing here reads or writes a store.
+"""
 
 from __future__ import annotations
 
-from para_attn_server.core.errors import IdempotencyConflict, IllegalTransition, JobNotFound
+from dataclasses import dataclass
+
+from para_attn_server.core.errors import IdempotencyConflict, IllegalTransition, JobNotFound, StaleRun
+from para_attn_server.core.job import Job, JobStatus, RunId, sources_of
 
 
-def refused(job_id: str, status: str | None, verb: str) -> JobNotFound | IllegalTransition:
-    """Why a write about a job was not made. status: its status now, None where there is no such job."""
-    if status is None:
-        return JobNotFound(f"no job has the id {job_id}")
-    return IllegalTransition(f"job {job_id} is {status}: it cannot {verb}")
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A write about a job. name: what the job does by it. sources: the statuses in which it may."""
+
+    name: str
+    sources: tuple[JobStatus, ...]
+
+
+START = Write("start", sources_of(JobStatus.RUNNING))
+SUCCEED = Write("succeed", sources_of(JobStatus.SUCCEEDED))
+FAIL = Write("fail", sources_of(JobStatus.FAILED))
+CANCEL = Write("be canceled", sources_of(JobStatus.CANCELED))
+REQUEUE = Write("be requeued", sources_of(JobStatus.QUEUED))
+REQUEST_CANCEL = Write("be asked to leave", (JobStatus.RUNNING,))
+PROGRESS = Write("make a step", (JobStatus.RUNNING,))
+
+
+def unknown(job_id: str) -> JobNotFound:
+    """There is no such job."""
+    return JobNotFound(f"no job has the id {job_id}")
+
+
+def refused(job: Job, write: Write, run: RunId | None) -> IllegalTransition:
+    """Why a write about a job as it is now was not made. run: the one that it is about."""
+    if job.status not in write.sources:
+        return IllegalTransition(f"job {job.id} is {job.status}: it cannot {write.name}")
+    now, meant = job.run_id or "no run", run or "no run"
+    return StaleRun(f"job {job.id} is {job.status}, in {now}: it cannot {write.name} in {meant}")
 
 
 def conflict(job_id: str) -> IdempotencyConflict:

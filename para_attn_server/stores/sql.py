@@ -1,52 +1,37 @@
 """The store in a SQL database, through SQLAlchemy Core. Its SQL is in `statements.py`, SQLite's own in `sqlite.py`.
 
-Every transition is one guarded UPDATE ... RETURNING and its event in the same transaction. This module makes no
-schema (`migrate.py`) and keeps no state besides its connection.
+Every transition is one guarded UPDATE ... RETURNING and its event in the same transaction. The connection is
+`sql_handle.py`'s, rows become objects in `sql_rows.py`, and the schema is made by `migrate.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import os
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Update
+from sqlalchemy import Connection, Update
 
-from para_attn_server.core.errors import JobError, QueueFull, StoreUnavailable
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
+from para_attn_server.core.errors import JobError, QueueFull
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, RunId
+from para_attn_server.stores import refusals
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
-from para_attn_server.stores.files import DatabaseFiles
-from para_attn_server.stores.refusals import conflict, refused
-from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, data_version, full, has_room, keep_open
+from para_attn_server.stores.refusals import Write, conflict, refused, unknown
+from para_attn_server.stores.sql_handle import SqlHandle
+from para_attn_server.stores.sql_rows import job_of, job_of_all, output_of, output_rows, row_of
+from para_attn_server.stores.sqlite import create_sqlite_engine, data_version
 
 _DELETE_AT_ONCE = 500
-_PLAIN_FIELDS = [field.name for field in dataclasses.fields(Job)][:-3]
-_STORED_FIELDS = [field.name for field in dataclasses.fields(NewJob) if field.name != "arguments"]
-_inherited: list[Connection] = []
-"""Connections of the process that forked this one. They are kept and never used: closing would be a use."""
 
 
-class SqlStore(JobStore):
+class SqlStore(SqlHandle, JobStore):
     """A JobStore in one SQLite file. Safe for the threads or greenlets of a process, which take turns.
 
     Nothing is opened before the first call, and a forked process opens its own connection. Every method raises
     StoreUnavailable when the database cannot be used (locked for longer than 5 s, damaged, disk full).
     """
-
-    def __init__(self, engine: Engine, steady: Callable[[], float] | None = None, owner: bool = False) -> None:
-        self._engine, self._steady = engine, steady
-        self._lock = threading.RLock()
-        self._connection: Connection | None = None
-        self._pid = os.getpid()
-        self._path = str(engine.url.database)
-        self._files = DatabaseFiles(self._path)
-        self._owner = owner
-        self._in_transaction = False
 
     @classmethod
     def open(cls, path: str | Path, *, durable: bool, steady: Callable[[], float] | None = None) -> SqlStore:
@@ -57,48 +42,11 @@ class SqlStore(JobStore):
         """
         return cls(create_sqlite_engine(str(path), durable=durable), steady, owner=not durable)
 
-    def close(self) -> None:
-        with self._lock:
-            if self._connection is not None and self._pid == os.getpid() and self._files.moved:
-                if self._owner:
-                    self._files.keep_last(self._connection)
-                keep_open(self._connection)
-            elif self._connection is not None and self._pid == os.getpid():
-                self._connection.close()
-                self._engine.dispose()
-            self._connection = None
-
-    def usable(self) -> None:
-        try:
-            room = has_room(self._path)
-        except OSError as error:
-            why = f"cannot be used ({error.strerror})"
-            raise StoreUnavailable(f"{self._path} {why}", f"the queue's database {why}") from None
-        if not room:
-            raise full(self._path)
-        with self._reading():
-            pass
-
-    def heal(self) -> str | None:
-        with self._lock:
-            if self._connection is None or not self._files.moved:
-                return None
-            try:
-                refusal = self._files.put_back(self._connection, self.counts())
-            except OSError as error:
-                why = f"is gone and cannot be written anew ({error.strerror})"
-                raise StoreUnavailable(f"{self._path} {why}", f"{Path(self._path).name} {why}") from None
-            if refusal is None:
-                self._connection = None
-                self._engine.dispose(close=False)
-                self._connected()
-            return refusal
-
     # --- web workers ---
 
     def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
-        times = {"created_at": now, "created_steady": self._now(now)["steady"]}
-        row = {name: getattr(new, name) for name in _STORED_FIELDS} | times
+        steady = self._now(now)["steady"]
+        row = {**row_of(new), "created_at": now, "created_steady": steady}
         with self._writing() as connection:
             if new.idempotency_key is not None:
                 known = _known_job(connection, new.idempotency_key, new.request_digest)
@@ -110,8 +58,7 @@ class SqlStore(JobStore):
             connection.execute(sql.INSERT_ARGUMENTS, {"job_id": new.id, "arguments": new.arguments})
             _add_event(connection, new.id, "queued", now, {})
         (seq,) = result.inserted_primary_key or (0,)
-        job = Job(new.id, seq, JobStatus.QUEUED, new.seed, new.output_path, now)
-        return dataclasses.replace(job, deadline=new.deadline, created_steady=times["created_steady"])
+        return new.queued(seq, now, steady)
 
     def by_key(self, idempotency_key: str, request_digest: str) -> Job | None:
         with self._reading() as connection:
@@ -121,14 +68,13 @@ class SqlStore(JobStore):
 
     def get(self, job_id: str) -> Job | None:
         with self._reading() as connection:
-            row = connection.execute(sql.GET_JOB, {"job_id": job_id}).first()
-        return None if row is None else _job(row)
+            return _found(connection, job_id)
 
     def arguments(self, job_id: str) -> dict[str, Any]:
         with self._reading() as connection:
             arguments: dict[str, Any] | None = connection.execute(sql.GET_ARGUMENTS, {"of_job": job_id}).scalar()
         if arguments is None:
-            raise refused(job_id, None, "be read")
+            raise unknown(job_id)
         return arguments
 
     def position(self, job: Job) -> int:
@@ -146,8 +92,8 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             return [Event(*row) for row in connection.execute(sql.EVENTS, {"of_job": job_id, "after": after})]
 
-    def queued(self, limit: int, steady: float = 0.0) -> list[Job]:
-        return self._jobs(sql.QUEUED, {"most": limit, "steady": steady})
+    def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
+        return self._jobs(sql.QUEUED, {"most": limit, "steady": steady, "after": after})
 
     def running(self) -> list[Job]:
         return self._jobs(sql.RUNNING, {})
@@ -161,7 +107,7 @@ class SqlStore(JobStore):
         values = {"moment": moment, "steady": moment if steady is None else steady, "most": limit}
         with self._reading() as connection:
             found = connection.execute(sql.ENDED_BEFORE, values).all()
-        return {job_id: None if output is None else Output(**output) for job_id, output in found}
+        return {row.job_id: None if row.path is None else output_of(row.output_root, row) for row in found}
 
     def output_paths(self, last: int) -> list[str]:
         with self._reading() as connection:
@@ -171,43 +117,43 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             return data_version(connection)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with self._writing():
-            outer, self._in_transaction = self._in_transaction, True
-            try:
-                yield
-            finally:
-                self._in_transaction = outer
-
     # --- transitions, the controller only ---
 
-    def start(self, job_id: str, group: int, now: float) -> Job:
+    def start(self, job_id: str, group: int, now: float, controller: str | None = None) -> Job:
+        values = {**self._now(now), "group": group, "by": controller}
         with self._writing() as connection:
-            job = _change(connection, sql.START, job_id, "start", {**self._now(now), "group": group})
-            _add_event(connection, job_id, "started", now, {"group": group, "attempt": job.attempts})
+            job = _change(connection, sql.START, job_id, refusals.START, values, None)
+            _add_event(connection, job_id, "started", now, {"group": group, "attempt": job.attempts, "run": job.run})
         return job
 
-    def succeed(self, job_id: str, output: Output, now: float, progress: Progress | None = None) -> Job:
-        data = dataclasses.asdict(output)
+    def succeed(
+        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+    ) -> Job:
+        shown = {"media_type": output.media_type, "size": output.size, "sha256": output.sha256}
         with self._writing() as connection:
-            values = {**self._now(now), "result": data, **_steps(progress)}
-            job = _change(connection, sql.SUCCEED, job_id, "succeed", values)
-            shown = {name: data[name] for name in ("media_type", "size", "sha256")}
+            job = _change(
+                connection, sql.SUCCEED, job_id, refusals.SUCCEED, {**self._now(now), **_steps(progress)}, run
+            )
+            job = dataclasses.replace(job, outputs=(output,))
+            connection.execute(sql.INSERT_OUTPUTS, output_rows(job))
             _add_event(connection, job_id, "succeeded", now, shown)
         return job
 
-    def fail(self, job_id: str, error: JobError, now: float, progress: Progress | None = None) -> Job:
+    def fail(
+        self, job_id: str, error: JobError, now: float, progress: Progress | None = None, *, run: RunId | None = None
+    ) -> Job:
+        statement = sql.FAIL_QUEUED if run is None else sql.FAIL_RUNNING
         data = error.as_dict()
         with self._writing() as connection:
             values = {**self._now(now), "cause": data, **_steps(progress)}
-            job = _change(connection, sql.FAIL, job_id, "fail", values)
+            job = _change(connection, statement, job_id, refusals.FAIL, values, run)
             _add_event(connection, job_id, "failed", now, {"error": data})
         return job
 
-    def cancel(self, job_id: str, now: float, progress: Progress | None = None) -> Job:
+    def cancel(self, job_id: str, now: float, progress: Progress | None = None, *, run: RunId | None = None) -> Job:
+        statement = sql.CANCEL_QUEUED if run is None else sql.CANCEL_RUNNING
         with self._writing() as connection:
-            job = _change(connection, sql.CANCEL, job_id, "be canceled", {**self._now(now), **_steps(progress)})
+            job = _change(connection, statement, job_id, refusals.CANCEL, {**self._now(now), **_steps(progress)}, run)
             _add_event(connection, job_id, "canceled", now, {})
         return job
 
@@ -218,31 +164,31 @@ class SqlStore(JobStore):
         data = error.as_dict()
         with self._writing() as connection:
             values = {**self._now(now), "cause": data, "passed": steady, "most": limit}
-            ended = [_job(row) for row in connection.execute(sql.EXPIRE, values)]
+            ended = [job_of(row) for row in connection.execute(sql.EXPIRE, values)]
             for job in ended:
                 _add_event(connection, job.id, "failed", now, {"error": data})
         return ended
 
-    def requeue(self, job_id: str, cause: str, charge: bool, now: float) -> Job:
+    def requeue(self, job_id: str, cause: str, charge: bool, now: float, *, run: RunId | None) -> Job:
         with self._writing() as connection:
-            job = _change(connection, sql.REQUEUE, job_id, "be requeued", {"uncharged": int(not charge)})
+            job = _change(connection, sql.REQUEUE, job_id, refusals.REQUEUE, {"uncharged": int(not charge)}, run)
             _add_event(connection, job_id, "requeued", now, {"cause": cause, "charged": charge})
         return job
 
     # --- further writes, the controller only ---
 
-    def request_cancel(self, job_id: str, now: float) -> Job:
+    def request_cancel(self, job_id: str, now: float, *, run: RunId | None) -> Job:
         with self._writing() as connection:
-            row = connection.execute(sql.GET_JOB, {"job_id": job_id}).first()
-            if row is not None and (job := _job(row)).status is JobStatus.RUNNING and job.cancel_requested:
-                return job
-            job = _change(connection, sql.REQUEST_CANCEL, job_id, "be asked to leave", {})
+            known = _found(connection, job_id)
+            if known is not None and known.cancel_requested and known.run_id == run is not None:
+                return known
+            job = _change(connection, sql.REQUEST_CANCEL, job_id, refusals.REQUEST_CANCEL, {}, run)
             _add_event(connection, job_id, "cancel_requested", now, {})
         return job
 
-    def progress(self, job_id: str, step: int, total: int | None, now: float) -> None:
+    def progress(self, job_id: str, step: int, total: int | None, now: float, *, run: RunId | None) -> None:
         with self._writing() as connection:
-            _changed_row(connection, sql.PROGRESS, job_id, "make a step", {"done": step, "total": total})
+            _changed_row(connection, sql.PROGRESS, job_id, refusals.PROGRESS, {"done": step, "total": total}, run)
             _add_event(connection, job_id, "step", now, {"step": step, "total_steps": total})
 
     def log(self, write: LogWrite) -> list[int]:
@@ -281,69 +227,27 @@ class SqlStore(JobStore):
             value: dict[str, Any] | None = connection.execute(sql.GET_DOCUMENT, {"of_name": name}).scalar_one_or_none()
         return value
 
-    # --- inside ---
-
-    def _now(self, now: float) -> dict[str, float]:
-        return {"now": now, "steady": now if self._steady is None else self._steady()}
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with self._lock:
-            yield self._connected()
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._lock:
-            connection = self._connected()
-            if self._in_transaction:
-                yield connection
-                return
-            try:
-                begin_write(connection)
-                yield connection
-                connection.commit()
-                if not self._owner and self._files.moved:  # written where nobody will look for it
-                    raise _lost(self._path, "was removed or replaced while it was in use")
-            except BaseException:
-                connection.rollback()
-                raise
-
-    def _connected(self) -> Connection:
-        if self._pid != os.getpid():
-            if self._connection is not None:
-                _inherited.append(self._connection)
-                self._connection = None
-            self._engine.dispose(close=False)
-            self._pid = os.getpid()
-        if self._connection is not None and not self._owner and self._files.moved:
-            if self._files.gone:  # their owner puts them back
-                raise _lost(self._path, "was removed while it was in use")
-            keep_open(self._connection)
-            self._connection = None
-            self._engine.dispose(close=False)
-        if self._connection is None:
-            self._connection = self._engine.connect()
-            self._files.opened()
-        return self._connection
-
     def _jobs(self, statement: Any, parameters: dict[str, Any]) -> list[Job]:
         with self._reading() as connection:
-            return [_job(row) for row in connection.execute(statement, parameters)]
+            return [job_of(row) for row in connection.execute(statement, parameters)]
 
 
-def _lost(path: str, how: str) -> StoreUnavailable:
-    return StoreUnavailable(f"{path} {how}", f"the queue's database {how}; try again in a moment")
+def _change(
+    connection: Connection, statement: Update, job_id: str, write: Write, values: dict[str, Any], run: RunId | None
+) -> Job:
+    return job_of(_changed_row(connection, statement, job_id, write, values, run))
 
 
-def _change(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Job:
-    return _job(_changed_row(connection, statement, job_id, verb, values))
-
-
-def _changed_row(connection: Connection, statement: Update, job_id: str, verb: str, values: dict[str, Any]) -> Any:
+def _changed_row(
+    connection: Connection, statement: Update, job_id: str, write: Write, values: dict[str, Any], run: RunId | None
+) -> Any:
+    if run is not None or JobStatus.QUEUED not in write.sources:  # no running job is in the run None
+        values = {"of_controller": run and run.controller, "of_run": run and run.number, **values}
     row = connection.execute(statement, {"job_id": job_id, **values}).first()
     if row is not None:
         return row
-    raise refused(job_id, connection.execute(sql.STATUS, {"job_id": job_id}).scalar_one_or_none(), verb)
+    job = _found(connection, job_id)
+    raise unknown(job_id) if job is None else refused(job, write, run)
 
 
 def _known_job(connection: Connection, key: str, digest: str | None) -> Job | None:
@@ -353,7 +257,11 @@ def _known_job(connection: Connection, key: str, digest: str | None) -> Job | No
     job_id, known_digest = known
     if known_digest != digest:
         raise conflict(job_id)
-    return _job(connection.execute(sql.GET_JOB, {"job_id": job_id}).one())
+    return _found(connection, job_id)
+
+
+def _found(connection: Connection, job_id: str) -> Job | None:
+    return job_of_all(connection.execute(sql.GET_JOB, {"job_id": job_id}).all())
 
 
 def _steps(progress: Progress | None) -> dict[str, int | None]:
@@ -365,15 +273,3 @@ def _add_event(connection: Connection, job_id: str, kind: str, now: float, data:
     result = connection.execute(sql.INSERT_EVENT, {"job_id": job_id, "type": kind, "at": now, "data": data})
     (event_id,) = result.inserted_primary_key or (0,)
     return int(event_id)
-
-
-def _job(row: Any) -> Job:
-    *before, canceling, output, error = row
-    fields = dict(zip(_PLAIN_FIELDS, before, strict=True))
-    fields["status"] = JobStatus(fields["status"])
-    return Job(
-        **fields,
-        cancel_requested=canceling,
-        output=None if output is None else Output(**output),
-        error=None if error is None else JobError(**error),
-    )

@@ -22,7 +22,7 @@ from para_attn_server.core.errors import StoreUnavailable
 BUSY_TIMEOUT = 5.0
 """Seconds that a web worker's statement waits for another process's write to end."""
 CONTROLLERS_SHARE = 0.2
-"""Of that time for the controller, whose loop must not stand still; it keeps what it could not write for later."""
+"""Of that time for the controller: what waits behind its write is refused soon; what must be kept is tried again."""
 
 CACHE_KIB = 256
 """KiB of the database that a process keeps in its own memory; the operating system has the rest at hand."""
@@ -44,8 +44,9 @@ FileIds = tuple[tuple[int, int] | None, ...]
 def create_sqlite_engine(path: str, *, durable: bool, create: bool = False) -> Engine:
     """An engine that holds at most one connection, opened at its first use.
 
-    One connection is what a single-threaded controller needs, and all that a gevent worker can use: SQLite's calls
-    never switch greenlets. durable: a commit waits until it is on disk (web workers), or need not (the controller).
+    One connection is what the controller needs, whose store has one thread, and all that a gevent worker can use:
+    SQLite's calls never switch greenlets. durable: a commit waits until it is on disk (web workers), or need not (the
+    controller).
     create: make the file where there is none; else that is an error, for a new file would hold none of the jobs.
     """
     timeout = BUSY_TIMEOUT * (1 if durable else CONTROLLERS_SHARE)

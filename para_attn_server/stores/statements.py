@@ -6,50 +6,41 @@ from core.job's table. Parameters: job_id (the job that is meant), now, and thos
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, Update, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Update, and_, bindparam, delete, func, insert, or_, select, update
 
-from para_attn_server.core.job import JobStatus, sources_of
-from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs
+from para_attn_server.core.job import Job, JobStatus, Output, sources_of
+from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs, outputs
 
-_JOB_COLUMNS = (
-    jobs.c.id,
-    jobs.c.seq,
-    jobs.c.status,
-    jobs.c.seed,
-    jobs.c.output_path,
-    jobs.c.created_at,
-    jobs.c.started_at,
-    jobs.c.finished_at,
-    jobs.c.attempts,
-    jobs.c.group_index,
-    jobs.c.step,
-    jobs.c.total_steps,
-    jobs.c.deadline,
-    jobs.c.created_steady,
-    jobs.c.started_steady,
-    jobs.c.finished_steady,
-    jobs.c.cancel_requested,
-    jobs.c.output,
-    jobs.c.error,
+_NAMED_OTHERWISE = {"group": "group_index"}
+_JOB_COLUMNS = tuple(
+    jobs.c[_NAMED_OTHERWISE.get(field.name, field.name)].label(field.name)
+    for field in fields(Job)
+    if field.name != "outputs"
 )
-"""In the order of core.job.Job's fields."""
+"""Each is named as the field of core.job.Job that it is."""
+_OUTPUT_COLUMNS = tuple(outputs.c[field.name] for field in fields(Output))
 
 _IS_QUEUED = jobs.c.status == JobStatus.QUEUED.value
 
 
-def _is_one_of(statuses: tuple[JobStatus, ...]) -> ColumnElement[bool]:
-    # Not IN: SQLAlchemy renders its list anew at each execution.
-    return or_(*(jobs.c.status == status.value for status in statuses))
+_IS_IN_THIS_RUN = and_(
+    jobs.c.status == JobStatus.RUNNING.value,
+    jobs.c.run == bindparam("of_run"),
+    jobs.c.controller.is_not_distinct_from(bindparam("of_controller")),
+)
 
 
-def _guarded(sources: tuple[JobStatus, ...], values: dict[str, Any]) -> Update:
-    return update(jobs).where(jobs.c.id == bindparam("job_id"), _is_one_of(sources)).values(values)
+def _guarded(source: JobStatus, values: dict[str, Any]) -> Update:
+    guard = _IS_IN_THIS_RUN if source is JobStatus.RUNNING else jobs.c.status == source.value
+    return update(jobs).where(jobs.c.id == bindparam("job_id"), guard).values(values)
 
 
-def _transition(target: JobStatus, values: dict[str, Any]) -> Update:
-    return _guarded(sources_of(target), {"status": target.value, **values}).returning(*_JOB_COLUMNS)
+def _transition(source: JobStatus, target: JobStatus, values: dict[str, Any]) -> Update:
+    assert source in sources_of(target)
+    return _guarded(source, {"status": target.value, **values}).returning(*_JOB_COLUMNS)
 
 
 # --- transitions ---
@@ -60,20 +51,23 @@ _DONE: ColumnElement[Any] = func.coalesce(bindparam("done"), jobs.c.step)
 _TOTAL: ColumnElement[Any] = func.coalesce(bindparam("total"), jobs.c.total_steps)
 
 START = _transition(
+    JobStatus.QUEUED,
     JobStatus.RUNNING,
     {
         **_STARTS_NOW,
         "group_index": bindparam("group"),
+        "controller": bindparam("by"),
+        "run": jobs.c.run + 1,
         "attempts": jobs.c.attempts + 1,
         "step": 0,
         "total_steps": None,
     },
 )
 SUCCEED = _transition(
+    JobStatus.RUNNING,
     JobStatus.SUCCEEDED,
     {
         **_ENDS_NOW,
-        "output": bindparam("result"),
         "step": func.coalesce(_TOTAL, _DONE),
         "total_steps": _TOTAL,
     },
@@ -94,15 +88,21 @@ EXPIRE = (
 )
 ANY_EXPIRED = select(jobs.c.id).where(_IS_QUEUED, jobs.c.deadline <= bindparam("passed")).limit(1)
 _STEPS = {"step": _DONE, "total_steps": _TOTAL}
-FAIL = _transition(JobStatus.FAILED, {**_ENDS_NOW, "error": bindparam("cause"), **_STEPS})
-CANCEL = _transition(JobStatus.CANCELED, {**_ENDS_NOW, **_STEPS})
+_FAILS = {**_ENDS_NOW, "error": bindparam("cause"), **_STEPS}
+FAIL_RUNNING = _transition(JobStatus.RUNNING, JobStatus.FAILED, _FAILS)
+FAIL_QUEUED = _transition(JobStatus.QUEUED, JobStatus.FAILED, _FAILS)
+_CANCELS = {**_ENDS_NOW, **_STEPS}
+CANCEL_RUNNING = _transition(JobStatus.RUNNING, JobStatus.CANCELED, _CANCELS)
+CANCEL_QUEUED = _transition(JobStatus.QUEUED, JobStatus.CANCELED, _CANCELS)
 REQUEUE = _transition(
+    JobStatus.RUNNING,
     JobStatus.QUEUED,
     {
         "attempts": jobs.c.attempts - bindparam("uncharged"),
         "started_at": None,
         "started_steady": None,
         "group_index": None,
+        "controller": None,
         "step": 0,
         "total_steps": None,
     },
@@ -112,11 +112,12 @@ REQUEUE = _transition(
 
 INSERT_JOB = insert(jobs).values(status=JobStatus.QUEUED.value, attempts=0, step=0, cancel_requested=False)
 INSERT_ARGUMENTS = insert(arguments)
+INSERT_OUTPUTS = insert(outputs)
 INSERT_EVENT = insert(events)
 CHANGE_EVENT = update(events).where(events.c.id == bindparam("event_id")).values(data=bindparam("changed"))
 DELETE_EVENTS = delete(events).where(events.c.id.in_(bindparam("event_ids", expanding=True)))
-REQUEST_CANCEL = _guarded((JobStatus.RUNNING,), {"cancel_requested": True}).returning(*_JOB_COLUMNS)
-PROGRESS = _guarded((JobStatus.RUNNING,), {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
+REQUEST_CANCEL = _guarded(JobStatus.RUNNING, {"cancel_requested": True}).returning(*_JOB_COLUMNS)
+PROGRESS = _guarded(JobStatus.RUNNING, {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
     jobs.c.id
 )
 # Told by its end and not by its status: SQLite would look through all rows of these statuses, not for these ids.
@@ -127,7 +128,13 @@ INSERT_DOCUMENT = insert(documents)
 # --- reading ---
 
 GET_BY_KEY = select(jobs.c.id, jobs.c.request_digest).where(jobs.c.idempotency_key == bindparam("key"))
-GET_JOB = select(*_JOB_COLUMNS).where(jobs.c.id == bindparam("job_id"))
+# In one statement, so that no output is read of a job that is removed meanwhile.
+GET_JOB = (
+    select(*_JOB_COLUMNS, *_OUTPUT_COLUMNS)
+    .select_from(jobs.outerjoin(outputs))
+    .where(jobs.c.id == bindparam("job_id"))
+    .order_by(outputs.c.output_index)
+)
 GET_ARGUMENTS = select(arguments.c.arguments).where(arguments.c.job_id == bindparam("of_job"))
 STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job_id"))
 COUNT_QUEUED = select(job_counts.c.jobs).where(job_counts.c.status == JobStatus.QUEUED.value)
@@ -135,13 +142,15 @@ COUNT_QUEUED_BEFORE = select(func.count()).select_from(jobs).where(_IS_QUEUED, j
 COUNT_BY_STATUS = select(job_counts.c.status, job_counts.c.jobs)
 QUEUED = (
     select(*_JOB_COLUMNS)
-    .where(_IS_QUEUED, or_(jobs.c.deadline.is_(None), jobs.c.deadline > bindparam("steady")))
+    .where(_IS_QUEUED, jobs.c.seq > bindparam("after"))
+    .where(or_(jobs.c.deadline.is_(None), jobs.c.deadline > bindparam("steady")))
     .order_by(jobs.c.seq)
     .limit(bindparam("most"))
 )
 RUNNING = select(*_JOB_COLUMNS).where(jobs.c.status == JobStatus.RUNNING.value).order_by(jobs.c.started_at, jobs.c.seq)
 ENDED_BEFORE = (
-    select(jobs.c.id, jobs.c.output)
+    select(jobs.c.id.label("job_id"), jobs.c.output_root, *_OUTPUT_COLUMNS)
+    .select_from(jobs.outerjoin(outputs, (outputs.c.job_id == jobs.c.id) & (outputs.c.output_index == 0)))
     .where(jobs.c.finished_at < bindparam("moment"), jobs.c.finished_steady < bindparam("steady"))
     .order_by(jobs.c.finished_at)
     .limit(bindparam("most"))

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Column,
     Float,
@@ -23,6 +24,8 @@ from sqlalchemy import (
     TypeDecorator,
     text,
 )
+
+from para_attn_server.core.job import ANONYMOUS, NATIVE
 
 metadata = MetaData()
 
@@ -47,6 +50,21 @@ class FileName(TypeDecorator[str]):
         return os.fsdecode(value) if isinstance(value, bytes) else value
 
 
+class FileNumber(TypeDecorator[int]):
+    """An inode: 64 bits without a sign, of which some file systems set the highest; a database's integers have one."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: int | None, dialect: Any) -> Any:
+        """To the database."""
+        return None if value is None else (value + 2**63) % 2**64 - 2**63
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        """From the database."""
+        return None if value is None else value % 2**64
+
+
 jobs = Table(
     "jobs",
     metadata,
@@ -65,18 +83,49 @@ jobs = Table(
     Column("idempotency_key", Text, unique=True),
     Column("request_digest", Text),
     Column("cancel_requested", Boolean, nullable=False),
-    Column("output", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("seed", JSON(none_as_null=True)),
     Column("created_steady", Float),
     Column("started_steady", Float),
     Column("finished_steady", Float),
+    Column("output_root", FileName),
+    Column("model", Text),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    Column("owner", Text, nullable=False, server_default=ANONYMOUS),
+    Column("api", Text, nullable=False, server_default=NATIVE),
+    Column("target", Float),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("webhook", JSON(none_as_null=True)),
+    Column("inputs", JSON(none_as_null=True)),
+    Column("applied", JSON(none_as_null=True)),
+    Column("timings", JSON(none_as_null=True)),
+    Column("peak_memory", BigInteger),
+    Column("controller", Text),
+    Column("run", Integer, nullable=False, server_default="0"),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_end", "finished_at", "finished_steady"),
     Index("jobs_by_deadline", "status", "deadline", sqlite_where=text("deadline IS NOT NULL")),
     sqlite_autoincrement=True,
 )
-"""One row per accepted request."""
+"""One row per accepted request. What is polled reads a row whole: no column of it is large."""
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("output_index", Integer, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("path", FileName, nullable=False),
+    Column("media_type", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("width", Integer),
+    Column("height", Integer),
+    Column("duration", Float),
+    Column("inode", FileNumber, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+)
+"""The outputs of each job that has succeeded, by their place. path: relative to jobs.output_root where below it."""
 
 arguments = Table(
     "arguments",

@@ -62,7 +62,7 @@ def slept() -> list[float]:
 
 @pytest.fixture
 def client(server: ScriptedServer, slept: list[float]) -> Iterator[Client]:
-    with Client(server.url, timeout=5, patience=30, sleep=slept.append) as one:
+    with Client(server.url, timeout=5, retry_for=30, sleep=slept.append) as one:
         yield one
 
 
@@ -109,7 +109,7 @@ def test_a_post_is_tried_again_while_nobody_listens(slept: list[float]) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        with Client(url, patience=3, sleep=slept.append) as client, pytest.raises(ServerUnavailable, match=url):
+        with Client(url, retry_for=3, sleep=slept.append) as client, pytest.raises(ServerUnavailable, match=url):
             client.submit()
     assert len(slept) > 2
     assert slept == sorted(slept)
@@ -123,7 +123,7 @@ def test_a_get_is_repeated(server: ScriptedServer, client: Client, answer: Answe
     assert len(server.requests) == 3
 
 
-def test_patience_ends(server: ScriptedServer, client: Client, slept: list[float]) -> None:
+def test_repetition_ends(server: ScriptedServer, client: Client, slept: list[float]) -> None:
     server.says(FULL)
     with pytest.raises(ServerUnavailable, match="queue is full"):
         client.submit()
@@ -186,7 +186,10 @@ def test_wait_keeps_its_timeout_while_nobody_listens() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url, began = f"http://127.0.0.1:{closed.getsockname()[1]}", time.monotonic()
-        with Client(url, patience=30) as client, pytest.raises(WaitTimedOut, match=r"within 0\.5 s.*cannot be reached"):
+        with (
+            Client(url, retry_for=30) as client,
+            pytest.raises(WaitTimedOut, match=r"within 0\.5 s.*cannot be reached"),
+        ):
             client.wait("ab", timeout=0.5)
         assert time.monotonic() - began < 5
 
@@ -194,7 +197,7 @@ def test_wait_keeps_its_timeout_while_nobody_listens() -> None:
 def test_wait_keeps_its_timeout_while_the_server_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url, began = f"http://127.0.0.1:{silent.getsockname()[1]}", time.monotonic()
-        with Client(url, timeout=30, patience=0.1) as client, pytest.raises(WaitTimedOut, match="no answer in time"):
+        with Client(url, timeout=30, retry_for=0.1) as client, pytest.raises(WaitTimedOut, match="no answer in time"):
             client.wait("ab", timeout=0.2)
         assert time.monotonic() - began < 10
 
@@ -207,7 +210,7 @@ def test_wait_asks_a_server_that_is_back_to_hold_its_answer_for_what_is_left(ser
     assert 0 < second <= first - 0.1 < 10
 
 
-def test_wait_has_no_more_patience_than_the_client(server: ScriptedServer, client: Client, slept: list[float]) -> None:
+def test_wait_repeats_no_longer_than_the_client(server: ScriptedServer, client: Client, slept: list[float]) -> None:
     server.says(HANGS_UP)
     with pytest.raises(ServerUnavailable):
         client.wait("ab", timeout=3600)
@@ -268,7 +271,7 @@ def test_a_broken_pool_still_tells_its_state(server: ScriptedServer, client: Cli
     assert client.server_status() == {"status": "broken", "groups": [], "cause": "D"}
 
 
-def test_readiness_is_asked_without_patience(server: ScriptedServer, client: Client, slept: list[float]) -> None:
+def test_readiness_is_asked_once(server: ScriptedServer, client: Client, slept: list[float]) -> None:
     server.says(BUSY, BUSY, Answer(200, {"status": "ready"}))
     assert not client.ready()
     assert slept == []
@@ -352,7 +355,7 @@ def test_a_proxy_in_the_environment_is_not_asked_for_loopback(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     server.says(ACCEPTED)
-    with Client(server.url, patience=0) as client:
+    with Client(server.url, retry_for=0) as client:
         assert client.submit() == "ab"
 
 
@@ -412,7 +415,7 @@ def test_what_json_does_not_have_is_refused_by_name(
 
 
 def test_a_password_in_the_url_is_in_no_message() -> None:
-    client = Client("http://bob:secret@127.0.0.1:1/pictures", patience=0)
+    client = Client("http://bob:secret@127.0.0.1:1/pictures", retry_for=0)
     with client, pytest.raises(ServerUnavailable) as caught:
         client.schema()
     assert "127.0.0.1:1/pictures" in str(caught.value) and "secret" not in str(caught.value)

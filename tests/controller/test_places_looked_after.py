@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from para_attn_server.controller.places import ANSWERS_WITHIN, LOOK_EVERY, Places, StatePlaces, Trouble
 from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.core.errors import StoreUnavailable
+from para_attn_server.pool.store_thread import StoreThread
 from para_attn_server.stores.sqlite import full
 
 
@@ -31,11 +32,15 @@ class Stage:
         self.answers = threading.Event()
         self.answers.set()
         self.unwritable: str | None = None
+        self.full: str | None = None
         quiet: Any = SimpleNamespace(look=lambda: False)
         control: Any = SimpleNamespace(look=self._control)
         store: Any = SimpleNamespace(heal=self._heal, usable=self._usable)
-        state = StatePlaces(lock=quiet, run=quiet, control=control, store=store)
-        outputs: Any = SimpleNamespace(root=Path("/"), look=self._outputs, unwritable=lambda: self.unwritable)
+        self.store = StoreThread(store, lambda _: None)
+        state = StatePlaces(lock=quiet, run=quiet, control=control, store=self.store)
+        outputs: Any = SimpleNamespace(
+            root=Path("/"), look=self._outputs, full=lambda: self.full, unwritable=lambda: self.unwritable
+        )
         self.places = Places(state, outputs, self.changes.append, lambda: self.now)
 
     async def _control(self) -> None:
@@ -74,9 +79,11 @@ def test_trouble_is_told_once_and_so_is_its_end() -> None:
         assert await stage.look(2) is None
         stage.refusal = "replaced"
         assert await stage.look() == Trouble("replaced")
-        stage.refusal, stage.unwritable = None, "full"
-        assert await stage.look() == Trouble("full", holds=False)
-        assert len(stage.changes) == 4
+        stage.refusal, stage.unwritable = None, "read-only"
+        assert await stage.look() == Trouble("read-only", holds=False, refuses=False)
+        stage.full = "full"
+        assert await stage.look() == Trouble("full", holds=True, refuses=False), "jobs wait; a POST is 507"
+        assert len(stage.changes) == 5
 
     asyncio.run(scenario())
 
@@ -91,6 +98,21 @@ def test_a_state_disk_that_is_full_is_told_and_logged_once() -> None:
         assert [entry["event"] for entry in logs] == ["new jobs would fail"]
         stage.unusable = None
         assert await stage.look() is None
+
+    asyncio.run(scenario())
+
+
+def test_a_store_that_does_not_respond_is_trouble_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("para_attn_server.controller.places.ANSWERS_WITHIN", 0.05)
+
+    async def scenario() -> None:
+        stage, hangs = Stage(), threading.Event()
+        stage.store.submit(lambda _: hangs.wait(30))
+        assert await stage.look(3) == Trouble("the queue's database does not respond") and len(stage.changes) == 1
+        hangs.set()
+        stage.store.submit(lambda _: None).result(10)
+        assert await stage.look() is None
+        assert stage.store.close(10)
 
     asyncio.run(scenario())
 
@@ -148,6 +170,7 @@ def test_outputs_that_do_not_answer_hold_nothing_up_but_new_jobs() -> None:
     async def scenario() -> None:
         stage = Stage()
         stage.answers.clear()
+        stage.store.submit(lambda _: None).result(10)
         before = threading.active_count()
         assert await stage.look() is None
         trouble = await stage.look(int(ANSWERS_WITHIN / LOOK_EVERY) + 1)

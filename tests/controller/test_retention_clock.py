@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from runs import run_of
 from structlog.testing import capture_logs
 
 from para_attn_server.controller import retention
@@ -50,7 +51,7 @@ def ended(store: SqlStore, folder: Path, name: str) -> Path:
     store.start(job.id, 0, time.time())
     path.write_bytes(b"x")
     os.utime(path, (time.time(), time.time()))
-    store.succeed(job.id, Output(str(path), "image/png", 1, "0"), time.time())
+    store.succeed(job.id, Output(str(path), "image/png", 1, "0"), time.time(), run=run_of(store, job.id))
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.wire import control as channel
 from para_attn_server.core.wire.control import (
     Alive,
@@ -31,11 +33,13 @@ from para_attn_server.core.wire.control import (
     listen,
 )
 
+JOB = Job("j1", 3, JobStatus.QUEUED, None, "/out/\u00fc.png", 12.5)
 GROUP = GroupView(
     0, "recovering", 12.5, [RankView(0, 4711, "cuda:0"), RankView(1, None, None)], job_id="j1", cause='died\n"ü"'
 )
 MESSAGES: list[ToController | ToWeb] = [
-    Submitted("j1"),
+    Submitted(JOB),
+    Submitted(replace(JOB, deadline=9.5, seed=7, created_steady=3.5), "r1"),
     Follow("j1"),
     Alive(),
     Beat(),
@@ -85,7 +89,9 @@ def test_messages_arrive_whole_wherever_the_stream_is_cut(
         b'{"type": []}\n',
         b'{"job_id": "j1"}\n',
         b'{"type": "Submitted"}\n',
-        b'{"type": "Submitted", "job_id": "j1", "more": 1}\n',
+        b'{"type": "Submitted", "job": {"id": "j1", "status": "queued", "more": 1}}\n',
+        b'{"type": "Submitted", "job": {"id": "j1", "status": "odd"}}\n',
+        b'{"type": "Submitted", "job": "j1"}\n',
         b'{"type": "PoolView", "started_at": 1}\n',
         b'{"type": "PoolView", "started_at": 1, "groups": [3]}\n',
         b"\xff\n",
@@ -105,8 +111,8 @@ def test_controller_and_web_meet_in_any_state_directory(tmp_path: Path, depth: i
         assert not server.getblocking() and not server.get_inheritable() and not client.get_inheritable()
         accepted, _ = server.accept()
         with accepted:
-            client.sendall(encode(Submitted("j1")))
-            assert list(LineBuffer().feed(accepted.recv(4096))) == [Submitted("j1")]
+            client.sendall(encode(Submitted(JOB)))
+            assert list(LineBuffer().feed(accepted.recv(4096))) == [Submitted(JOB)]
 
 
 def test_a_socket_left_by_a_dead_controller_is_replaced(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_line_that_has_been_begun_is_ended_before_the_next(ends: Ends) -> None
 
 def test_an_end_waits_for_the_rest_of_a_line_and_not_for_long(ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlet, "AT_THE_END", 0.15)
-    log = Outlet(ends[1], patience=0.01)
+    log = Outlet(ends[1], timeout=0.01)
     log.write(b"y" * LONG + b"\n")
     began = time.monotonic()
     log.finish()

@@ -29,7 +29,7 @@ def written(final: Path, data: bytes = b"picture") -> Path:
     return temporary
 
 
-def test_an_output_is_sealed_where_it_is_and_then_named(final: Path) -> None:
+def test_an_output_is_sealed_where_it_is(final: Path) -> None:
     data = os.urandom(2 * output._BLOCK + 1)
     written(final, data)
     blocks: list[None] = []
@@ -37,10 +37,7 @@ def test_an_output_is_sealed_where_it_is_and_then_named(final: Path) -> None:
     assert (sealed.path, sealed.media_type, sealed.size) == (str(final), "image/png", len(data))
     assert sealed.sha256 == hashlib.sha256(data).hexdigest()
     assert len(blocks) == 3, "reading a large file is a sign of life"
-    assert not final.exists() and output.refusal(sealed, JOB) is None
-    assert not output.publish(sealed, JOB)
-    assert final.read_bytes() == data and output.is_sealed(sealed, final.stat())
-    assert names_in(final.parent) == ["a.png"]
+    assert not final.exists() and names_in(final.parent) == [f".{JOB}.part"]
 
 
 def names_in(folder: Path) -> list[str]:
@@ -79,26 +76,6 @@ def test_nothing_but_a_file_is_published_and_nothing_of_it_stays(
     assert not names_in(final.parent)
 
 
-def test_a_file_that_is_exchanged_after_it_was_sealed_is_refused(final: Path) -> None:
-    temporary = written(final)
-    sealed = output.seal(final, JOB, lambda: None)
-    temporary.unlink()
-    temporary.symlink_to("/etc/passwd")
-    assert "a symbolic link" in (output.refusal(sealed, JOB) or "")
-    temporary.unlink()
-    written(final, b"another")
-    assert "changed" in (output.refusal(sealed, JOB) or "")
-    output.sweep(final, JOB)
-    assert "cannot be read" in (output.refusal(sealed, JOB) or "")
-
-
-def test_a_hard_link_to_what_is_there_already_leaves_no_second_name(final: Path) -> None:
-    final.write_bytes(b"picture")
-    os.link(final, output.temporary_path(final, JOB))
-    assert output.publish(output.seal(final, JOB, lambda: None), JOB)
-    assert names_in(final.parent) == ["a.png"]
-
-
 def test_what_else_was_written_is_named_and_swept(final: Path) -> None:
     for name in ("a-1.png", "a-0.png"):
         (output.temporary_path(final, JOB).with_name(name)).touch()
@@ -116,10 +93,11 @@ def test_what_other_ranks_write_is_no_output_and_is_swept(final: Path) -> None:
     assert not output.written_by_others(final, JOB)
     output.temporary_path(final, JOB, 2).write_bytes(b"the same picture, later")
     assert output.written_by_others(final, JOB) and not output.beside(final, JOB)
-    assert output.publish(output.seal(final, JOB, lambda: None), JOB) is False
-    assert final.read_bytes() == b"picture" and names_in(final.parent) == ["a.png"]
+    assert output.seal(final, JOB, lambda: None).size == len(b"picture")
+    output.sweep(final, JOB)
+    assert not names_in(final.parent)
     output.prepare_rank(final, JOB, 1)  # of a job whose folder is gone: its own write will say so
-    assert names_in(final.parent) == ["a.png"]
+    assert not names_in(final.parent)
 
 
 def test_a_job_begins_with_an_empty_folder_whatever_was_left_in_its_place(final: Path) -> None:

@@ -33,6 +33,10 @@ class Disk:
             except OSError as error:
                 assert error.errno == errno.ENOSPC
 
+    def take(self, size: int) -> None:
+        """Take that many bytes."""
+        (self.folder / "filler").write_bytes(bytes(size))
+
     def free(self) -> None:
         (self.folder / "filler").unlink()
 
@@ -69,29 +73,59 @@ def pids(server: RunningServer) -> list[int]:
 def test_a_full_output_disk_fails_the_job_with_a_hint_and_keeps_the_group(
     disk: Disk, serve_on: Serve, counting_model: str
 ) -> None:
-    server = serve_on(counting_model, output_dir=disk.folder)
+    server = serve_on(counting_model, output_dir=disk.folder, min_free=0)
     server.wait_ready()
     before = pids(server)
     kept = server.result(server.submit(seed=1)).json()
+    running = server.submit(seed=2, steps=100, delay=0.02)
+    server.wait_step(running, 2)
+    queued = server.submit(seed=3)
     disk.fill()
-    error = server.result(server.submit(seed=2)).json()["error"]
+    error = server.result(running).json()["error"]
     assert error["type"] == "output_unwritable"
     assert "No space left" in error["message"]
     assert "free some space" in error["hint"]
     wait_until(lambda: server.get("/readyz").status_code == 503, 10, "readyz to say so")
     assert "full" in server.get("/readyz").json()["detail"]
+    assert server.status(queued)["status"] == "queued", "it would only fail"
     disk.free()
     wait_until(lambda: server.get("/readyz").status_code == 200, 10)
-    assert server.result(server.submit(seed=3)).status_code == 200
+    assert server.result(queued).status_code == 200
     assert pids(server) == before
-    assert len(list(disk.folder.iterdir())) == 2, "nothing half-written is left"
+    assert len([path for path in disk.folder.rglob("*") if path.is_file()]) == 2, "nothing half-written is left"
     assert Path(kept["output_path"]).stat().st_size == kept["size"], "what was there is as it was"
+
+
+def test_below_min_free_a_post_is_507_running_jobs_go_on_and_queued_ones_wait(
+    disk: Disk, serve_on: Serve, counting_model: str
+) -> None:
+    server = serve_on(counting_model, output_dir=disk.folder, min_free="2MiB")
+    server.wait_ready()
+    running = server.submit(seed=1, steps=100, delay=0.02)
+    server.wait_step(running, 2)
+    queued = server.submit(seed=2)
+    disk.take(5 * 2**19)
+    refused = server.post("/generate", json={"seed": 3})
+    body = refused.json()
+    assert (refused.status_code, body["type"].rpartition(":")[2]) == (507, "insufficient-storage")
+    assert 0 < body["free_bytes"] < body["wanted_bytes"] == 2 * 2**20
+    assert str(body["free_bytes"]) in body["detail"] and "Retry-After" in refused.headers
+    assert server.result(running).status_code == 200
+    wait_until(lambda: server.get("/readyz").status_code == 503, 10, "readyz to say so")
+    reason = server.get("/readyz").json()["detail"]
+    assert "--min-free" in reason and server.get("/server_status").json()["trouble"] == reason
+    assert server.status(queued)["status"] == "queued"
+    disk.free()
+    assert server.result(server.submit(seed=3)).status_code == 200, "at once, without a look of the controller"
+    assert server.result(queued).status_code == 200
+    assert server.get("/readyz").status_code == 200
+    assert len(server.records("new jobs would fail")) == 1
 
 
 def test_an_output_disk_that_turns_read_only_fails_the_job_and_keeps_the_group(
     disk: Disk, serve_on: Serve, counting_model: str
 ) -> None:
-    server = serve_on(counting_model, output_dir=disk.folder)
+    server = serve_on(counting_model, output_dir=disk.folder, min_free=0)
     server.wait_ready()
     before = pids(server)
     disk.remount("ro")

@@ -42,7 +42,7 @@ class Load(threading.Thread):
         number = 0
         while not self.stop.is_set():
             number += 1
-            with Client(self.url, timeout=5, patience=60) as client:
+            with Client(self.url, timeout=5, retry_for=60) as client:
                 try:
                     job_id = client.submit(seed=number, steps=10, delay=0.01, text=str(number))
                 except ClientError:

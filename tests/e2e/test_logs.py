@@ -45,7 +45,7 @@ def test_a_flood_of_lines_costs_lines_and_not_the_job(server: RunningServer) -> 
 
 
 def test_lines_keep_a_job_alive_that_makes_no_step_for_a_while(server: RunningServer) -> None:
-    """Longer than the patience of its steps, but not than --step-timeout without one, which lines do not extend."""
+    """Longer than the time of its steps, but not than --step-timeout without one, which lines do not extend."""
     status, lines = job_log(server, "slow")
     assert status == 500 and lines[0] == "layer 0" and len(lines) >= 4, "a job that only talks ends as hung"
     assert server.records("run is stuck")

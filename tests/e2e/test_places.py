@@ -47,7 +47,7 @@ def test_an_output_root_that_is_removed_is_made_anew(server: RunningServer, fold
     shutil.rmtree(folder / "outputs")
     job_id = server.submit(seed=1)  # at once: the web worker makes it anew
     assert server.result(job_id).status_code == 200
-    assert [path.name for path in (folder / "outputs").iterdir()] == [f"{job_id}.txt"]
+    assert [path.name for path in (folder / "outputs").rglob("*.*")] == [f"{job_id}.txt"]
 
 
 def test_where_it_cannot_be_made_no_job_is_taken_or_started_and_none_is_lost(

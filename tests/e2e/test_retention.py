@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,9 +25,12 @@ def test_jobs_and_outputs_are_removed_after_keep(serve: Callable[..., RunningSer
     assert bystander.read_text() == "kept"
 
 
-def test_a_named_output_goes_where_it_was_asked_for_and_nowhere_else(counting: RunningServer) -> None:
-    first = Path(counting.result(counting.submit(seed=1)).json()["output_path"])
-    root = first.parent
+def test_an_output_lies_in_its_days_folder_and_a_named_one_where_it_was_asked_for(counting: RunningServer) -> None:
+    job_id = counting.submit(seed=1)
+    first = Path(counting.result(job_id).json()["output_path"])
+    root = first.parents[3]
+    day = time.strftime("%Y/%m/%d", time.gmtime(counting.status(job_id)["created_at"]))
+    assert first == root / day / f"{job_id}.txt" and not list(root.glob(".*"))
     (root / "sub").mkdir()
     result = counting.result(counting.submit(seed=2, output_path="sub/mine.txt")).json()
     assert Path(result["output_path"]) == root / "sub" / "mine.txt"

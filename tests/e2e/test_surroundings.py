@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_files_that_shadow_the_standard_library_and_a_launchers_variables_are_no
     server: RunningServer, folder: Path
 ) -> None:
     assert server.result(server.submit(prompt=TEXT)).status_code == 200
-    (output,) = (folder / "outputs").iterdir()
+    (output,) = (folder / "outputs").rglob("*.json")
     seen = json.loads(output.read_text())
     assert (seen["prompt"], seen["optimize"]) == (TEXT, 1)
     ours = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "GROUP_RANK": "0"}
@@ -81,7 +82,8 @@ def test_a_predictor_of_the_working_folder_is_described_in_spite_of_such_files(f
 def test_answers_name_such_files_and_clients_save_to_such_names(server: RunningServer, folder: Path) -> None:
     job_id = server.submit(prompt=TEXT)
     answer = server.result(job_id)
-    assert answer.json()["output_path"] == str(folder / "outputs" / f"{job_id}.json")
+    day = time.strftime("%Y/%m/%d", time.gmtime(answer.json()["created_at"]))
+    assert answer.json()["output_path"] == str(folder / "outputs" / day / f"{job_id}.json")
     assert server.get(f"/outputs/{job_id}").json()["prompt"] == TEXT
     for path in ("/server_status", "/schema", "/openapi.json", "/readyz", f"/request_status/{job_id}"):
         assert server.get(path).status_code == 200, path

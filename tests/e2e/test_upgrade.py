@@ -5,6 +5,7 @@ tests/data/jobs-0001.sql is a dump of a real server's database. `/outputs` in it
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 from serving import RunningServer
 
+from para_attn_server.core.errors import IdempotencyConflict
+from para_attn_server.core.job import ANONYMOUS, NATIVE, JobStatus, NewJob, Output, Priority
 from para_attn_server.stores.migrate import ensure_schema
 from para_attn_server.stores.sql import SqlStore
 
@@ -31,6 +34,13 @@ STATUSES = {
     QUEUED: "queued",
     QUEUED_NAMED: "queued",
 }
+
+DIGESTS = {
+    "first": "046f72b4a0ca20c5c8a52f25a71bacb525bad956c61201abed25c7bd794478b9",
+    "running": "392fcef35cc8256dadf8ea1caa9aacaf9d896413b04a356cf5754e833694b02c",
+    "queued": "7b3eeee9bbf469b830a710082f7108ac36aa10f6aac827f8817e877a327f6fda",
+}
+"""By key: of the requests that had them."""
 
 
 def restored(database: Path, outputs: Path) -> Path:
@@ -54,6 +64,11 @@ def test_an_older_database_keeps_every_job_as_it_was(tmp_path: Path) -> None:
         assert named.output.sha256.startswith("3a2ab0647486faf6541aacaef36987ed519e36b157af4625b7b2d8caafe5f8cd")
         assert expired and expired.error and expired.error.type == "expired"
         assert running and (running.step, running.attempts, running.seed) == (1, 1, 5)
+        assert (running.run, running.controller, running.outputs) == (1, None, ())
+        for job in jobs.values():
+            assert job and (job.owner, job.api, job.priority) == (ANONYMOUS, NATIVE, Priority.NORMAL)
+            assert (job.model, job.target, job.metadata, job.applied, job.timings) == (None, None, None, None, None)
+            assert len(job.outputs) == (job.status is JobStatus.SUCCEEDED)
         of_queued = {"prompt": "a yellow ring", "seed": 6, "height": 128, "width": 128, "num_inference_steps": 20}
         assert store.arguments(QUEUED) == of_queued
         assert [event.type for event in store.events(CANCELED)][-1] == "canceled"
@@ -64,13 +79,44 @@ def test_an_older_database_keeps_every_job_as_it_was(tmp_path: Path) -> None:
         store.close()
 
 
+def test_the_keys_of_an_older_version_still_name_their_jobs(tmp_path: Path) -> None:
+    database = restored(tmp_path / "state" / "jobs.sqlite3", tmp_path / "outputs")
+    ensure_schema(database)
+    store = SqlStore.open(database, durable=True)
+    try:
+        assert store.by_key("queued", DIGESTS["queued"]) == store.get(QUEUED)
+        for key, job_id in (("first", SUCCEEDED), ("running", RUNNING)):
+            again = NewJob({}, "/outputs/a.png", idempotency_key=key, request_digest=DIGESTS[key])
+            assert store.insert(again, 0, 1.0) == store.get(job_id)
+        with pytest.raises(IdempotencyConflict):
+            store.by_key("first", DIGESTS["queued"])
+    finally:
+        store.close()
+
+
+def test_outputs_of_an_older_version_whose_path_or_inode_is_odd_are_kept(tmp_path: Path) -> None:
+    database = restored(tmp_path / "state" / "jobs.sqlite3", tmp_path / "outputs")
+    odd = {"path": "/outputs/\udcff.png", "media_type": "image/png", "size": 3, "sha256": "ab", "inode": 2**64 - 5}
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE jobs SET output = ? WHERE id = ?", (json.dumps(odd), NAMED))
+        connection.execute("UPDATE jobs SET output = 'null' WHERE id = ?", (CANCELED,))
+    connection.close()
+    ensure_schema(database)
+    store = SqlStore.open(database, durable=True)
+    try:
+        found, canceled = store.get(NAMED), store.get(CANCELED)
+        assert found and found.output == Output(**odd) and canceled and canceled.outputs == ()  # type: ignore[arg-type]
+    finally:
+        store.close()
+
+
 @pytest.mark.slow
 def test_the_queue_of_an_older_version_is_done(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
     restored(tmp_path / "state" / "jobs.sqlite3", tmp_path / "outputs")
     server = serve("demo", num_devices=1, keep="36500d")
     server.wait_ready()
     for job_id in (RUNNING, QUEUED, QUEUED_NAMED):
-        assert server.result(job_id).status_code == 200
+        assert server.result(job_id).status_code == 200, server.get("/server_status").text
     assert (tmp_path / "outputs" / "later.png").stat().st_size
     again = server.post("/generate", json={"prompt": "a yellow ring", "seed": 6}, headers={"Idempotency-Key": "queued"})
     assert again.json()["request_id"] == QUEUED

@@ -22,10 +22,10 @@ def shared_web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 def web(shared_web: Web) -> Iterator[Web]:
     """The module's web; afterwards its pool is as it was and no job waits or runs."""
     yield shared_web
-    parent = shared_web.parent
-    for job in [*parent.store.running(), *parent.store.queued(5000)]:
-        parent.cancel(job.id)
-    parent.leave_at_once = parent.answers = parent.beats = True
-    parent.show(pool_view())
+    controller = shared_web.controller
+    for job in [*controller.store.running(), *controller.store.queued(5000)]:
+        controller.cancel(job.id)
+    controller.leave_at_once = controller.answers = controller.beats = True
+    controller.show(pool_view())
     shared_web.put_schema()
     wait_until(lambda: shared_web.get("/readyz").status_code == 200, 5, "ready again")

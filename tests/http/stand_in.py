@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from runs import run_of
+
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, Output
 from para_attn_server.core.wire import control as channel
@@ -38,7 +40,7 @@ def pool_view(state: str = "ready", **changes: Any) -> PoolView:
     return PoolView(**{"started_at": time.time(), "groups": [group], "versions": {"torch": "9.9"}, **changes})
 
 
-class StandInParent:
+class StandInController:
     """Serves `control.sock`. `submitted` collects hints, `cancels` the orders; queued jobs are canceled at once,
     running ones when `leave_at_once` is set."""
 
@@ -84,28 +86,29 @@ class StandInParent:
     def step(self, job_id: str, step: int, total: int, written: bool = False) -> None:
         """A step, in the live news and, if written, in the store."""
         if written:
-            self.store.progress(job_id, step, total, time.time())
+            self.store.progress(job_id, step, total, time.time(), run=run_of(self.store, job_id))
         self.tell(JobUpdate(job_id, "running", step, total))
 
     def succeed(self, job_id: str, data: bytes = b"picture") -> Job:
         """running to succeeded, with a file."""
         job = self.store.get(job_id)
         assert job is not None
+        Path(job.output_path).parent.mkdir(parents=True, exist_ok=True)
         Path(job.output_path).write_bytes(data)
         output = Output(job.output_path, "image/png", len(data), hashlib.sha256(data).hexdigest())
-        return self._told(self.store.succeed(job_id, output, time.time()))
+        return self._told(self.store.succeed(job_id, output, time.time(), run=run_of(self.store, job_id)))
 
     def fail(self, job_id: str, error: JobError) -> Job:
         """queued or running to failed."""
-        return self._told(self.store.fail(job_id, error, time.time()))
+        return self._told(self.store.fail(job_id, error, time.time(), run=run_of(self.store, job_id)))
 
     def cancel(self, job_id: str) -> Job:
         """queued or running to canceled: all ranks have left."""
-        return self._told(self.store.cancel(job_id, time.time()))
+        return self._told(self.store.cancel(job_id, time.time(), run=run_of(self.store, job_id)))
 
     def requeue(self, job_id: str) -> Job:
         """running to queued."""
-        return self._told(self.store.requeue(job_id, "rank lost", True, time.time()))
+        return self._told(self.store.requeue(job_id, "rank lost", True, time.time(), run=run_of(self.store, job_id)))
 
     def show(self, view: PoolView) -> None:
         """Another view of the pool."""
@@ -166,7 +169,7 @@ class StandInParent:
             return
         for message in self._links[connection].feed(data):
             if isinstance(message, Submitted):
-                self.submitted.append(message.job_id)
+                self.submitted.append(message.job.id)
             elif isinstance(message, CancelOrder):
                 self._ordered(connection, message)
 

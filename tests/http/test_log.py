@@ -19,7 +19,7 @@ from para_attn_server.stores.base import LogRow, LogWrite
 
 def write(web: Web, job_id: str, *data: dict[str, Any], kind: str = "log") -> Sequence[int]:
     """Rows in a job's log, as the controller writes them; their ids."""
-    return web.parent.store.log(LogWrite([LogRow(job_id, kind, time.time(), each) for each in data]))
+    return web.controller.store.log(LogWrite([LogRow(job_id, kind, time.time(), each) for each in data]))
 
 
 def failed(web: Web) -> str:
@@ -27,7 +27,7 @@ def failed(web: Web) -> str:
     job_id = web.started()
     write(web, job_id, {"text": "one"}, {"left_out": 950}, {"text": "zwei ☉\nand more"})
     write(web, job_id, {"rank": 1, "text": "Traceback ...\nValueError: no\n"}, kind="traceback")
-    web.parent.fail(job_id, JobError("ValueError", "no"))
+    web.controller.fail(job_id, JobError("ValueError", "no"))
     return job_id
 
 
@@ -89,7 +89,7 @@ def test_the_client_follows_a_log_to_the_jobs_end(web: Web) -> None:
         looks.append(0)
         write(web, job_id, {"text": f"look {len(looks)}"})
         if len(looks) == 2:
-            web.parent.succeed(job_id)
+            web.controller.succeed(job_id)
 
     with Client(str(web.client.base_url), sleep=sleep) as client:
         assert list(client.log(job_id)) == ["one"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runs import run_of
 from stand_in import pool_view
 from waiting import wait_until
 from web import Web
@@ -36,18 +37,19 @@ def test_a_request_becomes_a_job_that_the_controller_is_told_of(web: Web) -> Non
     assert answer.json() == {"request_id": job_id}
     assert answer.headers["location"] == f"/get_output/{job_id}"
     assert answer.headers["retry-after"] == "1"
-    wait_until(lambda: job_id in web.parent.submitted, 5)
-    job, arguments = web.job(job_id), web.parent.store.arguments(job_id)
+    wait_until(lambda: job_id in web.controller.submitted, 5)
+    job, arguments = web.job(job_id), web.controller.store.arguments(job_id)
     seed = job.seed
     assert arguments == {"prompt": "a", "width": 64, "steps": 20, "anything": None, "seed": seed}
     assert 0 <= seed < 2**32
-    assert job.output_path == str(web.settings.output_dir.resolve() / f"{job_id}.png")
+    day = time.strftime("%Y/%m/%d", time.gmtime(job.created_at))
+    assert job.output_path == str(web.settings.output_dir.resolve() / day / f"{job_id}.png")
 
 
 def test_the_output_may_be_named(web: Web) -> None:
     job = web.job(web.submit(output_path="mine.png"))
     assert job.output_path == str(web.settings.output_dir.resolve() / "mine.png")
-    assert "output_path" not in web.parent.store.arguments(job.id)
+    assert "output_path" not in web.controller.store.arguments(job.id)
 
 
 def test_each_wrong_argument_is_named(web: Web) -> None:
@@ -123,7 +125,7 @@ def test_without_a_known_schema_nothing_is_taken(web: Web) -> None:
 
 def test_a_broken_pool_takes_nothing_and_says_why(web: Web) -> None:
     group = GroupView(0, "broken", 1.0, [RankView(0, None, None)], cause="setup() failed three times")
-    web.parent.show(pool_view(groups=[group]))
+    web.controller.show(pool_view(groups=[group]))
     wait_until(lambda: web.get("/readyz").status_code == 503, 5)
     answer = web.post("/generate", json={"prompt": "a"})
     assert answer.status_code == 503
@@ -137,13 +139,13 @@ def test_a_broken_pool_takes_nothing_and_says_why(web: Web) -> None:
 
 def test_one_broken_group_of_two_is_no_reason(web: Web) -> None:
     groups = [GroupView(0, "broken", 1.0, []), GroupView(1, "recovering", 1.0, [])]
-    web.parent.show(pool_view(groups=groups))
+    web.controller.show(pool_view(groups=groups))
     wait_until(lambda: len(web.get("/server_status").json()["groups"]) == 2, 5)
     assert web.submit()
 
 
 def test_a_stopping_server_takes_nothing(web: Web) -> None:
-    web.parent.show(pool_view(stopping=True))
+    web.controller.show(pool_view(stopping=True))
     wait_until(lambda: web.get("/readyz").status_code == 503, 5)
     answer = web.post("/generate", json={"prompt": "a"})
     assert answer.status_code == 503
@@ -153,15 +155,15 @@ def test_a_stopping_server_takes_nothing(web: Web) -> None:
 @pytest.mark.parametrize("how", ["stopped", "gone"])
 def test_without_a_living_controller_it_is_not_ready_within_five_seconds_and_still_accepts(web: Web, how: str) -> None:
     if how == "gone":
-        web.parent.vanish()
-    web.parent.beats = False
+        web.controller.vanish()
+    web.controller.beats = False
     wait_until(lambda: web.get("/readyz").status_code == 503, 5)
     assert web.get("/readyz").json()["detail"] == "the controller does not respond"
     assert web.get("/server_status").json()["type"].endswith("pool-down")
     assert web.post("/generate", json={"prompt": "a"}).status_code == 202
     if how == "gone":
-        web.new_parent()
-    web.parent.beats = True
+        web.new_controller()
+    web.controller.beats = True
     wait_until(lambda: web.get("/readyz").status_code == 200, 5)
 
 
@@ -172,7 +174,7 @@ def test_a_full_queue_refuses_with_429(tmp_path: Path) -> None:
         answer = web.post("/generate", json={"prompt": "a"})
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) > 0
-        web.parent.start(first)
+        web.controller.start(first)
         web.submit()
     finally:
         web.close()
@@ -190,7 +192,7 @@ def test_an_unknown_id_is_404(web: Web, route: str, job_id: str) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("route", ["get_output", "request_status"])
 def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
-    web.parent.show(pool_view(mean_seconds=4.0))
+    web.controller.show(pool_view(mean_seconds=4.0))
     first, second = web.submit(), web.submit()
     queued = web.ask(method, f"/{route}/{second}")
     assert queued.status_code == 202
@@ -200,8 +202,8 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     assert (body["step"], body["total_steps"], body["started_at"]) == (0, None, None)
     wait_until(lambda: web.ask(method, f"/{route}/{second}").json()["eta_seconds"], 5)
 
-    web.parent.start(first)
-    web.parent.step(first, 5, 20)
+    web.controller.start(first)
+    web.controller.step(first, 5, 20)
     running = wait_until(lambda: (b := web.ask(method, f"/{route}/{first}").json())["step"] == 5 and b, 5)
     assert (running["status"], running["total_steps"], running["queue_position"]) == ("running", 20, None)
     assert (running["attempts"], running["seed"]) == (1, web.job(first).seed)
@@ -209,7 +211,7 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     assert 0 <= running["eta_seconds"] <= 3 * elapsed + 0.1
     assert web.ask(method, f"/{route}/{second}").json()["queue_position"] == 0
 
-    web.parent.succeed(first, b"bytes")
+    web.controller.succeed(first, b"bytes")
     done = web.ask(method, f"/{route}/{first}?wait=5")
     assert done.status_code == 200
     body = done.json()
@@ -227,7 +229,7 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
 @pytest.mark.parametrize("route", ["get_output", "request_status", "outputs"])
 def test_a_canceled_job_is_gone(web: Web, route: str) -> None:
     job_id = web.submit()
-    web.parent.cancel(job_id)
+    web.controller.cancel(job_id)
     answer = web.get(f"/{route}/{job_id}")
     assert answer.status_code == 410
     assert (answer.json()["request_id"], answer.json()["seed"]) == (job_id, web.job(job_id).seed)
@@ -236,7 +238,7 @@ def test_a_canceled_job_is_gone(web: Web, route: str) -> None:
 @pytest.mark.parametrize("route", ["get_output", "request_status", "outputs"])
 def test_a_failed_job_says_why(web: Web, route: str) -> None:
     job_id = web.started()
-    web.parent.fail(job_id, JobError("out_of_memory", "the device is full", rank=1, step=3, hint="lower width"))
+    web.controller.fail(job_id, JobError("out_of_memory", "the device is full", rank=1, step=3, hint="lower width"))
     answer = web.get(f"/{route}/{job_id}")
     assert answer.status_code == 500
     body = answer.json()
@@ -253,19 +255,19 @@ def test_a_failed_job_says_why(web: Web, route: str) -> None:
 
 def test_a_requeued_job_is_shown_as_it_is_now(web: Web) -> None:
     job_id = web.started()
-    web.parent.step(job_id, 7, 20)
+    web.controller.step(job_id, 7, 20)
     wait_until(lambda: web.get(f"/request_status/{job_id}").json()["step"] == 7, 5)
-    web.parent.requeue(job_id)
+    web.controller.requeue(job_id)
     wait_until(lambda: web.get(f"/request_status/{job_id}").json()["status"] == "queued", 5)
-    web.parent.start(job_id)
+    web.controller.start(job_id)
     body = wait_until(lambda: (b := web.get(f"/request_status/{job_id}").json())["status"] == "running" and b, 5)
     assert (body["step"], body["attempts"]) == (0, 2)
 
 
 def test_without_news_the_store_is_asked(web: Web) -> None:
     job_id = web.started()
-    web.new_parent()
-    web.parent.store.progress(job_id, 3, 9, time.time())
+    web.new_controller()
+    web.controller.store.progress(job_id, 3, 9, time.time(), run=run_of(web.controller.store, job_id))
     assert web.get(f"/request_status/{job_id}").json()["step"] == 3
 
 
@@ -284,8 +286,8 @@ def test_a_wait_ends_with_the_job(web: Web) -> None:
     ended: list[float] = []
 
     def finish() -> None:
-        wait_until(lambda: web.parent.links, 5)
-        web.parent.succeed(job_id)
+        wait_until(lambda: web.controller.links, 5)
+        web.controller.succeed(job_id)
         ended.append(time.monotonic())
 
     timer = threading.Timer(0.3, finish)
@@ -305,19 +307,19 @@ def test_a_wait_ends_with_its_time(web: Web) -> None:
 
 def test_a_wait_goes_on_by_the_store_when_the_controller_is_away(web: Web) -> None:
     job_id = web.started()
-    web.parent.vanish()
-    timer = threading.Timer(0.3, web.parent.succeed, [job_id])
+    web.controller.vanish()
+    timer = threading.Timer(0.3, web.controller.succeed, [job_id])
     timer.start()
     answer = web.get(f"/get_output/{job_id}?wait=20")
     timer.join()
-    web.new_parent()
+    web.new_controller()
     assert answer.status_code == 200
     assert answer.elapsed.total_seconds() < 5
 
 
 def test_nobody_waits_for_a_queued_job_of_a_stopping_server(web: Web) -> None:
     job_id = web.submit()
-    timer = threading.Timer(0.3, web.parent.show, [pool_view(stopping=True)])
+    timer = threading.Timer(0.3, web.controller.show, [pool_view(stopping=True)])
     timer.start()
     answer = web.get(f"/get_output/{job_id}?wait=30")
     timer.join()
@@ -335,4 +337,4 @@ def test_a_name_that_an_attacker_points_at_this_machine_reads_and_does_nothing(w
     headers = {"Host": name, "Origin": f"http://{name}", "Sec-Fetch-Site": "same-origin"}
     for answer in (web.get("/server_status", headers=headers), web.post(f"/cancel/{job_id}", headers=headers)):
         assert answer.status_code == 421 and "--allowed-host" in answer.json()["detail"]
-    assert web.parent.cancels == [] and web.job(job_id).status == "running"
+    assert web.controller.cancels == [] and web.job(job_id).status == "running"

@@ -114,7 +114,7 @@ def test_an_output_that_has_not_got_its_name_yet_is_served_from_where_it_is(web:
     job_id = web.done(b"0123456789")
     path = Path(web.job(job_id).output_path)
     part = temporary_path(path, job_id)
-    part.parent.mkdir()
+    part.parent.mkdir(parents=True)
     path.rename(part)
     path.write_bytes(b"of another")  # which the output is about to replace
     assert web.get(f"/outputs/{job_id}").content == b"0123456789"
@@ -156,8 +156,8 @@ def test_without_an_id_the_oldest_running_job_is_canceled(web: Web) -> None:
 
 def test_a_cancel_is_answered_when_the_ranks_have_left(web: Web) -> None:
     job_id = web.started()
-    web.parent.leave_at_once = False
-    timer = threading.Timer(0.5, web.parent.cancel, [job_id])
+    web.controller.leave_at_once = False
+    timer = threading.Timer(0.5, web.controller.cancel, [job_id])
     began = time.monotonic()
     timer.start()
     answer = web.post(f"/cancel/{job_id}")
@@ -168,8 +168,8 @@ def test_a_cancel_is_answered_when_the_ranks_have_left(web: Web) -> None:
 
 def test_a_job_that_ends_before_the_cancel_takes_effect_is_shown_as_it_ended(web: Web) -> None:
     job_id = web.started()
-    web.parent.leave_at_once = False
-    timer = threading.Timer(0.2, web.parent.succeed, [job_id])
+    web.controller.leave_at_once = False
+    timer = threading.Timer(0.2, web.controller.succeed, [job_id])
     timer.start()
     answer = web.post(f"/cancel/{job_id}")
     timer.join()
@@ -220,11 +220,11 @@ def test_unknown_routes_and_methods(web: Web) -> None:
 
 
 def test_without_a_controller_jobs_are_taken_and_the_status_says_so(web: Web) -> None:
-    web.parent.vanish()
+    web.controller.vanish()
     wait_until(lambda: web.get("/server_status").status_code == 500, 5)
     assert web.post("/cancel").status_code == 503
     assert web.post(f"/cancel/{web.submit()}").status_code == 503
-    web.new_parent()
+    web.new_controller()
     assert web.get("/server_status").status_code == 200
 
 

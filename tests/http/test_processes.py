@@ -54,12 +54,12 @@ def test_two_hundred_waiters_keep_nobody_from_asking(web: Web) -> None:
     waiters = [raw_get(web.port, f"/get_output/{job_id}?wait=60") for _ in range(WAITERS)]
     times = []
     for step in range(100):
-        web.parent.step(job_id, step, 100)
+        web.controller.step(job_id, step, 100)
         began = time.perf_counter()
         assert web.get(f"/request_status/{job_id}").status_code == 202
         times.append(time.perf_counter() - began)
     assert statistics.median(times) < 0.05
-    web.parent.succeed(job_id)
+    web.controller.succeed(job_id)
     answers = [read_all(waiter) for waiter in waiters]
     assert {status for status, _ in answers} == {200}
     assert {body["request_id"] for _, body in answers} == {job_id}
@@ -113,8 +113,8 @@ def test_a_killed_worker_is_replaced_and_jobs_stay(own: Web) -> None:
     own.client.close()
     own.client = httpx.Client(base_url=f"http://127.0.0.1:{own.port}", timeout=30)
     assert own.get(f"/request_status/{job_id}").json()["status"] == "running"
-    wait_until(lambda: own.parent.links == 1, 10)
-    own.parent.succeed(job_id)
+    wait_until(lambda: own.controller.links == 1, 10)
+    own.controller.succeed(job_id)
     assert own.get(f"/get_output/{job_id}").status_code == 200
 
 
@@ -124,7 +124,7 @@ def test_several_workers_share_the_port(tmp_path: Path) -> None:
         assert len(web.workers()) == 2
         job_id = web.started()
         waiters = [raw_get(web.port, f"/get_output/{job_id}?wait=30") for _ in range(20)]
-        web.parent.succeed(job_id)
+        web.controller.succeed(job_id)
         assert {read_all(waiter)[0] for waiter in waiters} == {200}
     finally:
         web.close()
@@ -222,7 +222,7 @@ def test_no_process_outlives_a_killed_controller(own: Web, victim: str) -> None:
         assert launcher.stdout is not None
         master = psutil.Process(int(launcher.stdout.readline()))
         workers = wait_until(lambda: master.children(), 15)
-        wait_until(lambda: own.parent.links == 2, 15)
+        wait_until(lambda: own.controller.links == 2, 15)
         workers[0].send_signal(signal.SIGSTOP)  # even one that runs no code of its own
         (launcher if victim == "launcher" else master).kill()
         wait_until(lambda: not any(alive(process) for process in (master, *workers)), 5)

@@ -112,15 +112,15 @@ def test_every_url_of_an_answer_leads_back_through_the_proxy(client: httpx.Clien
     assert client.get(f"{PREFIX}/openapi.json").json()["servers"] == [{"url": f"http://{proxy}{PREFIX}"}]
     assert f"POST {PREFIX}/generate" in client.get(f"{PREFIX}/").json()["endpoints"]
     assert client.get(f"{PREFIX}/nowhere").json()["instance"] == f"{PREFIX}/nowhere"
-    behind.parent.cancel(accepted.json()["request_id"])
+    behind.controller.cancel(accepted.json()["request_id"])
 
 
 def test_our_client_works_with_the_whole_url(proxy: str, behind: Web, tmp_path: Path) -> None:
     with Client(f"http://bob:secret@{proxy}{PREFIX}/") as ours:
         job_id = ours.submit(prompt="a")
         assert ours.status(job_id, wait=0.2)["status"] == "queued"
-        behind.parent.start(job_id)
-        behind.parent.succeed(job_id, b"picture")
+        behind.controller.start(job_id)
+        behind.controller.succeed(job_id, b"picture")
         assert ours.wait(job_id, timeout=10)["status"] == "succeeded"
         assert ours.result(job_id)["output"] == b"picture"
         assert Path(ours.save(job_id, tmp_path / "a.png")).read_bytes() == b"picture"
@@ -133,7 +133,7 @@ def test_pages_behind_the_proxy_may_act_and_others_may_not(client: httpx.Client,
     job_id = behind.submit()
     for origin in ("http://evil.example", f"http://127.0.0.1:{behind.port + 1}"):
         assert client.post(f"{PREFIX}/cancel/{job_id}", headers={"Origin": origin}).status_code == 403
-    assert behind.parent.cancels[-1:] != [job_id]
+    assert behind.controller.cancels[-1:] != [job_id]
     assert client.post(f"{PREFIX}/cancel/{job_id}", headers={"Origin": f"http://{proxy}"}).status_code == 200
 
 

@@ -19,7 +19,7 @@ from web import PROBLEM_JSON, Web
 
 from para_attn_server.http.server.connection import KEEPALIVE_SECONDS
 
-PATIENCE = 1.0
+REQUEST_TIMEOUT = 1.0
 SLACK = 10.0  # connections are looked at once a second; the rest is for a busy machine
 CROWD = 200
 MAX_BODY = 100_000
@@ -30,8 +30,8 @@ HEAD = b"POST /generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    """A web that waits for nobody longer than PATIENCE."""
-    web = Web(tmp_path_factory.mktemp("hasty"), request_timeout=PATIENCE, max_body=MAX_BODY, access_log=True)
+    """A web that waits for nobody longer than REQUEST_TIMEOUT."""
+    web = Web(tmp_path_factory.mktemp("hasty"), request_timeout=REQUEST_TIMEOUT, max_body=MAX_BODY, access_log=True)
     yield web
     log = web.log()
     web.close()
@@ -90,8 +90,8 @@ SLOW = {
 @pytest.mark.parametrize("kind", SLOW)
 def test_a_request_that_trickles_in_is_answered_with_408_and_the_connection_closed(hasty: Web, kind: str) -> None:
     with connected(hasty) as connection:
-        answer, seconds = trickle(connection, *SLOW[kind], deadline=PATIENCE + SLACK)
-    assert seconds >= PATIENCE
+        answer, seconds = trickle(connection, *SLOW[kind], deadline=REQUEST_TIMEOUT + SLACK)
+    assert seconds >= REQUEST_TIMEOUT
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 408 ") and f"Content-Type: {PROBLEM_JSON}".encode() in head
     assert json.loads(body)["status"] == 408
@@ -103,14 +103,14 @@ def test_a_request_that_trickles_in_is_answered_with_408_and_the_connection_clos
 
 def test_a_connection_that_says_nothing_is_closed_without_a_word(hasty: Web) -> None:
     with connected(hasty) as connection:
-        answer, seconds = trickle(connection, b"", b"", deadline=PATIENCE + SLACK)
-    assert answer == b"" and seconds >= PATIENCE
+        answer, seconds = trickle(connection, b"", b"", deadline=REQUEST_TIMEOUT + SLACK)
+    assert answer == b"" and seconds >= REQUEST_TIMEOUT
 
 
 def test_a_body_asked_for_with_100_continue_is_waited_for_no_longer(hasty: Web) -> None:
     first = HEAD + b"Content-Length: 10\r\nExpect: 100-continue\r\n\r\n"
     with connected(hasty) as connection:
-        answer, _ = trickle(connection, first, b"", deadline=PATIENCE + SLACK)
+        answer, _ = trickle(connection, first, b"", deadline=REQUEST_TIMEOUT + SLACK)
     assert answer == b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -141,7 +141,7 @@ def test_after_a_refused_body_the_connection_rests_and_no_second_answer_comes(ha
         answer.begin()
         assert answer.status == 413
         answer.read()
-        connection.settimeout(PATIENCE + 3)
+        connection.settimeout(REQUEST_TIMEOUT + 3)
         with pytest.raises(TimeoutError):
             connection.recv(1)
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -156,7 +156,7 @@ def test_a_client_that_will_close_sends_its_refused_body_and_sees_the_answer(has
         answer.begin()
         answer.read()
         assert answer.status == 413
-        assert not select.select([connection], [], [], PATIENCE / 2)[0], "closed on a client that still sends"
+        assert not select.select([connection], [], [], REQUEST_TIMEOUT / 2)[0], "closed on a client that still sends"
         connection.sendall(body)
         assert connection.recv(1) == b""
 
@@ -169,8 +169,8 @@ def test_an_answer_that_nobody_takes_is_given_up(hasty: Web, route: str) -> None
         connection.sendall(f"GET /{route}/{job_id} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         wait_until(lambda: connections(hasty) == before + 1, 5, "the connection")
         began = time.monotonic()
-        wait_until(lambda: connections(hasty) <= before, PATIENCE + SLACK, "the connection to be given up")
-        assert time.monotonic() - began > PATIENCE / 2
+        wait_until(lambda: connections(hasty) <= before, REQUEST_TIMEOUT + SLACK, "the connection to be given up")
+        assert time.monotonic() - began > REQUEST_TIMEOUT / 2
 
 
 def test_an_answer_that_is_taken_slowly_but_steadily_comes_whole(hasty: Web) -> None:
@@ -181,9 +181,9 @@ def test_an_answer_that_is_taken_slowly_but_steadily_comes_whole(hasty: Web) -> 
         began = time.monotonic()
         while block := connection.recv(1 << 18):
             got += len(block)
-            due = began + 3 * PATIENCE * got / 2**23
+            due = began + 3 * REQUEST_TIMEOUT * got / 2**23
             wait_until(lambda due=due: time.monotonic() >= due, 30)  # type: ignore[misc]
-    assert time.monotonic() - began > 2 * PATIENCE and got > 2**23
+    assert time.monotonic() - began > 2 * REQUEST_TIMEOUT and got > 2**23
 
 
 def test_waiting_for_a_job_is_not_concerned(hasty: Web) -> None:
@@ -212,7 +212,7 @@ def test_a_crowd_of_slow_clients_keeps_nobody_from_being_served(hasty: Web) -> N
             assert hasty.post("/generate", json={"prompt": "a"}).status_code == 202
             times.append(time.perf_counter() - began)
         assert statistics.median(times) < 0.5
-        wait_until(lambda: connections(hasty) < 10, PATIENCE + SLACK, "the crowd to be sent away")
+        wait_until(lambda: connections(hasty) < 10, REQUEST_TIMEOUT + SLACK, "the crowd to be sent away")
     finally:
         for connection in crowd:
             connection.close()

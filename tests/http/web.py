@@ -14,7 +14,7 @@ import httpx
 import psutil
 from conformance import Document
 from pydantic import Field
-from stand_in import StandInParent
+from stand_in import StandInController
 from waiting import wait_until
 
 from para_attn_server.core.arguments.model import arguments_model
@@ -54,7 +54,7 @@ DOCUMENT = Document(document(routes(), SCHEMA))
 
 
 class Web:
-    """gunicorn with a stand-in parent. `parent` decides what happens to jobs; every answer is checked for form.
+    """gunicorn with a stand-in controller. `controller` decides what happens to jobs; every answer is checked for form.
 
     That is: it is one of the OpenAPI document's, and errors are as RFC 9457 wants them.
     """
@@ -66,7 +66,7 @@ class Web:
         self.settings.state_dir.mkdir()
         self.settings.output_dir.mkdir()
         ensure_schema(self.settings.state_dir / "jobs.sqlite3")
-        self.parent = StandInParent(self.settings.state_dir)
+        self.controller = StandInController(self.settings.state_dir)
         self.put_schema()
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port: int = self.listener.getsockname()[1]
@@ -80,7 +80,7 @@ class Web:
         )
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=70)
         wait_until(self._answers, 30, "the web to answer")
-        wait_until(lambda: self.parent.links == self.settings.web_workers, 10, "the control links")
+        wait_until(lambda: self.controller.links == self.settings.web_workers, 10, "the control links")
 
     def command(self, parent: int) -> list[str]:
         """How the controller starts gunicorn."""
@@ -96,13 +96,13 @@ class Web:
     def put_schema(self, schema: dict[str, Any] | None = SCHEMA) -> None:
         """Write the schema document, as the controller does when ranks are ready; None: as at a new model's start."""
         document = {"model": "stand-in", "version": "1", "schema": schema, "output_suffix": ".png"}
-        self.parent.store.put_document("schema", document)
+        self.controller.store.put_document("schema", document)
 
-    def new_parent(self, view: PoolView | None = None) -> None:
+    def new_controller(self, view: PoolView | None = None) -> None:
         """The controller dies and another one comes."""
-        self.parent.close()
-        self.parent = StandInParent(self.settings.state_dir, view)
-        wait_until(lambda: self.parent.links == self.settings.web_workers, 15, "the control links")
+        self.controller.close()
+        self.controller = StandInController(self.settings.state_dir, view)
+        wait_until(lambda: self.controller.links == self.settings.web_workers, 15, "the control links")
 
     def log(self) -> str:
         """All that the web has logged."""
@@ -153,18 +153,18 @@ class Web:
     def started(self, **arguments: Any) -> str:
         """A job that runs."""
         job_id = self.submit(**arguments)
-        self.parent.start(job_id)
+        self.controller.start(job_id)
         return job_id
 
     def done(self, data: bytes = b"picture") -> str:
         """A job that has succeeded."""
         job_id = self.started()
-        self.parent.succeed(job_id, data)
+        self.controller.succeed(job_id, data)
         return job_id
 
     def job(self, job_id: str) -> Job:
         """The job's row."""
-        job = self.parent.store.get(job_id)
+        job = self.controller.store.get(job_id)
         assert job is not None
         return job
 
@@ -174,5 +174,5 @@ class Web:
         self.process.wait(10)
         self.client.close()
         self.listener.close()
-        self.parent.close()
+        self.controller.close()
         self.log_file.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -11,10 +12,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from para_attn_server.core.errors import InvalidInput, NotAccepting
-from para_attn_server.core.output import prepare, publish, seal, sweep, temporary_path
+from para_attn_server.core.job import Output
+from para_attn_server.core.output import prepare, seal, sweep, temporary_path
 from para_attn_server.outputs.folder import OutputFolder
 
 JOB = "0123456789abcdef" * 2
+NOW, DAY = 1795651199.9, "2026/11/25"
+"""The last moment of a day in UTC."""
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def folder(place: Path) -> OutputFolder:
 
 def refusal(folder: OutputFolder, requested: str) -> str:
     with pytest.raises(InvalidInput) as caught:
-        folder.resolve(requested, JOB, ".png")
+        folder.resolve(requested, JOB, ".png", NOW)
     (field,) = caught.value.fields
     assert field.pointer == "#/output_path"
     assert str(folder.root.parent) not in field.detail
@@ -51,7 +55,7 @@ def refusal(folder: OutputFolder, requested: str) -> str:
 
 
 def test_the_server_names_the_file_when_none_is_asked_for(folder: OutputFolder) -> None:
-    assert folder.resolve(None, JOB, ".mp4") == folder.root / f"{JOB}.mp4"
+    assert folder.resolve(None, JOB, ".mp4", NOW) == folder.root / DAY / f"{JOB}.mp4"
 
 
 @pytest.mark.parametrize(
@@ -68,7 +72,7 @@ def test_the_server_names_the_file_when_none_is_asked_for(folder: OutputFolder) 
     ],
 )
 def test_a_relative_path_is_below_the_root(folder: OutputFolder, requested: str, expected: str) -> None:
-    assert folder.resolve(requested, JOB, ".png") == folder.root / expected
+    assert folder.resolve(requested, JOB, ".png", NOW) == folder.root / expected
 
 
 @pytest.mark.parametrize(
@@ -117,33 +121,33 @@ def test_an_absolute_path_inside_the_root_is_refused_too(folder: OutputFolder) -
 
 
 def test_the_longest_name_allowed_can_be_written_under_its_temporary_name(folder: OutputFolder) -> None:
-    final = folder.resolve("ü" * 125 + ".jpeg", JOB, ".png")
+    final = folder.resolve("ü" * 125 + ".jpeg", JOB, ".png", NOW)
     prepare(final, JOB)
     temporary_path(final, JOB).write_text("picture")
-    publish(seal(final, JOB, lambda: None), JOB)
+    folder.publish(JOB, [seal(final, JOB, lambda: None)])
     assert final.exists()
 
 
 def test_the_predictors_own_suffix_is_always_allowed(folder: OutputFolder) -> None:
-    assert folder.resolve("a.DAT", JOB, ".dat") == folder.root / "a.DAT"
-    assert folder.resolve("a", JOB, "") == folder.root / "a"
+    assert folder.resolve("a.DAT", JOB, ".dat", NOW) == folder.root / "a.DAT"
+    assert folder.resolve("a", JOB, "", NOW) == folder.root / "a"
     with pytest.raises(InvalidInput, match=r"one of \.dat "):
-        folder.resolve("a", JOB, ".dat")
+        folder.resolve("a", JOB, ".dat", NOW)
 
 
 def test_a_root_behind_a_link_is_followed_once(place: Path) -> None:
     (place / "alias").symlink_to("root")
     folder = OutputFolder(place / "alias", allow_any=False, state_dir=place / "state")
-    assert folder.resolve("sub/a.png", JOB, ".png") == place / "root" / "sub" / "a.png"
-    assert folder.resolve(None, JOB, ".png") == place / "root" / f"{JOB}.png"
+    assert folder.resolve("sub/a.png", JOB, ".png", NOW) == place / "root" / "sub" / "a.png"
+    assert folder.resolve(None, JOB, ".png", NOW) == place / "root" / DAY / f"{JOB}.png"
 
 
 def test_allow_any_takes_absolute_and_climbing_paths(place: Path) -> None:
     folder = OutputFolder(place / "root", allow_any=True, state_dir=place / "state")
-    assert folder.resolve(str(place / "outside" / "a.png"), JOB, ".png") == place / "outside" / "a.png"
-    assert folder.resolve("../outside/a.png", JOB, ".png") == place / "outside" / "a.png"
-    assert folder.resolve("out/a.png", JOB, ".png") == place / "outside" / "a.png"
-    assert folder.resolve("a.png", JOB, ".png") == place / "root" / "a.png"
+    assert folder.resolve(str(place / "outside" / "a.png"), JOB, ".png", NOW) == place / "outside" / "a.png"
+    assert folder.resolve("../outside/a.png", JOB, ".png", NOW) == place / "outside" / "a.png"
+    assert folder.resolve("out/a.png", JOB, ".png", NOW) == place / "outside" / "a.png"
+    assert folder.resolve("a.png", JOB, ".png", NOW) == place / "root" / "a.png"
 
 
 @pytest.mark.parametrize("requested", ["nowhere/a.png", "/dev/null", "link.png", "sub", "..", "a\0", ".a.png", "/"])
@@ -165,7 +169,7 @@ def test_whatever_is_asked_for_is_inside_the_root_or_refused(
 ) -> None:
     requested = start + "/".join(parts)
     try:
-        final = folder.resolve(requested, JOB, ".png")
+        final = folder.resolve(requested, JOB, ".png", NOW)
     except InvalidInput:
         return
     assert final.is_absolute() and final.parent.resolve() == final.parent
@@ -202,7 +206,7 @@ def test_no_output_takes_the_place_of_the_servers_own_files(
 ) -> None:
     folder = OutputFolder(place / "root", allow_any, {"state": state, "alias": place / "alias"}[named])
     assert "its own files" in refusal(folder, requested)
-    assert folder.resolve("a.png", JOB, ".png") == place / "root" / "a.png"
+    assert folder.resolve("a.png", JOB, ".png", NOW) == place / "root" / "a.png"
 
 
 def test_nor_does_one_from_outside_the_root_where_any_path_is_allowed(place: Path) -> None:
@@ -215,27 +219,31 @@ def test_nor_does_one_from_outside_the_root_where_any_path_is_allowed(place: Pat
 
 def test_a_root_in_the_state_directory_takes_outputs_and_the_rest_of_it_none(place: Path) -> None:
     folder = OutputFolder(place / "root", allow_any=True, state_dir=place)
-    assert folder.resolve("sub/a.png", JOB, ".png") == place / "root" / "sub" / "a.png"
+    assert folder.resolve("sub/a.png", JOB, ".png", NOW) == place / "root" / "sub" / "a.png"
     assert "its own files" in refusal(folder, "../jobs.sqlite3")
     folder = OutputFolder(place / "root", allow_any=False, state_dir=place / "root")
     assert "its own files" in refusal(folder, "jobs.sqlite3")
-    assert folder.resolve(None, JOB, ".png") == place / "root" / f"{JOB}.png"
+    assert folder.resolve(None, JOB, ".png", NOW) == place / "root" / DAY / f"{JOB}.png"
 
 
 # --- removal ---
 
 
+def removed(folder: OutputFolder, path: Path | str, modified_before: float = math.inf) -> bool:
+    return folder.remove(JOB, Output(str(path), "image/png", 3, "0"), modified_before)
+
+
 def test_an_output_is_removed_and_only_once(folder: OutputFolder) -> None:
-    assert folder.remove(folder.root / "there.png") is True
+    assert removed(folder, folder.root / "there.png") is True
     assert not (folder.root / "there.png").exists()
-    assert folder.remove(str(folder.root / "there.png")) is False
+    assert removed(folder, folder.root / "there.png") is False
 
 
 def test_a_file_changed_since_is_left_alone(folder: OutputFolder) -> None:
     file = folder.root / "there.png"
     os.utime(file, (1000.0, 1000.0))
-    assert folder.remove(file, modified_before=1000.0) is False and file.exists()
-    assert folder.remove(file, modified_before=1000.5) is True
+    assert removed(folder, file, 1000.0) is False and file.exists()
+    assert removed(folder, file, 1000.5) is True
 
 
 @pytest.mark.parametrize(
@@ -246,22 +254,20 @@ def test_a_file_changed_since_is_left_alone(folder: OutputFolder) -> None:
 def test_removal_never_follows_a_link_nor_takes_what_is_no_file(place: Path, name: str, allow_any: bool) -> None:
     folder = OutputFolder(place / "root", allow_any, place / "state")
     before = sorted(place.rglob("*"))
-    assert folder.remove(f"{folder.root}/{name}") is False
+    assert removed(folder, f"{folder.root}/{name}") is False
     assert sorted(place.rglob("*")) == before
 
 
 def test_a_file_outside_the_root_is_removed_only_where_any_path_is_allowed(place: Path) -> None:
     file = place / "outside" / "secret.png"
-    assert (
-        OutputFolder(place / "root", allow_any=False, state_dir=place / "state").remove(file) is False and file.exists()
-    )
-    assert OutputFolder(place / "root", allow_any=True, state_dir=place / "state").remove(file) is True
+    assert removed(OutputFolder(place / "root", False, place / "state"), file) is False and file.exists()
+    assert removed(OutputFolder(place / "root", True, place / "state"), file) is True
 
 
 def test_a_relative_or_impossible_path_is_never_removed(folder: OutputFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.root)
     for path in ("there.png", "", "/", "x" * 5000):
-        assert folder.remove(path) is False
+        assert removed(folder, path) is False
 
 
 # --- a root that goes away ---
@@ -269,15 +275,15 @@ def test_a_relative_or_impossible_path_is_never_removed(folder: OutputFolder, mo
 
 def test_a_root_that_is_gone_is_made_anew_as_soon_as_it_is_needed(folder: OutputFolder) -> None:
     shutil.rmtree(folder.root)
-    assert folder.resolve(None, JOB, ".png") == folder.root / f"{JOB}.png"
-    assert folder.root.is_dir() and folder.look() is None and folder.unwritable() is None
+    assert folder.resolve(None, JOB, ".png", NOW) == folder.root / DAY / f"{JOB}.png"
+    assert folder.root.is_dir() and folder.look() is folder.full() is folder.unwritable() is None
 
 
 def test_where_it_cannot_be_made_the_request_is_not_accepted(folder: OutputFolder) -> None:
     shutil.rmtree(folder.root)
     folder.root.touch()
     with pytest.raises(NotAccepting, match="output root is gone") as caught:
-        folder.resolve("a.png", JOB, ".png")
+        folder.resolve("a.png", JOB, ".png", NOW)
     assert str(folder.root) not in str(caught.value)
 
 
@@ -292,5 +298,5 @@ def test_a_root_that_is_not_mounted_any_more_is_not_made_anew(
     assert "not mounted" in (mounted.look() or "")
     shutil.rmtree(folder.root)
     with pytest.raises(NotAccepting, match="mount it again"):
-        mounted.resolve(None, JOB, ".png")
+        mounted.resolve(None, JOB, ".png", NOW)
     assert not folder.root.exists()

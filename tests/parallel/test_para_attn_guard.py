@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import inspect
 from importlib.metadata import version
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,6 +41,12 @@ CODE: dict[str, str] = {
     "context_parallel.diffusers_adapters.flux:parallelize_transformer": "3cedeae9dade",
     "context_parallel.diffusers_adapters.hunyuan_video:parallelize_transformer": "fe0da6e9fb92",
     "context_parallel.diffusers_adapters.wan:parallelize_transformer": "00a548d32d36",
+    "context_parallel.diffusers_adapters.mochi:parallelize_transformer": "7a856a27782a",
+    "first_block_cache.diffusers_adapters.flux:apply_cache_on_pipe": "e947b702e7ab",
+    "first_block_cache.diffusers_adapters.mochi:apply_cache_on_pipe": "4d421768dd84",
+    "first_block_cache.diffusers_adapters.cogvideox:apply_cache_on_pipe": "e947b702e7ab",
+    "first_block_cache.diffusers_adapters.hunyuan_video:apply_cache_on_pipe": "e947b702e7ab",
+    "first_block_cache.diffusers_adapters.wan:apply_cache_on_pipe": "81af29c355a0",
     "first_block_cache.diffusers_adapters.hunyuan_video:apply_cache_on_transformer": "274e630fdaf3",
     "first_block_cache.diffusers_adapters.wan:apply_cache_on_transformer": "8f4f27ccfdd5",
     "parallel_vae.diffusers_adapters.autoencoder_kl:send_tensor": "4a059d18f3ec",
@@ -85,10 +92,8 @@ def test_every_mended_place_is_guarded() -> None:
         }
         for prefix, owner in owners.items():
             for key, value in vars(owner).items():
-                if para_attn_compat.__name__ == getattr(getattr(value, "__code__", None), "co_qualname", "") or (
-                    getattr(value, "__code__", None) is not None
-                    and value.__code__.co_filename == para_attn_compat.__file__
-                ):
+                made = getattr(value, "__code__", None)
+                if made is not None and Path(made.co_filename).parent == Path(para_attn_compat.__file__).parent:
                     # Where another module imports it from one that has been mended, it is mended there.
                     home = inspect.unwrap(value).__module__.removeprefix("para_attn.") if owner is module else name
                     mended.add(f"{name}:{prefix}{key}" if f"{name}:{prefix}{key}" in CODE else f"{home}:{prefix}{key}")
@@ -136,6 +141,17 @@ def test_the_second_transformer_of_wan_is_spread_too(monkeypatch: pytest.MonkeyP
     )()
     wan.parallelize_pipe(pipe, mesh="mesh")
     assert spread == [(pipe.transformer_2, "mesh"), ("high", "mesh")]
+
+
+@pytest.mark.parametrize("name", ["MochiTransformer3DModel", "HunyuanVideoTransformer3DModel", "WanTransformer3DModel"])
+def test_a_cache_that_would_be_dropped_is_refused(name: str) -> None:
+    para_attn_compat.install()
+    config = SimpleNamespace(image_condition_type=None)
+    embed = SimpleNamespace(forward=lambda timestep, guidance, pooled: None)
+    cached = type(name, (), {"_is_cached": True, "config": config, "time_text_embed": embed})
+    adapters = importlib.import_module(f"para_attn.{CP}")
+    with pytest.raises(SetupFailed, match="after parallelize_pipe"):
+        adapters.parallelize_transformer(cached())
 
 
 def test_a_mochi_cache_takes_its_settings() -> None:

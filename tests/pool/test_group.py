@@ -48,7 +48,16 @@ from para_attn_server.pool.phases.running import SETTLE_BARRIER
 from para_attn_server.pool.phases.stopping import STOP_TIMEOUT
 from para_attn_server.pool.phases.waiting import YOUNG
 from para_attn_server.pool.ranks import NOTHING_DONE
-from para_attn_server.pool.run import LEAVE_LEAST, SETTLE_LEAST, SETTLE_UNPACED
+from para_attn_server.pool.run import (
+    CANCEL,
+    EXPIRY,
+    LEAVE_LEAST,
+    SETTLE_LEAST,
+    SETTLE_UNPACED,
+    SHUTDOWN,
+    StopOrder,
+    timeout,
+)
 from para_attn_server.pool.watchdog import ENTRY_BUDGET
 
 JOB = Job("j", 1, JobStatus.RUNNING, None, "/out/a.png", 0.0)
@@ -372,15 +381,37 @@ def test_a_death_outweighs_the_failures_that_it_causes_in_its_peers() -> None:
 
 def test_cancel_goes_to_rank_zero_once() -> None:
     script = Script().busy()
-    script.group.cancel()
-    script.group.cancel()
+    script.group.stop_run(CANCEL)
+    script.group.stop_run(CANCEL)
     assert script.handles[0].sent == ["Run", "Cancel"]
     assert script.handles[1].sent == ["Run"]
 
 
+@pytest.mark.parametrize("order", [CANCEL, EXPIRY, timeout(5, 2)], ids=lambda order: order.reason)
+def test_of_several_orders_to_stop_the_first_says_what_the_job_comes_to(order: StopOrder) -> None:
+    script = Script().busy()
+    for each in (order, CANCEL, EXPIRY):
+        script.group.stop_run(each)
+    assert script.handles[0].sent == ["Run", "Cancel"]
+    for rank in range(RANKS):
+        script.say(rank, Canceled(1, rank, 3))
+    assert ended(script) == [order.outcome] and script.launches == 1
+
+
+@pytest.mark.parametrize("before", [None, CANCEL, EXPIRY], ids=str)
+def test_the_end_of_the_server_stops_a_run_at_once_and_is_not_charged(before: StopOrder | None) -> None:
+    script = Script().busy()
+    if before is not None:
+        script.group.stop_run(before)
+    script.group.stop()
+    assert all(handle.killed for handle in script.handles)
+    script.die(0, 1)
+    assert script.heard("run_lost") == [("j", SHUTDOWN.outcome)] and script.group.stopped
+
+
 def test_a_cancel_that_is_not_followed_in_time_rebuilds_the_group() -> None:
     script = Script().busy()
-    script.group.cancel()
+    script.group.stop_run(CANCEL)
     script.pass_time(5)
     script.die(0, 1)
     assert ended(script) == [None]
@@ -575,7 +606,7 @@ def test_the_death_of_an_only_rank_in_setup_is_held_back_too(monkeypatch: pytest
 
 def test_a_transient_error_of_a_canceled_job_leaves_it_to_be_canceled() -> None:
     script = Script().busy()
-    script.group.cancel()
+    script.group.stop_run(CANCEL)
     for rank in range(RANKS):
         script.say(rank, Failed(1, rank, 3, JobError("Broke", "no", rank), transient=True))
     for rank in range(RANKS):
@@ -617,7 +648,7 @@ def in_predict(script: Script) -> None:
 
 def canceled(script: Script) -> None:
     script.busy()
-    script.group.cancel()
+    script.group.stop_run(CANCEL)
 
 
 def settling(script: Script) -> None:

@@ -13,6 +13,7 @@ from test_group import CRASHED, JOB, KILLED, OUTPUT, RANKS, Script, failed
 from para_attn_server.core.wire.ranks import Canceled, Finished, Pong, Ready, Settled, SetupError, Started, Step
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.run import CANCEL
 
 
 class Life(Script):
@@ -110,7 +111,7 @@ def happen(life: Life, name: str, *what: Any) -> None:
         case "job", _:
             life.give_job()
         case "cancel", _:
-            life.group.cancel()
+            life.group.stop_run(CANCEL)
         case "stop", _:
             life.group.stop()
 

@@ -19,24 +19,24 @@ def schema(store: SqlStore) -> object:
 
 
 def test_the_schema_is_known_again_after_a_restart_with_the_same_model(store: SqlStore) -> None:
-    ModelInfoWriter(store, "demo", "1").claim()
+    ModelInfoWriter("demo", "1").claim(store)
     assert schema(store) is None
-    ModelInfoWriter(store, "demo", "1").reported(READY)
-    ModelInfoWriter(store, "demo", "1").claim()
+    ModelInfoWriter("demo", "1").reported(store, READY)
+    ModelInfoWriter("demo", "1").claim(store)
     assert schema(store) == {"type": "object"}
 
 
 @pytest.mark.parametrize(("model", "version"), [("flux", "1"), ("demo", "2")])
 def test_another_model_or_version_forgets_it(store: SqlStore, model: str, version: str) -> None:
-    ModelInfoWriter(store, "demo", "1").reported(READY)
-    ModelInfoWriter(store, model, version).claim()
+    ModelInfoWriter("demo", "1").reported(store, READY)
+    ModelInfoWriter(model, version).claim(store)
     assert schema(store) is None
 
 
 def test_jobs_that_wait_for_another_model_are_not_taken_over(store: SqlStore) -> None:
-    ModelInfoWriter(store, "demo", "1").reported(READY)
+    ModelInfoWriter("demo", "1").reported(store, READY)
     store.insert(NewJob({}, "/o"), 10, 0.0)
     with pytest.raises(StateDirError, match=r"1 unfinished job\(s\) of another model \(demo\)"):
-        ModelInfoWriter(store, "flux", "1").claim()
-    ModelInfoWriter(store, "demo", "2").claim()
+        ModelInfoWriter("flux", "1").claim(store)
+    ModelInfoWriter("demo", "2").claim(store)
     assert store.counts().queued == 1

@@ -1,34 +1,65 @@
-"""The pool over a real database, while the store refuses now and then."""
+"""The pool over a real database and the store's thread, while the store refuses now and then."""
 
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from loops import Loop
+from runs import run_of
 from structlog.testing import capture_logs
 
-from para_attn_server.controller.control_server import ControlServer, WebConnection
 from para_attn_server.controller.housekeeping import finish_outputs
 from para_attn_server.core.errors import JobError, StoreUnavailable
-from para_attn_server.core.job import JobStatus, NewJob, Output
+from para_attn_server.core.job import Job, JobStatus, NewJob, Output
 from para_attn_server.core.output import prepare, seal, temporary_path
-from para_attn_server.core.wire.control import CancelOrder, CancelReply, Follow, JobUpdate, LineBuffer, PoolView, encode
+from para_attn_server.core.wire.control import CancelOrder, CancelReply
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.look import EXPIRED_AT_ONCE
 from para_attn_server.pool.model_info import ModelInfoWriter
-from para_attn_server.pool.pool import EXPIRED_AT_ONCE, Pool
-from para_attn_server.pool.run import Lost
+from para_attn_server.pool.pool import Pool
+from para_attn_server.pool.run import CANCEL, Lost
 from para_attn_server.stores.sql import SqlStore
 from para_attn_server.stores.sqlite import begin_write
 
 
 @pytest.fixture
-def pool(store: SqlStore) -> Pool:
-    return Pool(store, ModelInfoWriter(store, "m", "1"), 2, lambda _: None, lambda _: None, lambda _: None)
+def loop(store: SqlStore) -> Iterator[Loop]:
+    with closing(Loop(store)) as made:
+        yield made
+
+
+@pytest.fixture
+def news() -> list[Any]:
+    """What the web workers get."""
+    return []
+
+
+@pytest.fixture
+def pool(loop: Loop, news: list[Any], tmp_path: Path, store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> Pool:
+    """What a test starts, the pool has started."""
+    model = ModelInfoWriter("m", "1")
+    pool = Pool(loop.store, model, folder(tmp_path), 2, news.append, lambda _: None, lambda _: None)
+    start = store.start
+
+    def started(job_id: str, group: int, now: float, controller: str | None = None) -> Job:
+        pool._running[job_id] = start(job_id, group, now, controller)
+        return pool._running[job_id]
+
+    monkeypatch.setattr(store, "start", started)
+    return pool
+
+
+def folder(tmp_path: Path) -> OutputFolder:
+    return OutputFolder(tmp_path, allow_any=False, state_dir=tmp_path / "state")
 
 
 def running(store: SqlStore, folder: Path, group: int) -> tuple[str, Output]:
@@ -41,236 +72,261 @@ def running(store: SqlStore, folder: Path, group: int) -> tuple[str, Output]:
     return job.id, seal(path, job.id, lambda: None)
 
 
+def status(store: SqlStore, job_id: str) -> JobStatus:
+    job = store.get(job_id)
+    assert job is not None
+    return job.status
+
+
 def refuse(*_: Any, **__: Any) -> None:
     raise StoreUnavailable("the disk is full (/secret)", "the disk is full")
 
 
-def work_on(pool: Pool, *job_ids: str) -> list[str]:
-    """Give the pool a group for each of these jobs, started one after the other; those that a group has been asked to
-    leave."""
-    canceled: list[str] = []
-    groups: list[Any] = []
-    for started, job_id in enumerate(job_ids):
-        run = SimpleNamespace(job_id=job_id, started=started, cancel_deadline=None)
+class StandInGroup:
+    """Of a group what the pool asks of it."""
 
-        def cancel(run: Any = run) -> None:
-            if run.cancel_deadline is None:
-                run.cancel_deadline = 1.0
-                canceled.append(run.job_id)
+    def __init__(self, index: int = 0, run: str | None = None) -> None:
+        self.index, self.state = index, GroupState.READY
+        self.run: Any = None
+        self.assigned: list[tuple[str, dict[str, Any]]] = []
+        self.stops: list[Any] = []
+        if run is not None:
+            self.begin(run)
 
-        groups.append(SimpleNamespace(run=run, cancel=cancel, state="busy"))
-    pool._groups = groups
-    return canceled
+    def begin(self, job_id: str) -> None:
+        self.state, self.run = GroupState.BUSY, SimpleNamespace(job_id=job_id, started=float(self.index))
+
+    def assign(self, job: Job, arguments: dict[str, Any], _: str | None) -> None:
+        self.assigned.append((job.id, arguments))
+        self.begin(job.id)
+
+    def stop_run(self, order: Any) -> None:
+        self.stops.append(order)
+
+    def leave(self) -> None:
+        self.state, self.run = GroupState.READY, None
+
+    def tick(self, now: float) -> None:
+        pass
+
+    def view(self) -> Any:
+        return self.index
 
 
-def end_unwritten(pool: Pool, store: SqlStore, job_id: str, output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+def have(pool: Pool, *groups: StandInGroup) -> None:
+    pool._dispatcher.groups = groups  # type: ignore[assignment]
+
+
+def cancel(pool: Pool, job_id: str | None, loop: Loop | None = None) -> CancelReply:
+    """The reply to a cancel order: at once, or once the store has spoken."""
+    replies: list[CancelReply] = []
+    pool.cancel(CancelOrder(7, job_id), replies.append)
+    if loop is not None:
+        loop.settle()
+    (reply,) = replies
+    assert reply.request == 7
+    return reply
+
+
+def end_unwritten(
+    pool: Pool, loop: Loop, store: SqlStore, job_id: str, output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A job ends while the store refuses."""
     with monkeypatch.context() as patch:
         patch.setattr(store, "succeed", refuse)
         pool.run_ended(job_id, output, (5, 5))
+        loop.settle()
     assert pool.busy, "it is not over before it is written"
 
 
 def test_a_cancel_does_not_hit_a_job_whose_end_is_still_to_be_written(
-    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (done, output), (other, _) = running(store, tmp_path, 0), running(store, tmp_path, 1)
-    end_unwritten(pool, store, done, output, monkeypatch)
-    work_on(pool, other)
-    assert pool.cancel(None) == other
+    end_unwritten(pool, loop, store, done, output, monkeypatch)
+    group = StandInGroup(1, other)
+    have(pool, group)
+    assert cancel(pool, None).job_id == other and group.stops == [CANCEL]
+    loop.settle()
     job = store.get(done)
     assert job is not None and (job.status, job.output) == (JobStatus.SUCCEEDED, output)
-    assert pool.cancel(done) is None
-
-
-def test_a_job_whose_end_cannot_be_written_is_not_canceled(
-    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job_id, output = running(store, tmp_path, 0)
-    end_unwritten(pool, store, job_id, output, monkeypatch)
-    monkeypatch.setattr(store, "succeed", refuse)
-    with pytest.raises(StoreUnavailable) as refused:
-        pool.cancel(job_id)
-    assert refused.value.public == "the job is not canceled: the disk is full"
-    assert pool.cancel(None) is None, "none runs"
+    assert cancel(pool, done, loop) == CancelReply(7, None)
 
 
 def test_a_running_job_is_left_though_that_cannot_be_written(
-    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (older, _), (newer, _) = running(store, tmp_path, 0), running(store, tmp_path, 1)
-    canceled, real, disk = work_on(pool, older, newer), store.request_cancel, SimpleNamespace(full=True)
-    monkeypatch.setattr(store, "request_cancel", lambda *order: refuse() if disk.full else real(*order))
-    for order in (None, older, newer):
-        with pytest.raises(StoreUnavailable) as refused:
-            pool.cancel(order)
-        assert str(refused.value.public).endswith("its end cannot be written yet: the disk is full")
-    assert canceled == [older, newer]
-    pool._groups = ()
+    groups, real, disk = [StandInGroup(0, older), StandInGroup(1, newer)], store.request_cancel, SimpleNamespace(full=1)
+    have(pool, *groups)
+    monkeypatch.setattr(store, "request_cancel", lambda *order, run: refuse() if disk.full else real(*order, run=run))
+    assert cancel(pool, None).unwritten is None, "that the store refuses is not known yet"
+    loop.settle()
+    for order in (older, newer, newer):
+        reply = cancel(pool, order)
+        assert (reply.job_id, reply.error, reply.unwritten) == (order, None, "the disk is full")
+    assert [len(group.stops) for group in groups] == [2, 2]
+    have(pool)
     pool.run_ended(older, None, (1, 5))
     pool.run_lost(newer, Lost(JobError("rank_lost", "x")))
+    loop.settle()
     assert store.counts().running == 2
-    disk.full = False
+    disk.full = 0
     pool.close()
+    loop.settle()
     assert store.counts().canceled == 2
+    assert [event.type for event in store.events(newer)].count("cancel_requested") == 1
 
 
 def test_a_queued_job_that_cannot_be_written_stays_queued_and_that_is_said(
-    pool: Pool, store: SqlStore, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, loop: Loop, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job_id = store.insert(NewJob({}, "/a.png"), 10, 1.0).id
+    job = store.insert(NewJob({}, "/a.png"), 10, 1.0)
+    pool.submitted(job, None)
     with monkeypatch.context() as patch:
         patch.setattr(store, "cancel", refuse)
-        with pytest.raises(StoreUnavailable) as refused:
-            pool.cancel(job_id)
-    assert refused.value.public == "the job is not canceled: the disk is full"
-    assert store.get(job_id).status is JobStatus.QUEUED  # type: ignore[union-attr]
-    assert pool.cancel(job_id) == job_id
+        reply = cancel(pool, job.id, loop)
+    assert reply == CancelReply(7, None, "the job is not canceled: the disk is full")
+    assert status(store, job.id) is JobStatus.QUEUED and pool.queue.waiting(0.0) == [job]
+    assert cancel(pool, job.id, loop).job_id == job.id
+    assert status(store, job.id) is JobStatus.CANCELED and not pool.queue
+
+
+def test_a_job_that_is_being_canceled_does_not_start(pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path) -> None:
+    job_id, output = running(store, tmp_path, 0)
+    group = StandInGroup()
+    have(pool, group)
+    job = store.insert(NewJob({}, str(tmp_path / "a.png")), 10, 1.0)
+    pool._look.look()
+    pool.run_ended(job_id, output, (5, 5))  # would start what the look finds
+    replies: list[CancelReply] = []
+    pool.cancel(CancelOrder(1, job.id), replies.append)
+    loop.settle()
+    assert replies == [CancelReply(1, job.id)] and status(store, job.id) is JobStatus.CANCELED
+    assert group.assigned == [] and not pool.queue
 
 
 def test_what_waits_to_be_written_is_tried_again_at_the_end(
-    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, output = running(store, tmp_path, 0)
-    end_unwritten(pool, store, job_id, output, monkeypatch)
+    end_unwritten(pool, loop, store, job_id, output, monkeypatch)
     pool.close()
-    job = store.get(job_id)
-    assert job is not None and job.status is JobStatus.SUCCEEDED and not pool.busy
-
-
-def test_an_order_that_is_refused_does_not_take_the_next_ones_with_it() -> None:
-    def cancel(job_id: str | None) -> str | None:
-        if job_id == "a":
-            raise StoreUnavailable("/secret is full", "full")
-        return job_id
-
-    answers: list[bytes] = []
-    connection = WebConnection(ControlServer(lambda: None, cancel, lambda: None))
-    connection.write = answers.append
-    connection.data_received(b"".join(encode(CancelOrder(number, name)) for number, name in enumerate("abc")))
-    assert list(LineBuffer().feed(b"".join(answers))) == [
-        CancelReply(0, None, "full"),
-        CancelReply(1, "b"),
-        CancelReply(2, "c"),
-    ]
-
-
-def test_steps_go_to_those_who_follow_the_job_and_all_else_to_everybody() -> None:
-    server = ControlServer(lambda *_: None, lambda _: None, lambda: PoolView(started_at=1.0))
-    told: dict[str, list[Any]] = {}
-    for name in ("follows", "does not", "is late"):
-        connection = WebConnection(server)
-        lines: list[bytes] = []
-        connection.write = lines.append
-        server.opened(connection)
-        lines.clear()
-        told[name] = [connection, lines]
-
-    def run(status: str, step: int) -> None:
-        server.publish(JobUpdate("a", status, step, 9))
-
-    def follow(name: str) -> None:
-        told[name][0].data_received(encode(Follow("a")))
-
-    follow("is late")  # it does not run yet
-    for attempt in range(2):
-        run("running", 0)
-        follow("follows")
-        run("running", 1 + attempt)
-        run("queued", 0)
-    run("running", 0)
-    run("running", 5)
-    follow("is late")
-    run("running", 6)
-    run("succeeded", 9)
-
-    def heard(name: str) -> list[tuple[str, int]]:
-        return [(update.status, update.step) for update in LineBuffer().feed(b"".join(told[name][1]))]
-
-    everybody = [("running", 0), ("queued", 0)] * 2 + [("running", 0), ("succeeded", 9)]
-    assert heard("does not") == everybody
-    first, second = [("running", 0), ("running", 1)], [("running", 0), ("running", 2)]
-    again = ("running", 0)  # the latest step, in answer to Follow
-    assert heard("follows") == [
-        again,
-        *first,
-        ("queued", 0),
-        again,
-        *second,
-        ("queued", 0),
-        ("running", 0),
-        ("succeeded", 9),
-    ]
-    assert heard("is late") == [*everybody[:5], ("running", 5), ("running", 6), ("succeeded", 9)]
+    assert not pool.settled
+    loop.run(lambda: pool.settled)
+    assert status(store, job_id) is JobStatus.SUCCEEDED and not pool.busy
 
 
 def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_before(
-    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, output = running(store, tmp_path, 0)
-    second = store.insert(NewJob({"a": 1}, str(tmp_path / "2.png")), 10, 3.0).id
-    assigned: list[Any] = []
-    group = SimpleNamespace(index=0, run=None, state=GroupState.READY)
-    group.assign = lambda job, kwargs, _: (assigned.append((job.id, kwargs)), setattr(group, "state", "busy"))
-    pool._groups = [group]
+    second = store.insert(NewJob({"a": 1}, str(tmp_path / "2.png")), 10, 3.0)
+    pool.queue.add(second)
+    group = StandInGroup()
+    have(pool, group)
     with monkeypatch.context() as patch:
         patch.setattr(store, "start", refuse)
         pool.run_ended(job_id, output, (5, 5))
-    ended, queued = store.get(job_id), store.get(second)
-    assert ended is not None and queued is not None
-    assert (ended.status, queued.status, assigned) == (JobStatus.RUNNING, JobStatus.QUEUED, [])
-    assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"}
+        loop.settle()
+    assert (status(store, job_id), status(store, second.id)) == (JobStatus.RUNNING, JobStatus.QUEUED)
+    assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"} and not group.assigned
     begun: list[None] = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "para_attn_server.stores.sql.begin_write", lambda connection: begun.append(begin_write(connection))
+            "para_attn_server.stores.sql_handle.begin_write", lambda connection: begun.append(begin_write(connection))
         )
         pool._writes.flush(at_once=True)
-    ended, queued = store.get(job_id), store.get(second)
-    assert ended is not None and queued is not None
-    assert (ended.status, queued.status) == (JobStatus.SUCCEEDED, JobStatus.RUNNING)
-    assert assigned == [(second, {"a": 1})] and len(begun) == 1
+        loop.settle()
+    assert (status(store, job_id), status(store, second.id)) == (JobStatus.SUCCEEDED, JobStatus.RUNNING)
+    assert group.assigned == [(second.id, {"a": 1})] and len(begun) == 1
     assert outputs_of(tmp_path) == {"0.png": b"x"}
 
 
-def test_an_empty_queue_is_read_again_when_something_may_have_come(
-    pool: Pool, store: SqlStore, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_fault_in_what_is_written_with_an_end_does_not_leave_the_job_running(
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assigned: list[str] = []
-    group = SimpleNamespace(index=0, run=None, state=GroupState.READY, tick=lambda _: None)
-    group.assign = lambda job, *_: assigned.append(job.id)
-    pool._groups = [group]
-    read: list[int] = []
-    queued = store.queued
-    monkeypatch.setattr(store, "queued", lambda *given: (read.append(1), queued(*given))[1])
-    first, second = (store.insert(NewJob({}, str(tmp_path / f"{n}.png")), 10, 1.0).id for n in range(2))
-    pool.dispatch()
-    pool.dispatch()  # there was one more
-    pool.dispatch()
-    assert (assigned, len(read)) == ([first, second], 2)
-    pool.run_lost(first, Lost(JobError("rank_lost", "killed"), charge=False))
-    assert assigned == [first, second, first]
-    read.clear()
-    pool.dispatch()
-    assert not read
-    third = store.insert(NewJob({}, str(tmp_path / "3.png")), 10, 1.0).id
-    pool.submitted(third, None)
-    assert assigned[-1] == third
+    job_id, output = running(store, tmp_path, 0)
+    pool.run_logged(job_id, ["a line"], 0)
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "log", lambda _: 1 / 0)
+        pool.run_ended(job_id, output, (5, 5))
+        loop.settle()
+    job = store.get(job_id)
+    assert job is not None and job.error is not None and job.error.type == "internal" and not pool.busy
+
+
+def test_a_start_reads_nothing_and_a_job_whose_hint_was_lost_is_found(
+    pool: Pool, loop: Loop, store: SqlStore, database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group, read, queued = StandInGroup(), list[int](), store.queued
+    have(pool, group)
+    monkeypatch.setattr(store, "queued", lambda *given, **more: (read.append(1), queued(*given, **more))[1])
+    first, second = (store.insert(NewJob({}, str(tmp_path / f"{n}.png")), 10, 1.0) for n in range(2))
+    group.state = GroupState.BUSY
+    pool.submitted(second, None)
+    pool.submitted(first, "r1")
+    assert [job.id for job in pool.queue.waiting(0.0)] == [first.id, second.id]
+
+    def next_one() -> str:
+        group.leave()
+        pool._dispatcher.dispatch()
+        loop.settle()
+        return group.assigned[-1][0]
+
+    assert [next_one(), next_one()] == [first.id, second.id]
+    group.leave()
+    pool.run_lost(first.id, Lost(JobError("rank_lost", "killed"), charge=False))
+    loop.settle()
+    assert [job_id for job_id, _ in group.assigned] == [first.id, second.id, first.id] and not read
     with closing(SqlStore.open(database, durable=False)) as web:
-        fourth = web.insert(NewJob({}, str(tmp_path / "4.png")), 10, 1.0).id
-    pool.tick(1e9)  # the hint was lost
-    assert assigned[-1] == fourth
+        third = web.insert(NewJob({}, str(tmp_path / "3.png")), 10, 1.0)
+        group.leave()
+        pool.tick(1e9)
+        loop.settle()
+        assert (group.assigned[3:], len(read)) == ([(third.id, {})], 1)
+        pool.submitted(third, None)  # its hint comes late: it runs already
+        assert not pool.queue
+        store.cancel(third.id, 2.0, run=run_of(store, third.id))
+        pool._running.clear()
+        pool.submitted(third, None)  # and later still: it has ended
+        fourth = web.insert(NewJob({}, str(tmp_path / "4.png")), 10, 1.0)
+        group.leave()
+        pool.tick(2e9)
+        loop.settle()
+    assert group.assigned[4:] == [(fourth.id, {})] and not pool.queue
 
 
-def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(store: SqlStore) -> None:
-    told: list[Any] = []
-    pool = Pool(store, ModelInfoWriter(store, "m", "1"), 2, told.append, lambda _: None, lambda _: None)
+def test_many_deadlines_that_pass_at_once_are_ended_a_few_at_each_tick(
+    pool: Pool, loop: Loop, store: SqlStore, news: list[Any]
+) -> None:
     jobs = [store.insert(NewJob({}, "/a.png", deadline=1.0), 1000, 1.0).id for _ in range(2 * EXPIRED_AT_ONCE + 1)]
+    pool._look.look()
+    loop.settle()
+    assert not pool.idle
     for now, left in ((10.0, EXPIRED_AT_ONCE + 1), (10.1, 1), (10.2, 0)):
         pool.tick(now)
+        loop.settle()
         assert store.counts().queued == left
-    assert {update.job_id for update in told} == set(jobs) and {update.status for update in told} == {"failed"}
-    assert pool.cancel(jobs[0]) is None
+    assert pool.idle and not pool.queue
+    assert {update.job_id for update in news} == set(jobs) and {update.status for update in news} == {"failed"}
+    assert cancel(pool, jobs[0], loop).job_id is None
+
+
+def test_a_start_finds_what_a_former_controller_has_left(
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path, news: list[Any]
+) -> None:
+    (again, _), (canceled, _) = running(store, tmp_path, 0), running(store, tmp_path, 1)
+    store.request_cancel(canceled, 20.0, run=run_of(store, canceled))
+    queued = store.insert(NewJob({}, "/a.png"), 10, 30.0).id
+    group = StandInGroup()
+    group.start = lambda: None  # type: ignore[attr-defined]
+    pool.start([group])  # type: ignore[list-item]
+    loop.settle()
+    job = store.get(again)
+    assert job is not None and (job.attempts, group.assigned) == (1, [(again, {})]), "not charged, and the first"
+    assert status(store, canceled) is JobStatus.CANCELED
+    assert [one.id for one in pool.queue.waiting(0.0)] == [queued]
 
 
 # --- recorded, then renamed ---
@@ -281,32 +337,37 @@ def outputs_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_an_output_has_its_name_only_once_its_end_is_on_record(
-    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, output = running(store, tmp_path, 0)
-    end_unwritten(pool, store, job_id, output, monkeypatch)
+    end_unwritten(pool, loop, store, job_id, output, monkeypatch)
     assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"}
     pool.close()
+    loop.settle()
     assert outputs_of(tmp_path) == {"0.png": b"x"}
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_file_that_an_output_replaces_is_named_in_the_log(pool: Pool, store: SqlStore, tmp_path: Path) -> None:
+def test_a_file_that_an_output_replaces_is_named_in_the_log(
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path
+) -> None:
     (tmp_path / "0.png").write_bytes(b"a person's")
     job_id, output = running(store, tmp_path, 0)
     with capture_logs() as logs:
         pool.run_ended(job_id, output, (5, 5))
+        loop.settle()
     (entry,) = [entry for entry in logs if entry["event"] == "an output has replaced a file"]
     assert (entry["path"], entry["job"]) == (output.path, job_id)
     assert outputs_of(tmp_path) == {"0.png": b"x"}
 
 
 def test_a_job_whose_output_cannot_have_its_place_fails_instead_of_succeeding(
-    pool: Pool, store: SqlStore, tmp_path: Path
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path
 ) -> None:
     job_id, output = running(store, tmp_path, 0)
     (tmp_path / "0.png").mkdir()
     pool.run_ended(job_id, output, (5, 5))
+    loop.settle()
     job = store.get(job_id)
     assert job is not None and job.error is not None and job.output is None
     assert (job.error.type, "a directory" in job.error.message) == ("output_unwritable", True)
@@ -314,16 +375,18 @@ def test_a_job_whose_output_cannot_have_its_place_fails_instead_of_succeeding(
 
 
 def test_a_rename_that_the_disk_refuses_is_tried_again(
-    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, output = running(store, tmp_path, 0)
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", no_disk)
         pool.run_ended(job_id, output, (5, 5))
+        loop.settle()
         job = store.get(job_id)
         assert job is not None and job.status is JobStatus.SUCCEEDED
         assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"}, "from where it is served"
     pool.tick(1e9)
+    loop.settle()
     assert outputs_of(tmp_path) == {"0.png": b"x"}
 
 
@@ -331,12 +394,15 @@ def no_disk(*_: Any) -> None:
     raise OSError(5, "Input/output error")
 
 
-def test_a_lost_run_leaves_nothing_whatever_it_has_written(pool: Pool, store: SqlStore, tmp_path: Path) -> None:
+def test_a_lost_run_leaves_nothing_whatever_it_has_written(
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path
+) -> None:
     (lost, output), (canceled, _) = running(store, tmp_path, 0), running(store, tmp_path, 1)
     (temporary_path(output.path, lost).parent / "0-1.png").write_bytes(b"x")
-    store.request_cancel(canceled, 20.0)
+    store.request_cancel(canceled, 20.0, run=run_of(store, canceled))
     pool.run_lost(lost, Lost(JobError("rank_lost", "x")))
     pool.run_lost(canceled, Lost(JobError("rank_lost", "x")))
+    loop.settle()
     assert not list(tmp_path.rglob("*.png")) and not list(tmp_path.glob(".*"))
     assert store.get(canceled).status is JobStatus.CANCELED  # type: ignore[union-attr]
 
@@ -345,8 +411,8 @@ def test_a_start_finishes_what_is_on_record_and_removes_the_rest(store: SqlStore
     root = tmp_path / "out"
     (root / "sub").mkdir(parents=True)
     (done, output), (failed, _), (cut, _) = (running(store, root / sub, n) for n, sub in enumerate(("sub", "", "")))
-    store.succeed(done, output, 100.0)
-    store.fail(failed, JobError("x", "x"), 100.0)
+    store.succeed(done, output, 100.0, run=run_of(store, done))
+    store.fail(failed, JobError("x", "x"), 100.0, run=run_of(store, failed))
     old, young = root / f".{'a' * 32}.part", root / f".{'b' * 32}.part.png"  # as an earlier version wrote it
     old.mkdir()
     young.touch()
@@ -357,27 +423,50 @@ def test_a_start_finishes_what_is_on_record_and_removes_the_rest(store: SqlStore
     assert store.get(cut).status is JobStatus.RUNNING  # type: ignore[union-attr]
 
 
+def test_a_start_finishes_what_belongs_into_the_folder_of_a_day_and_does_not_search_those(
+    store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs = folder(tmp_path)
+    new = NewJob({}, "")
+    path = outputs.resolve(None, new.id, ".png", 1.0)
+    store.insert(replace(new, output_path=str(path)), 10, 1.0)
+    store.start(new.id, 0, 2.0)
+    prepare(path, new.id)
+    temporary_path(path, new.id).write_bytes(b"x")
+    store.succeed(new.id, seal(path, new.id, lambda: None), 3.0, run=run_of(store, new.id))
+    shutil.rmtree(tmp_path / "1970")
+    (tmp_path / "2026").mkdir()
+    searched: list[object] = []
+    scandir = os.scandir
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lambda path: searched.append(Path(path)) or scandir(path))
+        finish_outputs(store, outputs)
+    assert outputs_of(tmp_path) == {f"1970/01/01/{new.id}.png": b"x"}
+    assert tmp_path in searched and tmp_path / "2026" not in searched
+
+
 def test_a_start_finds_outputs_outside_the_root_too(store: SqlStore, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     job_id, output = running(store, tmp_path / "elsewhere", 0)
-    store.succeed(job_id, output, 100.0)
+    store.succeed(job_id, output, 100.0, run=run_of(store, job_id))
     finish_outputs(store, OutputFolder(tmp_path / "root", allow_any=True, state_dir=tmp_path / "state"))
     assert outputs_of(tmp_path) == {"elsewhere/0.png": b"x"}
 
 
 def test_the_pool_is_idle_while_every_group_is_ready_and_nothing_waits(
-    pool: Pool, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, loop: Loop, store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    states = [GroupState.READY, GroupState.READY]
-    pool._groups = [SimpleNamespace(index=0, state=state, run=None) for state in states]  # type: ignore[misc]
+    have(pool, StandInGroup(0), group := StandInGroup(1))
     assert pool.idle
     for state in set(GroupState) - {GroupState.READY}:
-        pool._groups[1].state = state
+        group.state = state
         assert not pool.idle
-    pool._groups[1].state = GroupState.READY
-    pool.run_logged("a", ["line"], 0)
+    group.state = GroupState.READY
+    job_id, output = running(store, tmp_path, 0)
+    pool.run_logged(job_id, ["line"], 0)
     assert not pool.idle, "a log waits to be written"
-    pool._logs.flush()
+    pool.tick(1.0)
+    loop.settle()
     assert pool.idle
-    end_unwritten(pool, store, *running(store, tmp_path, 0), monkeypatch)
+    end_unwritten(pool, loop, store, job_id, output, monkeypatch)
     assert not pool.idle

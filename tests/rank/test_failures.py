@@ -108,6 +108,15 @@ def test_an_exception_becomes_a_type_and_a_message(error: BaseException, kind: s
     assert told.rank == 1
 
 
+@pytest.mark.parametrize("refused", [PART, f"{PART}/a.png", "2026", "2026/11/26"])
+def test_a_disk_that_refuses_the_folder_of_a_day_or_the_part_of_its_output_is_the_outputs(refused: str) -> None:
+    job_id = PART.split(".")[1]
+    error = PermissionError(errno.EACCES, "Permission denied", f"/out/{refused}")
+    assert describe(error, 0, 1, f"/out/2026/11/26/{job_id}.png").type == "output_unwritable"
+    other = PermissionError(errno.EACCES, "Permission denied", "/out/2025/lora.bin")
+    assert describe(other, 0, 1, f"/out/2026/11/26/{job_id}.png").type == "PermissionError"
+
+
 def test_memory_and_disk_come_with_a_hint() -> None:
     assert "lower" in (describe(MemoryError(), 0, 1, OUTPUT).hint or "")
     assert "space" in (describe(OSError(errno.ENOSPC, "x"), 0, 1, OUTPUT).hint or "")

@@ -14,7 +14,7 @@ from para_attn_server.rank.job_log import AT_ONCE, HELD, LONGEST, JobLog, as_lin
 from para_attn_server.rank.main import Link
 
 
-class Parent:
+class Controller:
     """What a rank's log has told. full: the pipe has no room."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Parent:
         return not self.full
 
     def log(self) -> JobLog:
-        """One that tells this parent, in a run."""
+        """One that tells this controller, in a run."""
         log = JobLog(self.offer, self.send, lambda: self.now)
         log.begin(7)
         return log
@@ -46,8 +46,8 @@ class Parent:
 
 
 @pytest.fixture
-def parent() -> Parent:
-    return Parent()
+def controller() -> Controller:
+    return Controller()
 
 
 class Silent:
@@ -85,19 +85,25 @@ def test_a_line_is_cut(text: str) -> None:
     assert text[0] == "\udcff" or line.removesuffix("...") == text[: len(line.removesuffix("..."))]
 
 
-def test_a_few_lines_are_sent_at_once(parent: Parent) -> None:
-    log = parent.log()
+def test_a_few_lines_are_sent_at_once(controller: Controller) -> None:
+    log = controller.log()
     for number in range(AT_ONCE):
         log.add(number)
-        assert parent.lines[-1] == str(number)
+        assert controller.lines[-1] == str(number)
     log.end()
-    assert len(parent.sent) == AT_ONCE and parent.left_out == 0 and {message.serial for message in parent.sent} == {7}
+    assert (
+        len(controller.sent) == AT_ONCE
+        and controller.left_out == 0
+        and {message.serial for message in controller.sent} == {7}
+    )
 
 
-def test_of_a_flood_the_first_and_the_last_lines_of_each_second_come_and_the_rest_is_counted(parent: Parent) -> None:
-    log = parent.log()
+def test_of_a_flood_the_first_and_the_last_lines_of_each_second_come_and_the_rest_is_counted(
+    controller: Controller,
+) -> None:
+    log = controller.log()
     for number in range(30_000):
-        parent.now = number / 10_000
+        controller.now = number / 10_000
         log.add(number)
     log.end()
     expected = [
@@ -105,54 +111,54 @@ def test_of_a_flood_the_first_and_the_last_lines_of_each_second_come_and_the_res
         for second in range(3)
         for number in [*range(AT_ONCE), *range(10_000 - HELD, 10_000)]
     ]
-    assert parent.lines == expected
-    assert parent.left_out == 30_000 - len(expected)
+    assert controller.lines == expected
+    assert controller.left_out == 30_000 - len(expected)
 
 
-def test_what_is_held_comes_though_nothing_follows(parent: Parent) -> None:
-    log = parent.log()
+def test_what_is_held_comes_though_nothing_follows(controller: Controller) -> None:
+    log = controller.log()
     for number in range(AT_ONCE + 2):
         log.add(number)
-    assert len(parent.lines) == AT_ONCE
-    wait_until(lambda: len(parent.lines) == AT_ONCE + 2, 10, "the held lines")
+    assert len(controller.lines) == AT_ONCE
+    wait_until(lambda: len(controller.lines) == AT_ONCE + 2, 10, "the held lines")
     log.end()
 
 
-def test_a_full_pipe_is_not_waited_for_and_what_it_does_not_take_is_counted(parent: Parent) -> None:
-    log = parent.log()
+def test_a_full_pipe_is_not_waited_for_and_what_it_does_not_take_is_counted(controller: Controller) -> None:
+    log = controller.log()
     log.add("first")
-    parent.full = True
+    controller.full = True
     for number in range(10):
         log.add(number)
-    assert parent.lines == ["first"]
-    parent.full = False
+    assert controller.lines == ["first"]
+    controller.full = False
     log.add("again")
-    assert parent.sent[-1] == Log(7, ["again"], left_out=10)
+    assert controller.sent[-1] == Log(7, ["again"], left_out=10)
     log.end()
 
 
-def test_lines_outside_a_run_are_dropped(parent: Parent) -> None:
-    log = JobLog(parent.offer, parent.send)
+def test_lines_outside_a_run_are_dropped(controller: Controller) -> None:
+    log = JobLog(controller.offer, controller.send)
     log.add("before")
     log.begin(1)
     log.end()
     log.add("after")
-    assert parent.sent == []
+    assert controller.sent == []
 
 
-def test_lines_of_many_threads_are_all_there_or_counted(parent: Parent) -> None:
-    log = parent.log()
+def test_lines_of_many_threads_are_all_there_or_counted(controller: Controller) -> None:
+    log = controller.log()
     threads = [threading.Thread(target=lambda: [log.add("x") for _ in range(500)]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     log.end()
-    assert len(parent.lines) + parent.left_out == 8 * 500
+    assert len(controller.lines) + controller.left_out == 8 * 500
 
 
-def test_a_destructor_may_log_while_a_line_is_logged(parent: Parent) -> None:
-    log = parent.log()
+def test_a_destructor_may_log_while_a_line_is_logged(controller: Controller) -> None:
+    log = controller.log()
 
     class Last:
         def __del__(self) -> None:
@@ -160,13 +166,13 @@ def test_a_destructor_may_log_while_a_line_is_logged(parent: Parent) -> None:
 
     def offer(message: FromRank) -> bool:
         keep.clear()
-        return parent.offer(message)
+        return controller.offer(message)
 
     keep = [Last()]
     log._offer = offer
     log.add("a line")
     log.end()
-    assert sorted(parent.lines) == ["a line", "from a destructor"]
+    assert sorted(controller.lines) == ["a line", "from a destructor"]
 
 
 def filled(pipe: Link, line: str) -> int:

@@ -15,6 +15,7 @@ import pytest
 from waiting import wait_until
 
 from para_attn_server.core.errors import ControllerUnreachable, StoreUnavailable
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.wire import control as channel
 from para_attn_server.core.wire.control import (
     CancelOrder,
@@ -30,6 +31,11 @@ from para_attn_server.core.wire.control import (
 from para_attn_server.service.control_client import ControlClient
 
 VIEW = PoolView(started_at=1.0, groups=[GroupView(0, "ready", 2.0, [RankView(0, 7, "cpu")])], mean_seconds=3.0)
+
+
+def job(job_id: str) -> Job:
+    """A job that was just accepted."""
+    return Job(job_id, 1, JobStatus.QUEUED, None, "/a.png", 1.0)
 
 
 class Parent:
@@ -126,7 +132,7 @@ def test_it_starts_no_thread_before_it_is_asked(link: ControlClient) -> None:
     assert not [t for t in threading.enumerate() if t.name == "control-client"]
     assert link.pool() is None
     assert not link.connected
-    link.submitted("a")  # lost, and nobody minds
+    link.submitted(job("a"))  # lost, and nobody minds
 
 
 def test_it_keeps_the_latest_view_also_of_a_controller_that_is_gone(parent: Parent, linked: ControlClient) -> None:
@@ -144,8 +150,8 @@ def test_waiting_for_a_first_view_ends_at_its_timeout(link: ControlClient) -> No
 
 
 def test_a_hint_reaches_the_controller(parent: Parent, linked: ControlClient) -> None:
-    linked.submitted("abc")
-    assert parent.receive() == Submitted("abc")
+    linked.submitted(job("abc"))
+    assert parent.receive() == Submitted(job("abc"))
 
 
 def test_it_keeps_the_latest_step_of_each_job(parent: Parent, linked: ControlClient) -> None:
@@ -183,13 +189,13 @@ def test_a_running_jobs_steps_are_asked_for_once_in_a_run(parent: Parent, linked
         )
         linked.follow("a")
         linked.follow("a")
-        linked.submitted("next")
-        assert [parent.receive(), parent.receive()] == [Follow("a"), Submitted("next")]
+        linked.submitted(job("next"))
+        assert [parent.receive(), parent.receive()] == [Follow("a"), Submitted(job("next"))]
     parent.send(JobUpdate("a", "succeeded", 10, 10))
     wait_until(lambda: (news := linked.live("a")) and news.update.status == "succeeded", 5)
     linked.follow("a")
-    linked.submitted("last")
-    assert parent.receive() == Submitted("last")
+    linked.submitted(job("last"))
+    assert parent.receive() == Submitted(job("last"))
 
 
 def test_its_memory_of_jobs_is_bounded(parent: Parent, linked: ControlClient) -> None:
@@ -232,8 +238,8 @@ def test_it_connects_anew_and_forgets_the_old_connections_news(parent: Parent, l
     wait_until(lambda: linked.pool() == PoolView(started_at=5.0), 5)
     assert linked.connected
     assert linked.live("a") is None
-    linked.submitted("b")
-    assert parent.receive() == Submitted("b")
+    linked.submitted(job("b"))
+    assert parent.receive() == Submitted(job("b"))
 
 
 def test_it_waits_for_a_controller_that_comes_late(tmp_path: Path, link: ControlClient) -> None:
@@ -265,7 +271,7 @@ def test_a_cancel_is_answered_by_the_controller(parent: Parent, linked: ControlC
         assert order.job_id == "abc"
         parent.send(CancelReply(order.request + 1000, "somebody else's"))
         parent.send(CancelReply(order.request, told))
-        assert answer.result(5) == told
+        assert answer.result(5) == CancelReply(order.request, told)
 
 
 def test_a_cancel_that_the_store_refuses_is_said_at_once(parent: Parent, linked: ControlClient) -> None:
@@ -286,7 +292,7 @@ def test_cancels_at_once_get_each_their_own_answer(parent: Parent, linked: Contr
         for order in reversed(orders):
             assert isinstance(order, CancelOrder)
             parent.send(CancelReply(order.request, f"{order.job_id}!"))
-        assert {name: answer.result(5) for name, answer in answers.items()} == {n: f"{n}!" for n in "abcdefgh"}
+        assert {name: answer.result(5).job_id for name, answer in answers.items()} == {n: f"{n}!" for n in "abcdefgh"}
 
 
 def test_a_cancel_without_an_answer_ends_with_its_deadline(parent: Parent, linked: ControlClient) -> None:
@@ -321,14 +327,14 @@ def test_a_cancel_that_is_refused_for_a_lost_connection_is_not_ordered_on_the_ne
     monkeypatch.setattr(linked, "_changed", Interrupted(linked._changed, reconnect))
     with pytest.raises(ControllerUnreachable):
         linked.cancel("a", timeout=5)
-    linked.submitted("b")
-    assert parent.receive() == Submitted("b")
+    linked.submitted(job("b"))
+    assert parent.receive() == Submitted(job("b"))
 
 
 def test_a_controller_that_reads_nothing_holds_nobody_up(parent: Parent, linked: ControlClient) -> None:
     began = time.monotonic()
     while linked.connected and time.monotonic() - began < 20:
-        linked.submitted("x" * 60_000)
+        linked.submitted(job("x" * 60_000))
     assert time.monotonic() - began < 10
     parent.hang_up()
     parent.accept(PoolView(started_at=8.0))

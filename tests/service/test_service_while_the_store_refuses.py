@@ -13,7 +13,7 @@ import pytest
 from para_attn_server.core.errors import NothingToCancel, StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.settings import Settings
-from para_attn_server.core.wire.control import JobUpdate, PoolView
+from para_attn_server.core.wire.control import CancelReply, JobUpdate, PoolView
 from para_attn_server.service.news import JobNews
 from para_attn_server.service.service import JobService
 
@@ -49,6 +49,7 @@ class Control:
         self.view = PoolView(started_at=1.0, mean_seconds=1.0)
         self.connected = self.alive = True
         self.ordered: list[str | None] = []
+        self.reply = CancelReply(1, None)
 
     def says(self, status: str, step: int = 0) -> None:
         self.news = JobNews(JobUpdate("a", status, step, 9), life=step + len(status))
@@ -66,9 +67,9 @@ class Control:
     def watch(self, _: str) -> Iterator[Event]:
         yield Event()
 
-    def cancel(self, job_id: str | None, timeout: float) -> str | None:
+    def cancel(self, job_id: str | None, timeout: float) -> CancelReply:
         self.ordered.append(job_id)
-        return None
+        return self.reply
 
 
 @pytest.fixture
@@ -132,6 +133,17 @@ def test_a_cancel_reaches_the_controller_all_the_same(service: JobService, contr
     with pytest.raises(NothingToCancel):
         service.cancel("a")
     assert control.ordered == ["a"]
+
+
+def test_a_cancel_of_a_running_job_reads_no_row_and_waits_for_none_that_cannot_be_written(
+    service: JobService, control: Control
+) -> None:
+    row = Job("c", 1, JobStatus.RUNNING, 7, "/out/a.png", 1.0, started_at=2.0, attempts=1)
+    control.reply = CancelReply(1, "c", job=row, unwritten="the disk is full")
+    assert service.cancel("c").job == row, "of which this web worker knew nothing"
+    control.says("running", 3)
+    view = service.cancel(None)
+    assert (view.job.status, view.job.step) == (JobStatus.RUNNING, 3)
 
 
 def test_the_reason_that_the_controller_knows_goes_before_the_web_workers_own(

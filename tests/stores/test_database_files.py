@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from runs import run_of
 from structlog.testing import capture_logs
 
 from para_attn_server.core.errors import JobError, StoreUnavailable
@@ -27,14 +28,14 @@ def database(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def parent(database: Path) -> Iterator[SqlStore]:
+def controller(database: Path) -> Iterator[SqlStore]:
     with closing(SqlStore.open(database, durable=False)) as opened:
         opened.counts()
         yield opened
 
 
 @pytest.fixture
-def web(database: Path, parent: SqlStore) -> Iterator[SqlStore]:
+def web(database: Path, controller: SqlStore) -> Iterator[SqlStore]:
     with closing(SqlStore.open(database, durable=True)) as opened:
         opened.counts()
         yield opened
@@ -63,24 +64,24 @@ def remove_folder(database: Path) -> None:
 
 @pytest.mark.parametrize("remove", [remove_all, remove_database, remove_log, remove_folder])
 def test_a_database_that_was_removed_is_put_back_with_every_job(
-    database: Path, parent: SqlStore, web: SqlStore, remove: object
+    database: Path, controller: SqlStore, web: SqlStore, remove: object
 ) -> None:
     accepted = [submit(web), submit(web)]
-    parent.start(accepted[0].id, 0, 2.0)
+    controller.start(accepted[0].id, 0, 2.0)
     remove(database)  # type: ignore[operator]
     with pytest.raises(StoreUnavailable):
         submit(web)
     with pytest.raises(StoreUnavailable):
         web.usable()
-    parent.cancel(accepted[0].id, 3.0)
-    assert parent.heal() is None
-    assert parent.heal() is None, "nothing is left to do"
+    controller.cancel(accepted[0].id, 3.0, run=run_of(controller, accepted[0].id))
+    assert controller.heal() is None
+    assert controller.heal() is None, "nothing is left to do"
     accepted.append(submit(web))
     web.usable()
     with closing(SqlStore.open(database, durable=True)) as fresh:
         assert [job.id for job in fresh.queued(9)] == [job.id for job in accepted[1:]]
         assert fresh.get(accepted[0].id).status == "canceled"  # type: ignore[union-attr]
-    parent.start(accepted[2].id, 0, 4.0)
+    controller.start(accepted[2].id, 0, 4.0)
     assert [path.name for path in sorted(database.parent.iterdir())] == [
         database.name,
         f"{database.name}-shm",
@@ -89,58 +90,58 @@ def test_a_database_that_was_removed_is_put_back_with_every_job(
 
 
 def test_a_job_that_is_inserted_while_the_database_goes_is_not_accepted(
-    database: Path, parent: SqlStore, web: SqlStore, monkeypatch: pytest.MonkeyPatch
+    database: Path, controller: SqlStore, web: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin = sqlite.begin_write
 
     def begin_then_lose(connection: object) -> None:
         begin(connection)  # type: ignore[arg-type]
         remove_all(database)
-        parent.heal()
+        controller.heal()
 
-    monkeypatch.setattr("para_attn_server.stores.sql.begin_write", begin_then_lose)
+    monkeypatch.setattr("para_attn_server.stores.sql_handle.begin_write", begin_then_lose)
     with pytest.raises(StoreUnavailable, match="removed or replaced"):
         submit(web)
     monkeypatch.undo()
-    assert parent.counts().queued == 0
+    assert controller.counts().queued == 0
     submit(web)
-    assert parent.counts().queued == 1
+    assert controller.counts().queued == 1
 
 
 def test_a_database_that_was_replaced_is_left_alone_and_the_old_one_kept(
-    database: Path, parent: SqlStore, web: SqlStore, tmp_path: Path
+    database: Path, controller: SqlStore, web: SqlStore, tmp_path: Path
 ) -> None:
     job = submit(web)
     other = tmp_path / "other.sqlite3"
     migrate(other)
     remove_all(database)
     other.replace(database)
-    refusal = parent.heal()
+    refusal = controller.heal()
     (kept,) = database.parent.glob("jobs.sqlite3.replaced-*")
-    assert refusal is not None and kept.name in refusal and refusal == parent.heal()
+    assert refusal is not None and kept.name in refusal and refusal == controller.heal()
     assert str(database.parent) not in refusal, "clients get it"
     with closing(SqlStore.open(kept, durable=False)) as old:
         assert [each.id for each in old.queued(9)] == [job.id]
-    assert parent.get(job.id) is not None
+    assert controller.get(job.id) is not None
     with closing(SqlStore.open(database, durable=True)) as new:
         submit(new)
-        parent.close()
+        controller.close()
         assert Path(f"{database}-wal").exists(), "what closes an old database removes nothing of the new one"
 
 
-def test_the_kept_database_has_what_has_happened_since(database: Path, parent: SqlStore, web: SqlStore) -> None:
+def test_the_kept_database_has_what_has_happened_since(database: Path, controller: SqlStore, web: SqlStore) -> None:
     ended, canceled, waits = (submit(web).id for _ in range(3))
-    parent.start(ended, 0, 2.0)
+    controller.start(ended, 0, 2.0)
     database.with_name("new").write_bytes(b"garbage" * 1000)
     database.with_name("new").replace(database)
-    parent.heal()
+    controller.heal()
     (kept,) = database.parent.glob("jobs.sqlite3.replaced-*")
-    parent.fail(ended, JobError("x", "y"), 3.0)
-    parent.heal()
+    controller.fail(ended, JobError("x", "y"), 3.0, run=run_of(controller, ended))
+    controller.heal()
     with closing(SqlStore.open(kept, durable=False)) as old:
         assert old.get(ended).status == "failed"  # type: ignore[union-attr]
-    parent.cancel(canceled, 4.0)
-    parent.close()
+    controller.cancel(canceled, 4.0, run=run_of(controller, canceled))
+    controller.close()
     with closing(SqlStore.open(kept, durable=False)) as old:
         found = [old.get(job_id).status for job_id in (ended, canceled, waits)]  # type: ignore[union-attr]
     assert found == ["failed", "canceled", "queued"]
@@ -150,7 +151,7 @@ def test_the_kept_database_has_what_has_happened_since(database: Path, parent: S
 
 
 def test_a_copy_that_cannot_be_kept_yet_is_kept_later(
-    database: Path, parent: SqlStore, monkeypatch: pytest.MonkeyPatch
+    database: Path, controller: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.with_name("new").write_bytes(b"garbage" * 1000)
     database.with_name("new").replace(database)
@@ -160,19 +161,19 @@ def test_a_copy_that_cannot_be_kept_yet_is_kept_later(
 
     with monkeypatch.context() as patch, capture_logs() as logs:
         patch.setattr("para_attn_server.stores.files.copy_database", refuse)
-        refusals = [parent.heal(), parent.heal()]
+        refusals = [controller.heal(), controller.heal()]
     assert all("cannot be kept: the disk is full" in str(refusal) for refusal in refusals)
     assert len(logs) == 1
-    assert "is kept beside it as" in str(parent.heal())
+    assert "is kept beside it as" in str(controller.heal())
 
 
-def test_where_nothing_can_be_put_back_that_is_said(database: Path, parent: SqlStore) -> None:
+def test_where_nothing_can_be_put_back_that_is_said(database: Path, controller: SqlStore) -> None:
     shutil.rmtree(database.parent)
     database.parent.touch()
     with pytest.raises(StoreUnavailable, match="cannot be written anew"):
-        parent.heal()
+        controller.heal()
     database.parent.unlink()
-    assert parent.heal() is None
+    assert controller.heal() is None
 
 
 def test_a_store_makes_no_database(tmp_path: Path) -> None:

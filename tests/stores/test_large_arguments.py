@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
+from runs import run_of
 from sqlalchemy import event
 from sqlalchemy.sql.base import Executable
 
 from para_attn_server.core.job import Job, NewJob
 from para_attn_server.core.settings import Settings
+from para_attn_server.core.wire.control import CancelReply
 from para_attn_server.http.app import create_app
+from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.service import JobService
 from para_attn_server.stores import statements
 from para_attn_server.stores.sql import SqlStore
@@ -52,10 +55,12 @@ def test_one_statement_reads_the_arguments_and_one_writes_them() -> None:
 
 def test_no_answer_reads_the_arguments(store: SqlStore, tmp_path: Path) -> None:
     queued, canceled = add(store, LARGE, KEY), add(store, LARGE)
-    store.cancel(canceled.id, 2.0)
+    store.cancel(canceled.id, 2.0, run=run_of(store, canceled.id))
     executed: list[str] = []
     event.listen(store._engine, "before_cursor_execute", lambda *args: executed.append(args[2]))
-    control: Any = SimpleNamespace(pool=lambda *_: None, live=lambda _: None, connected=True, closing=False)
+    control: Any = create_autospec(ControlClient, instance=True, connected=True, closing=False)
+    control.pool.return_value = control.live.return_value = None
+    control.cancel.return_value = CancelReply(1, None)
     service = JobService(store, control, None, Settings(model="m", state_dir=tmp_path))  # type: ignore[arg-type]
     client = create_app(service, Settings(model="m")).test_client()
     for job in (queued, canceled):
@@ -75,7 +80,7 @@ def test_reads_and_transitions_cost_what_they_cost_with_small_arguments(store: S
     with store._reading() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
     for step in range(10):
-        store.progress(large.id, step, 10, 3.0)
-    store.request_cancel(large.id, 4.0)
-    store.cancel(large.id, 5.0)
+        store.progress(large.id, step, 10, 3.0, run=run_of(store, large.id))
+    store.request_cancel(large.id, 4.0, run=run_of(store, large.id))
+    store.cancel(large.id, 5.0, run=run_of(store, large.id))
     assert log.stat().st_size < 1_000_000

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from runs import run_of
 
 from para_attn_server.core.errors import IllegalTransition, JobError, JobNotFound, QueueFull
 from para_attn_server.core.job import TRANSITIONS, Job, JobStatus, NewJob, Output
@@ -21,15 +22,17 @@ OUTPUT = Output("/out/a.png", "image/png", 1234, "ab" * 32)
 ERROR = JobError("exception", "ValueError: no", rank=1, step=3, hint="try another")
 
 ACTIONS: dict[JobStatus, Callable[[JobStore, str, float], Job]] = {
-    JobStatus.QUEUED: lambda store, job_id, now: store.requeue(job_id, "rank lost", True, now),
+    JobStatus.QUEUED: lambda store, job_id, now: store.requeue(
+        job_id, "rank lost", True, now, run=run_of(store, job_id)
+    ),
     JobStatus.RUNNING: lambda store, job_id, now: store.start(job_id, 0, now),
-    JobStatus.SUCCEEDED: lambda store, job_id, now: store.succeed(job_id, OUTPUT, now),
-    JobStatus.FAILED: lambda store, job_id, now: store.fail(job_id, ERROR, now),
-    JobStatus.CANCELED: lambda store, job_id, now: store.cancel(job_id, now),
+    JobStatus.SUCCEEDED: lambda store, job_id, now: store.succeed(job_id, OUTPUT, now, run=run_of(store, job_id)),
+    JobStatus.FAILED: lambda store, job_id, now: store.fail(job_id, ERROR, now, run=run_of(store, job_id)),
+    JobStatus.CANCELED: lambda store, job_id, now: store.cancel(job_id, now, run=run_of(store, job_id)),
 }
 EVENTS = {
     JobStatus.QUEUED: ("requeued", {"cause": "rank lost", "charged": True}),
-    JobStatus.RUNNING: ("started", {"group": 0, "attempt": 1}),
+    JobStatus.RUNNING: ("started", {"group": 0, "attempt": 1, "run": 1}),
     JobStatus.SUCCEEDED: ("succeeded", {"media_type": "image/png", "size": 1234, "sha256": "ab" * 32}),
     JobStatus.FAILED: ("failed", {"error": ERROR.as_dict()}),
     JobStatus.CANCELED: ("canceled", {}),
@@ -37,8 +40,8 @@ EVENTS = {
 LEGAL = [(source, target) for source in JobStatus for target in sorted(TRANSITIONS[source])]
 ILLEGAL = [(source, target) for source in JobStatus for target in JobStatus if target not in TRANSITIONS[source]]
 FURTHER: dict[str, Callable[[JobStore, str], Any]] = {
-    "request_cancel": lambda store, job_id: store.request_cancel(job_id, 9.0),
-    "progress": lambda store, job_id: store.progress(job_id, 1, 2, 9.0),
+    "request_cancel": lambda store, job_id: store.request_cancel(job_id, 9.0, run=run_of(store, job_id)),
+    "progress": lambda store, job_id: store.progress(job_id, 1, 2, 9.0, run=run_of(store, job_id)),
 }
 
 
@@ -86,6 +89,7 @@ def test_the_queue_is_first_in_first_out(store: JobStore) -> None:
     jobs = [add(store, now=now) for now in (5.0, 3.0, 4.0)]
     assert store.queued(10) == jobs
     assert store.queued(2) == jobs[:2]
+    assert store.queued(10, after=jobs[0].seq) == jobs[1:] and store.queued(10, after=jobs[-1].seq) == []
 
 
 def test_a_full_queue_refuses_and_writes_nothing(store: JobStore) -> None:
@@ -125,7 +129,7 @@ def test_running_lists_the_longest_running_first(store: JobStore) -> None:
 def test_a_requeued_job_keeps_its_place(store: JobStore) -> None:
     first, second = add(store), add(store)
     store.start(first.id, 0, 2.0)
-    store.requeue(first.id, "rank lost", True, 3.0)
+    store.requeue(first.id, "rank lost", True, 3.0, run=run_of(store, first.id))
     assert [job.id for job in store.queued(10)] == [first.id, second.id]
 
 
@@ -165,30 +169,30 @@ def test_a_transition_of_an_unknown_job_is_job_not_found(store: JobStore, target
 def test_start_counts_an_attempt_and_begins_at_step_zero(store: JobStore) -> None:
     job = add(store)
     started = store.start(job.id, 3, 2.0)
-    assert started == replace(job, status=JobStatus.RUNNING, group=3, attempts=1, started_at=2.0)
-    store.progress(job.id, 4, 20, 2.5)
-    store.requeue(job.id, "rank lost", True, 3.0)
+    assert started == replace(job, status=JobStatus.RUNNING, group=3, attempts=1, run=1, started_at=2.0)
+    store.progress(job.id, 4, 20, 2.5, run=run_of(store, job.id))
+    store.requeue(job.id, "rank lost", True, 3.0, run=run_of(store, job.id))
     again = store.start(job.id, 1, 4.0)
-    assert again == replace(job, status=JobStatus.RUNNING, group=1, attempts=2, started_at=4.0)
+    assert again == replace(job, status=JobStatus.RUNNING, group=1, attempts=2, run=2, started_at=4.0)
 
 
 def test_success_carries_the_output_and_the_last_step(store: JobStore) -> None:
     job = bring(store, JobStatus.RUNNING)
-    store.progress(job.id, 18, 20, 3.0)
-    done = store.succeed(job.id, OUTPUT, 4.0)
+    store.progress(job.id, 18, 20, 3.0, run=run_of(store, job.id))
+    done = store.succeed(job.id, OUTPUT, 4.0, run=run_of(store, job.id))
     assert (done.output, done.step, done.total_steps, done.finished_at) == (OUTPUT, 20, 20, 4.0)
 
 
 def test_success_without_a_known_total_keeps_the_step(store: JobStore) -> None:
     job = bring(store, JobStatus.RUNNING)
-    store.progress(job.id, 18, None, 3.0)
-    done = store.succeed(job.id, OUTPUT, 4.0)
+    store.progress(job.id, 18, None, 3.0, run=run_of(store, job.id))
+    done = store.succeed(job.id, OUTPUT, 4.0, run=run_of(store, job.id))
     assert (done.step, done.total_steps) == (18, None)
 
 
 def test_a_failure_carries_its_error(store: JobStore) -> None:
     job = bring(store, JobStatus.RUNNING)
-    assert store.fail(job.id, ERROR, 4.0).error == ERROR
+    assert store.fail(job.id, ERROR, 4.0, run=run_of(store, job.id)).error == ERROR
     bare = bring(store, JobStatus.QUEUED)
     assert store.fail(bare.id, JobError("expired", "too late"), 4.0).error == JobError("expired", "too late")
 
@@ -197,9 +201,9 @@ def test_a_failure_carries_its_error(store: JobStore) -> None:
 def test_requeue_charges_the_attempt_or_takes_it_back(store: JobStore, charge: bool, attempts: int) -> None:
     job = add(store)
     store.start(job.id, 0, 2.0)
-    store.request_cancel(job.id, 2.5)
-    back = store.requeue(job.id, "restart", charge, 3.0)
-    assert back == replace(job, attempts=attempts, cancel_requested=True)
+    store.request_cancel(job.id, 2.5, run=run_of(store, job.id))
+    back = store.requeue(job.id, "restart", charge, 3.0, run=run_of(store, job.id))
+    assert back == replace(job, attempts=attempts, run=1, cancel_requested=True)
     assert store.events(job.id)[-1].data == {"cause": "restart", "charged": charge}
 
 
@@ -208,8 +212,8 @@ def test_requeue_charges_the_attempt_or_takes_it_back(store: JobStore, charge: b
 
 def test_a_cancel_request_is_remembered_once(store: JobStore) -> None:
     job = bring(store, JobStatus.RUNNING)
-    asked = store.request_cancel(job.id, 3.0)
-    assert asked == replace(job, cancel_requested=True) == store.request_cancel(job.id, 4.0)
+    asked = store.request_cancel(job.id, 3.0, run=run_of(store, job.id))
+    assert asked == replace(job, cancel_requested=True) == store.request_cancel(job.id, 4.0, run=run_of(store, job.id))
     assert [event.at for event in store.events(job.id) if event.type == "cancel_requested"] == [3.0]
 
 
@@ -231,7 +235,7 @@ def test_writes_about_an_unknown_job_are_job_not_found(store: JobStore, write: s
 
 def test_progress_writes_the_step_and_an_event(store: JobStore) -> None:
     job = bring(store, JobStatus.RUNNING)
-    store.progress(job.id, 3, 20, 3.0)
+    store.progress(job.id, 3, 20, 3.0, run=run_of(store, job.id))
     assert (present(store, job).step, present(store, job).total_steps) == (3, 20)
     event = store.events(job.id)[-1]
     assert (event.type, event.at, event.data) == ("step", 3.0, {"step": 3, "total_steps": 20})
@@ -277,9 +281,9 @@ def test_mean_seconds_is_over_the_last_successes(store: JobStore) -> None:
     for started, seconds in ((10.0, 100.0), (200.0, 4.0), (300.0, 6.0)):
         job = add(store)
         store.start(job.id, 0, started)
-        store.succeed(job.id, OUTPUT, started + seconds)
+        store.succeed(job.id, OUTPUT, started + seconds, run=run_of(store, job.id))
     failed = bring(store, JobStatus.RUNNING)
-    store.fail(failed.id, ERROR, 9000.0)
+    store.fail(failed.id, ERROR, 9000.0, run=run_of(store, failed.id))
     assert store.mean_seconds(last=2) == pytest.approx(5.0)
     assert store.mean_seconds() == pytest.approx(110 / 3)
 
@@ -308,7 +312,7 @@ def test_durations_are_by_the_steady_clock_and_never_negative(open_store: Callab
     store = open_store(steady=lambda: next(moments))
     job = add(store, now=5000.0)
     assert present(store, store.start(job.id, 0, 4000.0)).queued_seconds == 3.0
-    ended = present(store, store.succeed(job.id, OUTPUT, 20.0))  # the wall clock was put back twice
+    ended = store.succeed(job.id, OUTPUT, 20.0, run=run_of(store, job.id))  # the wall clock was put back twice
     assert (ended.created_at, ended.started_at, ended.finished_at) == (5000.0, 4000.0, 20.0)
     assert (ended.queued_seconds, ended.run_seconds, store.mean_seconds()) == (3.0, 7.0, 7.0)
     assert replace(ended, created_steady=104.0, finished_steady=0.0).queued_seconds == 0.0

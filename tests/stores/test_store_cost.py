@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from runs import run_of
+
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import NewJob
 from para_attn_server.stores.migrate import migrate
@@ -56,10 +58,10 @@ def costs(store: SqlStore) -> dict[str, int]:
         "counts": store.counts,
         "queued": lambda: store.queued(2, 5.0),
         "start": lambda: store.start(job.id, 0, 2.0),
-        "progress": lambda: store.progress(job.id, 1, 2, 2.0),
+        "progress": lambda: store.progress(job.id, 1, 2, 2.0, run=run_of(store, job.id)),
         "running": store.running,
         "mean": store.mean_seconds,
-        "cancel": lambda: store.cancel(job.id, 3.0),
+        "cancel": lambda: store.cancel(job.id, 3.0, run=run_of(store, job.id)),
         "expire": lambda: store.expire(ERROR, 5.0, 5.0, len(late)),
         "ended_before": lambda: store.ended_before(4.0, 10),
         "delete": lambda: store.delete(list(store.ended_before(4.0, 10))),

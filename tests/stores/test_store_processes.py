@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from runs import run_of
 
 from para_attn_server.core.job import NewJob, Output
 from para_attn_server.stores.base import JobStore
@@ -133,15 +134,15 @@ def test_opening_and_closing_leaks_no_descriptor(store: JobStore, database: Path
 
 def test_after_power_loss_every_returned_insert_is_there(database: Path, tmp_path: Path) -> None:
     """Cut the write-ahead log wherever a power loss could: what remains is a prefix of what was done."""
-    web, parent = SqlStore.open(database, durable=True), SqlStore.open(database, durable=False)
+    web, controller = SqlStore.open(database, durable=True), SqlStore.open(database, durable=False)
     log = database.with_name(database.name + "-wal")
     inserted: list[tuple[str, int]] = []
     for number in range(8):
         job = web.insert(NewJob({"number": number}, "/out/a.png"), 1000, float(number))
         inserted.append((job.id, log.stat().st_size))
         if number % 3 == 0:
-            parent.start(job.id, 0, 50.0)
-            parent.succeed(job.id, Output("/out/a.png", "image/png", 1, "00"), 60.0)
+            controller.start(job.id, 0, 50.0)
+            controller.succeed(job.id, Output("/out/a.png", "image/png", 1, "00"), 60.0, run=run_of(controller, job.id))
     frames = (log.stat().st_size - WAL_HEADER) // (FRAME_HEADER + PAGE)
     whole = [WAL_HEADER + count * (FRAME_HEADER + PAGE) for count in range(frames + 1)]
     cuts = [0, *whole, *(cut + FRAME_HEADER + PAGE // 2 for cut in whole[:-1])]
@@ -150,7 +151,7 @@ def test_after_power_loss_every_returned_insert_is_there(database: Path, tmp_pat
             check_after_cut(database, tmp_path / f"cut-{cut}", cut, inserted)
     finally:
         web.close()
-        parent.close()
+        controller.close()
 
 
 def check_after_cut(database: Path, folder: Path, cut: int, inserted: list[tuple[str, int]]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import pytest
+from runs import run_of
 
 from para_attn_server.core.errors import (
     IdempotencyConflict,
@@ -44,7 +45,7 @@ def test_the_writes_of_a_transaction_are_made_together_or_not_at_all(store: JobS
 
     def follow() -> None:
         with store.transaction():
-            store.succeed(ends.id, OUTPUT, 4.0)
+            store.succeed(ends.id, OUTPUT, 4.0, run=run_of(store, ends.id))
             store.start(starts.id, 0, 4.0)
 
     with pytest.raises(IllegalTransition), store.transaction():
@@ -66,11 +67,11 @@ def test_a_transaction_takes_back_every_kind_of_write(store: JobStore) -> None:
     everything = [(store.get(job.id), store.events(job.id)) for job in jobs]
     new = NewJob({}, "/out/b.png", idempotency_key="new", request_digest="d")
     with pytest.raises(ZeroDivisionError), store.transaction():
-        store.progress(running.id, 3, 9, 4.0)
-        store.request_cancel(running.id, 4.0)
+        store.progress(running.id, 3, 9, 4.0, run=run_of(store, running.id))
+        store.request_cancel(running.id, 4.0, run=run_of(store, running.id))
         store.log(LogWrite([LogRow(running.id, "log", 4.0, {"text": "x"})], logged[:1], {logged[1]: 7}))
-        store.requeue(running.id, "rank lost", True, 4.0)
-        store.cancel(queued.id, 4.0)
+        store.requeue(running.id, "rank lost", True, 4.0, run=run_of(store, running.id))
+        store.cancel(queued.id, 4.0, run=run_of(store, queued.id))
         assert [job.id for job in store.expire(ERROR, 6.0, 6.0, 9)] == [late.id]
         store.delete([gone.id])
         assert store.insert(new, 1000, 4.0).id == new.id
@@ -125,7 +126,7 @@ def test_a_known_key_of_another_request_is_a_conflict_that_writes_nothing(store:
 
 def test_a_removed_job_gives_its_key_free(store: JobStore) -> None:
     first = add_keyed(store, "k", "d1")
-    store.cancel(first.id, 2.0)
+    store.cancel(first.id, 2.0, run=run_of(store, first.id))
     store.delete([first.id])
     assert store.by_key("k", "d1") is None
     assert add_keyed(store, "k", "d2").id != first.id
@@ -160,7 +161,7 @@ def test_what_json_cannot_carry_is_refused_and_writes_nothing(store: JobStore) -
 def test_the_paths_of_the_last_outputs_are_known(store: JobStore) -> None:
     for number, end in enumerate((5.0, 9.0, 7.0)):
         job = store.insert(NewJob({}, f"/out/{number}.png"), 1000, 1.0)
-        store.cancel(job.id, end)
+        store.cancel(job.id, end, run=run_of(store, job.id))
     add(store)
     assert store.output_paths(2) == ["/out/1.png", "/out/2.png"]
 
@@ -211,7 +212,7 @@ def test_no_thread_sees_half_a_transaction(store: JobStore) -> None:
     ends, starts = add_running(store), add(store)
     with ThreadPoolExecutor(1) as threads:
         with store.transaction():
-            store.succeed(ends.id, OUTPUT, 4.0)
+            store.succeed(ends.id, OUTPUT, 4.0, run=run_of(store, ends.id))
             seen = threads.submit(store.counts)
             assert not wait([seen], 0.05).done
             store.start(starts.id, 0, 4.0)

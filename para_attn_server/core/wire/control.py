@@ -11,10 +11,11 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.steady import steady
 
 SOCKET_NAME = "control.sock"
@@ -24,9 +25,10 @@ SOCKET_NAME = "control.sock"
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A job has been inserted into the store, by the request of that name (X-Request-Id)."""
+    """A job has been inserted into the store, by the request of that name (X-Request-Id). job: its row, so that nobody
+    has to read it before it starts."""
 
-    job_id: str
+    job: Job
     request_id: str | None = None
 
 
@@ -56,11 +58,14 @@ class Follow:
 @dataclass(frozen=True, slots=True)
 class CancelReply:
     """job_id: the job that is being canceled (or is already); None: there was nothing to cancel. error: why the store
-    could not take the order, for clients; a running job is left all the same."""
+    could not take the order, for clients: the job stays queued. job: its row as the controller knows it, where it runs
+    or is about to. unwritten: why its end cannot be written at the moment, for clients."""
 
     request: int
     job_id: str | None
     error: str | None = None
+    job: Job | None = None
+    unwritten: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,16 +131,19 @@ class Beat:
 ToController = Submitted | CancelOrder | Alive | Follow
 ToWeb = CancelReply | JobUpdate | PoolView | Beat
 _MESSAGES = (Submitted, CancelOrder, Alive, Follow, CancelReply, JobUpdate, PoolView, Beat)
+_JOB_FIELDS = fields(Job)
 _TYPES: dict[str, Any] = {cls.__name__: cls for cls in _MESSAGES}
 
 
 def encode(message: ToController | ToWeb) -> bytes:
     """One line of JSON."""
     if isinstance(message, PoolView):
-        fields = asdict(message)
+        content = asdict(message)
     else:  # flat, and sent at every step: no deep copy
-        fields = {name: getattr(message, name) for name in type(message).__slots__}
-    return json.dumps({"type": type(message).__name__, **fields}).encode() + b"\n"
+        content = {name: getattr(message, name) for name in type(message).__slots__}
+    if isinstance(content.get("job"), Job):
+        content["job"] = _job_fields(content["job"])
+    return json.dumps({"type": type(message).__name__, **content}).encode() + b"\n"
 
 
 def decode(line: bytes) -> ToController | ToWeb:
@@ -150,10 +158,18 @@ def decode(line: bytes) -> ToController | ToWeb:
                 GroupView(**{**group, "ranks": [RankView(**rank) for rank in group["ranks"]]})
                 for group in data["groups"]
             ]
+        if data.get("job") is not None:
+            data["job"] = Job(**{**data["job"], "status": JobStatus(data["job"]["status"])})
         message: ToController | ToWeb = cls(**data)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"malformed control message: {error}") from error
     return message
+
+
+def _job_fields(job: Job) -> dict[str, Any]:
+    """Of a job that has not ended: what is not the same in every new one."""
+    values = ((field, getattr(job, field.name)) for field in _JOB_FIELDS)
+    return {field.name: value for field, value in values if value != field.default}
 
 
 class LineBuffer:

@@ -24,14 +24,14 @@ from para_attn_server.http.routes import REQUEST, RETRY_AFTER, ResponseSpec, Rou
 from para_attn_server.service.service import JobService, JobView
 
 _PACKAGE = "para-attn-server"
-_JOB_ID = re.compile(r"[0-9a-f]{1,64}")
-_POLL_AGAIN = {"Retry-After": "1"}
+JOB_ID = re.compile(r"[0-9a-f]{1,64}")
+POLL_AGAIN = {"Retry-After": "1"}
 
 _ID: dict[str, Any] = {
     "name": "job_id",
     "in": "path",
     "required": True,
-    "schema": {"type": "string", "pattern": f"^{_JOB_ID.pattern}$"},
+    "schema": {"type": "string", "pattern": f"^{JOB_ID.pattern}$"},
 }
 _ID_AND_WAIT = (_ID, WAIT_PARAMETER)
 
@@ -44,7 +44,7 @@ _NO_OUTPUT = (
     problems.JOB_FAILED,
     problems.STORE_UNUSABLE,
 )
-_NO_FILE = (*_NO_OUTPUT, http_problem(410))
+_NO_FILE = (*_NO_OUTPUT, problems.OUTPUT_GONE)
 _NO_CANCEL = (
     problems.JOB_NOT_FOUND,
     problems.NOTHING_TO_CANCEL,
@@ -58,6 +58,7 @@ _NO_JOB = (
     problems.IDEMPOTENCY_CONFLICT,
     problems.QUEUE_FULL,
     problems.NOT_ACCEPTING,
+    problems.INSUFFICIENT_STORAGE,
     problems.STORE_UNUSABLE,
 )
 _FILE = (
@@ -130,7 +131,7 @@ class _Native:
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
         job = self._service.submit(json_object(), idempotency_key(), deadline(), request_id())
-        return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **_POLL_AGAIN}
+        return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **POLL_AGAIN}
 
     def get_output(self, job_id: str) -> ResponseReturnValue:
         """A job's output in base64, or the job's status."""
@@ -139,7 +140,7 @@ class _Native:
         return (
             _unfinished(view)
             if output is None
-            else output_in_json(output, view.job.id, views.result_body(view, output))
+            else output_in_json(output, self._service.open(view.job, output), views.result_body(view, output))
         )
 
     def request_status(self, job_id: str) -> ResponseReturnValue:
@@ -152,7 +153,7 @@ class _Native:
         """The output file itself, or the job's status."""
         view = self._looked_up(job_id)
         output = view.job.output
-        return _unfinished(view) if output is None else output_file(output, view.job.id)
+        return _unfinished(view) if output is None else output_file(output, self._service.open(view.job, output))
 
     def log(self, job_id: str) -> ResponseReturnValue:
         """The log of a job as text, with the traceback of a failure."""
@@ -197,7 +198,7 @@ class _Native:
 
 
 def _checked(job_id: str) -> str:
-    if not _JOB_ID.fullmatch(job_id):
+    if not JOB_ID.fullmatch(job_id):
         raise JobNotFound("no such job: an id has up to 64 hexadecimal digits")
     return job_id
 
@@ -206,7 +207,7 @@ def _unfinished(view: JobView) -> ResponseReturnValue:
     """The answer for a job without an output: 202 on its way, 410 canceled, 500 failed."""
     job = view.job
     if job.status not in (JobStatus.CANCELED, JobStatus.FAILED):
-        return views.status_body(view), 202, _POLL_AGAIN
+        return views.status_body(view), 202, POLL_AGAIN
     known = {"request_id": job.id, "attempts": job.attempts, "seed": job.seed}
     if job.status is JobStatus.CANCELED:
         return problem(problems.JOB_CANCELED, "It has no output.", **known, step=job.step)

@@ -124,6 +124,8 @@ class ProblemBody(TypedDict):
     error: NotRequired[JobError]
     timings: NotRequired[Timings]
     server: NotRequired[ServerBody]
+    free_bytes: NotRequired[int]
+    wanted_bytes: NotRequired[int]
     endpoints: NotRequired[dict[str, str]]
 
 

@@ -19,18 +19,18 @@ class Connection(socket.socket):
     """Takes a client's socket over. A deadline counts only while the worker waits for the client, and is held by
     whoever calls `expire` now and then: so a request that is sent and taken in time costs no timer.
 
-    patience: seconds to send a whole request from its first byte on, and for the first byte of a new connection. Of an
+    timeout: seconds to send a whole request from its first byte on, and for the first byte of a new connection. Of an
     answer something must be taken every so many seconds. most: bytes that are received for a request, and as many of
     its body after the answer, so that a client which sends on sees the answer; then the client is as good as gone.
 
     in_app: whether the app has got the request. refused_with: the status for one that it has not.
     """
 
-    def __init__(self, client: Any, patience: float, most: int) -> None:
+    def __init__(self, client: Any, timeout: float, most: int) -> None:
         super().__init__(client.family, client.type, client.proto, fileno=client.detach())
-        self._patience, self._most = patience, most
+        self._timeout, self._most = timeout, most
         self._left = most
-        self._receive_until = time.monotonic() + patience
+        self._receive_until = time.monotonic() + timeout
         self._receiving = self._answering = False
         self._deadline = math.inf
         self.rests_since = time.monotonic()
@@ -44,7 +44,7 @@ class Connection(socket.socket):
 
     def received_for(self) -> float:
         """Seconds since the first byte of the request."""
-        return time.monotonic() - self._receive_until + self._patience if self._receiving else 0.0
+        return time.monotonic() - self._receive_until + self._timeout if self._receiving else 0.0
 
     def rest(self) -> None:
         """A request is done with; another may come."""
@@ -63,13 +63,13 @@ class Connection(socket.socket):
         self._left -= len(data)
         if not self._receiving:
             self._receiving = True
-            self._receive_until = time.monotonic() + self._patience
+            self._receive_until = time.monotonic() + self._timeout
         return data
 
     def send(self, *args: Any, **options: Any) -> int:
         """Some bytes of an answer; `sendall` and `sendfile` come here too."""
         self._answering = True
-        self._deadline = time.monotonic() + self._patience
+        self._deadline = time.monotonic() + self._timeout
         sent: int = super().send(*args, **options)
         self._deadline = math.inf
         return sent

@@ -26,7 +26,7 @@ from para_attn_server.core.steady import steady
 from para_attn_server.http.app import create_app
 from para_attn_server.http.server.connection import KEEPALIVE_SECONDS
 from para_attn_server.http.server.gevent_worker import HEARTBEAT, WebWorker
-from para_attn_server.outputs.folder import OutputFolder
+from para_attn_server.outputs.folder import output_folder
 from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.service import JobService
 from para_attn_server.stores.open import find_kind, open_store
@@ -122,8 +122,7 @@ def _service(settings: Settings) -> JobService:
     control = ControlClient(settings.state_dir, RunningClock(HEARTBEAT))
     control.start()
     store = open_store(settings.database, durable=True, steady=steady)
-    outputs = OutputFolder(settings.output_dir, settings.allow_any_output_path, settings.state_dir)
-    return JobService(store, control, outputs, settings)
+    return JobService(store, control, output_folder(settings), settings)
 
 
 def _before_forks(_arbiter: Arbiter) -> None:

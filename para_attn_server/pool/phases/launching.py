@@ -8,7 +8,6 @@ from para_attn_server.core.wire.ranks import FromRank, Ready, SetupError
 from para_attn_server.executors.base import ExitInfo, RankHandle, StepChannel
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.phases.phase import GroupParts, Phase
-from para_attn_server.pool.run import SERVER_STOPS
 
 log = structlog.get_logger()
 
@@ -50,7 +49,7 @@ class Launching(Phase):
             group.executor.abort_launch()
 
     def stop(self) -> None:
-        self.group.end_ranks(verdict=SERVER_STOPS, launching=not self._started)
+        self.group.end_ranks(launching=not self._started)
 
     def _on_ready(self, rank: int, ready: Ready) -> None:
         group = self.group

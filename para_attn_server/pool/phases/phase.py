@@ -12,7 +12,6 @@ from abc import ABC, abstractmethod
 import structlog
 
 from para_attn_server.core.clock import RunningClock
-from para_attn_server.core.errors import JobError
 from para_attn_server.core.wire.ranks import FromRank
 from para_attn_server.executors.base import Executor, ExitInfo, RankHandle, StepChannel
 from para_attn_server.pool.backoff import Backoff, SetupFailure
@@ -20,7 +19,7 @@ from para_attn_server.pool.listener import GroupListener, GroupState
 from para_attn_server.pool.monitor import Timeouts
 from para_attn_server.pool.outbox import Outbox
 from para_attn_server.pool.ranks import Ranks
-from para_attn_server.pool.run import JobRun, Outcome
+from para_attn_server.pool.run import JobRun, Outcome, StopOrder
 from para_attn_server.pool.streak import FailureStreak
 
 log = structlog.get_logger()
@@ -102,8 +101,8 @@ class GroupParts(ABC):
         """No rank is left, and none will come."""
 
     @abstractmethod
-    def cancel(self, error: JobError | None = None) -> None:
-        """Have the ranks leave the run. error: what the job fails with then; without one it is canceled."""
+    def stop_run(self, order: StopOrder) -> None:
+        """Have the ranks leave the run."""
 
 
 class Phase:
@@ -143,6 +142,9 @@ class Phase:
 
     def died(self, rank: int, death: ExitInfo) -> None:
         """A rank of this launch has ended."""
+
+    def abandon(self, verdict: Outcome) -> None:
+        """The run is left at once: its ranks are killed. verdict: what it comes to."""
 
     def stop(self) -> None:
         """The server stops."""

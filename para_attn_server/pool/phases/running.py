@@ -11,7 +11,7 @@ from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.monitor import GroupLoss, RunMonitor
 from para_attn_server.pool.phases.phase import GroupParts, Phase
-from para_attn_server.pool.run import SERVER_STOPS, JobRun, Lost, Outcome
+from para_attn_server.pool.run import SHUTDOWN, JobRun, Lost, Outcome, StopOrder
 from para_attn_server.stores.base import Progress
 
 log = structlog.get_logger()
@@ -90,8 +90,8 @@ class Running(Phase):
         match self._monitor.check(self.run, self.group.ranks, now):
             case GroupLoss(cause, outcome):
                 self.group.lose(cause, outcome, self.run)
-            case JobError() as error:
-                self.group.cancel(error)
+            case StopOrder() as order:
+                self.group.stop_run(order)
 
     def message(self, rank: int, message: FromRank) -> None:
         if not self._reports.concerns(message):
@@ -110,8 +110,11 @@ class Running(Phase):
         log.error("rank died", group=self.group.index, rank=rank, how=death.how)
         self.group.lose(f"rank {rank} {death.how}", self.run.outcome_of_death(rank, death), self.run)
 
+    def abandon(self, verdict: Outcome) -> None:
+        self.group.end_ranks(verdict=verdict, run=self.run)
+
     def stop(self) -> None:
-        self.group.end_ranks(verdict=SERVER_STOPS, run=self.run)
+        self.group.stop_run(SHUTDOWN)
 
     def _catch_up(self, now: float) -> None:
         """Rank zero does not report a step that follows hard upon another; if the next one is slow, read the board."""
