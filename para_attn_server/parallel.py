@@ -21,6 +21,7 @@ import torch.distributed as dist
 from para_attn_server.core import install
 from para_attn_server.core.errors import SetupFailed
 from para_attn_server.rank import para_attn_compat
+from para_attn_server.rank.account import note_plan
 
 ULYSSES_TRANSFORMERS = ("FluxTransformer2DModel",)
 """diffusers classes whose output on several ranks was verified against one rank.
@@ -76,6 +77,7 @@ def parallelize(pipe: Any) -> None:
             f"ranks of a group: {heads} is not a multiple of {ranks}; choose a number of devices that divides {heads}"
         )
     _parallelize_transformer(transformer)
+    note_plan(ulysses=ranks)
 
 
 def ulysses_limits(pipe: Any) -> dict[str, dict[str, Any]]:

@@ -54,6 +54,8 @@ def job_rows(job: dict[str, Any]) -> list[tuple[str, str]]:
         rows += [("error", job["error"]["type"]), ("message", job["error"]["message"])]
         rows += [(key, str(job["error"][key])) for key in ("rank", "step", "hint") if key in job["error"]]
     rows += [(key, str(job[key])) for key in ("attempts", "seed", "output_path", "size", "sha256") if job.get(key)]
+    if job.get("output_removed"):
+        rows.append(("output", f"removed from the server ({job['output_removed']['reason']})"))
     if job.get("timings"):
         timings = job["timings"]
         rows += [

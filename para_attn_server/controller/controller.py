@@ -21,7 +21,7 @@ from para_attn_server.controller.housekeeping import finish_outputs
 from para_attn_server.controller.model_identity import identity
 from para_attn_server.controller.places import Places, StatePlaces, Trouble
 from para_attn_server.controller.pulse import Pulse, Supervisor
-from para_attn_server.controller.retention import ClockWatch, Retention, settle_clock
+from para_attn_server.controller.retention import ClockWatch, Limits, Retention, settle_clock
 from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.controller.web_supervisor import WebSupervisor
 from para_attn_server.core.clock import RunningClock
@@ -77,7 +77,7 @@ class Controller:
         lock: StateDirLock,
         run_folder: RunFolder,
     ) -> None:
-        self._settings, self._line = settings, line
+        self._settings, self._line, self._executor = settings, line, executor
         self._loop = asyncio.get_running_loop()
         self._store = StoreThread(store, self._loop.call_soon_threadsafe)
         self._clock = RunningClock(TICK)
@@ -88,8 +88,7 @@ class Controller:
         self._exit_code = ExitCode.OK
         self._setup_failure: SetupFailure | None = None
         self._web = WebSupervisor(self._loop, settings, listener)
-        self._executor = executor
-        self._executor.start(self._loop, settings.state_dir / LOCK_NAME)
+        executor.start(self._loop, settings.state_dir / LOCK_NAME)
         self._control = self._make_control()
         self._supervisor = Supervisor(os.environ)
         self._pulse = Pulse(self._control.publish, self._supervisor, self._loop.time)
@@ -106,7 +105,8 @@ class Controller:
         state = StatePlaces(lock, run_folder, self._control, self._store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
         self._pool.notices = store_notices(settings.database)
-        self._retention = Retention(self._store.caller(), self._outputs, settings.keep, ClockWatch(settings.keep))
+        limits = Limits(settings.keep, settings.output_seconds, settings.max_output_bytes)
+        self._retention = Retention(self._store.caller(), self._outputs, limits, ClockWatch(settings.keep))
 
     async def run(self, signals: StopSignals) -> ExitCode:
         """Serve until asked to stop; returns the command's exit code."""

@@ -14,6 +14,8 @@
     ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
     ├── InsufficientStorage     less than --min-free is free for new outputs
     ├── OutputGone              the file of a succeeded job was removed or replaced by somebody
+    │   ├── OutputExpired       the server has removed it after --keep-outputs
+    │   └── OutputEvicted       the server has removed it to stay within --max-output-bytes
     ├── ControllerUnreachable   the controller does not respond on its control socket
     └── IllegalTransition       a job was asked to go where its life does not lead
         └── StaleRun            by a writer that speaks of another run than the one under way
@@ -128,6 +130,22 @@ class OutputGone(ServerError):
     """The file of a job that has succeeded is not there any more: somebody has removed or replaced it."""
 
 
+class OutputExpired(OutputGone):
+    """The server has removed the file, at `removed_at` (Unix seconds), after --keep-outputs."""
+
+    def __init__(self, removed_at: float) -> None:
+        super().__init__("The output's file was removed from the server after the time for which outputs are kept.")
+        self.removed_at = removed_at
+
+
+class OutputEvicted(OutputGone):
+    """The server has removed the file, at `removed_at` (Unix seconds), to stay within --max-output-bytes."""
+
+    def __init__(self, removed_at: float) -> None:
+        super().__init__("The output's file was removed from the server to make room for newer ones.")
+        self.removed_at = removed_at
+
+
 class ControllerUnreachable(ServerError):
     """The controller does not respond on its control socket."""
 
@@ -145,8 +163,9 @@ class JobError:
     """Why a job failed, as data.
 
     type: the class name of the predictor's exception, or what the server found: `invalid_input`, `arguments_mismatch`,
-    `out_of_memory`, `output_missing`, `output_unwritable`, `rank_lost`, `hang`, `poison` (its group was lost in every
-    attempt), `timeout` or `expired` (its deadline passed). message: for the client, without traceback or server paths.
+    `applied_mismatch`, `out_of_memory`, `output_missing`, `output_unwritable`, `rank_lost`, `hang`, `poison` (its group
+    was lost in every attempt), `timeout` or `expired` (its deadline passed). message: for the client, without traceback
+    or server paths.
     rank and step: where it happened, None where that has no meaning. hint: what to change, if known.
     """
 

@@ -34,6 +34,15 @@ class JobStatus(StrEnum):
         return not TRANSITIONS[self]
 
 
+class Removal(StrEnum):
+    """Why the server has removed the outputs of a job that is still on record."""
+
+    EXPIRED = "expired"
+    """They were older than --keep-outputs."""
+    EVICTED = "evicted"
+    """All outputs together had more than --max-output-bytes."""
+
+
 TRANSITIONS: dict[JobStatus, frozenset[JobStatus]] = {
     JobStatus.QUEUED: frozenset({JobStatus.RUNNING, JobStatus.CANCELED, JobStatus.FAILED}),
     JobStatus.RUNNING: frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELED, JobStatus.QUEUED}),
@@ -74,6 +83,24 @@ class Output:
     width: int | None = None
     height: int | None = None
     duration: float | None = None
+
+
+PHASES = ("queue", "prepare", "encode_prompt", "denoise", "decode", "write")
+"""What a job's time goes to, in order; a phase whose time is not known is None."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run has made of a job that succeeds.
+
+    applied: what was really used (seed, sizes, steps, ranks ...), by name. timings: seconds by phase. peak_memory:
+    bytes, of the rank that needed most.
+    """
+
+    outputs: tuple[Output, ...]
+    applied: dict[str, Any] | None = None
+    timings: dict[str, float | None] | None = None
+    peak_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +164,8 @@ class Job:
     job; a run cut short by a restart of the server is not charged. run counts every start and is never taken back;
     controller is the id of the one whose run it is, None before its first and while it waits for another.
     applied: what the last run really used. timings: seconds by phase. peak_memory: bytes. None where unknown.
+    outputs_removed_at and outputs_removed_for (a Removal): when and why the server has removed the files of its
+    outputs, None while it has not.
     """
 
     id: str
@@ -155,6 +184,8 @@ class Job:
     created_steady: float = field(default=0.0, compare=False)
     started_steady: float | None = field(default=None, compare=False)
     finished_steady: float | None = field(default=None, compare=False)
+    outputs_removed_at: float | None = None
+    outputs_removed_for: str | None = None
     cancel_requested: bool = False
     outputs: tuple[Output, ...] = ()
     error: JobError | None = None

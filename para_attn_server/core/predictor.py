@@ -7,6 +7,7 @@ by the rank that runs the predictor, and does nothing outside a server.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 
@@ -18,6 +19,9 @@ class Reporter(Protocol):
 
     def log(self, text: object) -> None:
         """Add a line to the job's log."""
+
+    def report(self, values: Mapping[str, Any]) -> None:
+        """Keep what was really used for the job."""
 
 
 class TransientError(Exception):
@@ -67,3 +71,13 @@ class Predictor:
         """
         if self._reporter is not None:
             self._reporter.log(text)
+
+    def report(self, **applied: Any) -> None:
+        """Say what predict has really used, by name: `self.report(width=1024, cache="first block")`.
+
+        Every rank must report the same; else the job fails as `applied_mismatch`. Shown with the job as `applied`, with
+        what the server knows by itself: seed, width and height where predict takes them, steps, ranks, plan and dtype.
+        Values are what JSON has, up to 4,096 characters a job. Outside a server it does nothing.
+        """
+        if self._reporter is not None:
+            self._reporter.report(applied)

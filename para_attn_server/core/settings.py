@@ -14,14 +14,14 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from para_attn_server.core.errors import UsageError
 
 ENV_PREFIX = "PARA_ATTN_SERVER_"
 _DURATION = re.compile(r"(\d{1,100}(?:\.\d{1,100})?)\s{0,10}(ms|s|m|h|d|)", re.ASCII)
-_BYTES = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s{0,10}(b|[kmgt](?:i?b)?|)", re.ASCII)
+_BYTES = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s{0,10}(b|[kmgt]i?b?|)", re.ASCII)
 _SIZES = {"": 1} | {f"{unit}{i}": (1024 if i else 1000) ** n for n, unit in enumerate("kmgt", 1) for i in ("", "i")}
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -149,6 +149,11 @@ class Settings(BaseSettings):
         120.0, description="How long running jobs may finish after the first SIGTERM or Ctrl-C."
     )
     keep: Duration = Field(7 * 86400.0, description="How long finished jobs are kept.")
+    keep_outputs: Duration | None = Field(
+        None,
+        description="How long the output files of finished jobs are kept; at most --keep, since a job's file goes with "
+        "the job. Default: --keep.",
+    )
 
     state_dir: Path = Field(
         Path(".para-attn-server"), description="Folder of the queue's database and the control socket."
@@ -156,6 +161,11 @@ class Settings(BaseSettings):
     output_dir: Path = Field(Path("outputs"), description="Output root; outputs are written below it.")
     allow_any_output_path: bool = Field(
         False, description="Let requests write outside --output-dir. Only for callers whom you trust with your files."
+    )
+    max_output_bytes: Bytes | None = Field(
+        None,
+        description="Most bytes that the output files of all jobs may have together; beyond that the files of the jobs "
+        "that ended first are removed. Default: no limit.",
     )
     min_free: Bytes = Field(
         100 * 2**20,
@@ -208,6 +218,13 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("keep_outputs")
+    @classmethod
+    def _goes_with_its_job(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and value > info.data.get("keep", value):
+            raise ValueError("must not be longer than keep: a job's file is removed with the job; raise keep as well")
+        return value
+
     @field_validator("model_path")
     @classmethod
     def _at_home(cls, value: str | None) -> str | None:
@@ -248,6 +265,11 @@ class Settings(BaseSettings):
     def database(self) -> Path:
         """The file of the queue."""
         return self.state_dir / "jobs.sqlite3"
+
+    @property
+    def output_seconds(self) -> float:
+        """How long output files are kept."""
+        return self.keep if self.keep_outputs is None else self.keep_outputs
 
     def as_environment(self, base: Mapping[str, str]) -> dict[str, str]:
         """`base` with exactly these settings in it: how the command hands them to the controller and to the web.

@@ -24,6 +24,8 @@ from para_attn_server.core.errors import (
     JobNotFound,
     NotAccepting,
     NothingToCancel,
+    OutputEvicted,
+    OutputExpired,
     OutputGone,
     QueueFull,
     ServerError,
@@ -64,6 +66,8 @@ INVALID_INPUT = ProblemType(400, "invalid-input", "Invalid arguments")
 JOB_NOT_FOUND = ProblemType(404, "job-not-found", "No such job")
 NOTHING_TO_CANCEL = ProblemType(404, "nothing-to-cancel", "Nothing to cancel")
 OUTPUT_GONE = ProblemType(410, "output-gone", "The output's file is gone")
+OUTPUT_EXPIRED = ProblemType(410, "output-expired", "The output has expired")
+OUTPUT_EVICTED = ProblemType(410, "output-evicted", "The output was removed to make room")
 JOB_CANCELED = ProblemType(410, "job-canceled", "The job was canceled")
 IDEMPOTENCY_CONFLICT = ProblemType(422, "idempotency-conflict", "The key was used for another request")
 QUEUE_FULL = ProblemType(429, "queue-full", "The queue is full", retry_after=5)
@@ -84,6 +88,8 @@ _KINDS: dict[type[ServerError], ProblemType] = {
     NotAccepting: NOT_ACCEPTING,
     InsufficientStorage: INSUFFICIENT_STORAGE,
     OutputGone: OUTPUT_GONE,
+    OutputExpired: OUTPUT_EXPIRED,
+    OutputEvicted: OUTPUT_EVICTED,
     ControllerUnreachable: CONTROLLER_UNREACHABLE,
     StoreUnavailable: STORE_UNUSABLE,
     ServerError: INTERNAL,
@@ -144,6 +150,8 @@ def _further(error: ServerError) -> dict[str, Any]:
         return {"errors": _fields(error)}
     if isinstance(error, InsufficientStorage):
         return {"free_bytes": error.free, "wanted_bytes": error.wanted}
+    if isinstance(error, OutputExpired | OutputEvicted):
+        return {"removed_at": error.removed_at}
     return {}
 
 

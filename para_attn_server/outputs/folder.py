@@ -154,15 +154,18 @@ class OutputFolder:
     def remove(self, job_id: str, output: Output, modified_before: float) -> bool:
         """Remove a job's output, and the folder of its day if that is empty then; True when the file is gone now.
 
-        Leaves alone what is no regular file, what is reached through a link, what is outside the root (unless
-        allow_any), and, unless it is the very file that was sealed, one changed at or after `modified_before` (Unix
-        seconds): another job's, or a person's. Raises OSError where the disk refuses.
+        It may not have got its name yet. Leaves alone what is no regular file, what is reached through a link, what is
+        outside the root (unless allow_any), and, unless it is the very file that was sealed, one changed at or after
+        `modified_before` (Unix seconds): another job's, or a person's. Raises OSError where the disk refuses.
         """
         file = Path(output.path)
         if Path(os.path.realpath(file)) != file:
             return False
         if not self.allow_any and not file.is_relative_to(os.path.realpath(self.root)):
             return False
+        if os.path.lexists(temporary_path(file, job_id)):
+            sweep(file, job_id)
+            return True
         try:
             found = file.lstat()
         except OSError:

@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 
 from para_attn_server.core.errors import JobError, ServerError
-from para_attn_server.core.job import Job, Output, RunId
+from para_attn_server.core.job import Job, Result
 from para_attn_server.pool.dispatcher import Dispatcher, Start
 from para_attn_server.pool.job_logs import JobLogs
 from para_attn_server.pool.publishing import Publisher
@@ -42,13 +42,17 @@ class Endings:
         self._dispatcher, self._writes, self._transitions, self._logs = dispatcher, writes, transitions, logs
         self._outputs, self._names, self._max_attempts = outputs, names, max_attempts
 
-    def ended(self, job_id: str, run: RunId | None, outcome: Ending, progress: Progress) -> None:
-        """A run has come to its end: that of its job."""
-        self._write(job_id, run, partial(self._end, job_id, run, outcome, progress, time.time()))
+    # job: as it was when its run began; None where it has been ended meanwhile, by a cancel.
 
-    def lost(self, job_id: str, run: RunId | None, lost: Lost) -> None:
+    def ended(self, job: Job | None, outcome: Ending, progress: Progress) -> None:
+        """A run has come to its end: that of its job."""
+        if job is not None:
+            self._write(job, partial(self._end, job, outcome, progress, time.time()))
+
+    def lost(self, job: Job | None, lost: Lost) -> None:
         """A run came to nothing."""
-        self._write(job_id, run, partial(self._lose, job_id, run, lost, time.time()))
+        if job is not None:
+            self._write(job, partial(self._lose, job, lost, time.time()))
 
     def give_back(self, job: Job, cause: str, charge: bool, now: float, store: JobStore) -> Job:
         """In the store's thread: a running job whose ranks are gone goes back to its place in the queue; canceled, if
@@ -57,35 +61,35 @@ class Endings:
             return store.cancel(job.id, now, run=job.run_id)
         return store.requeue(job.id, cause, charge=charge, now=now, run=job.run_id)
 
-    def _write(self, job_id: str, run: RunId | None, make_change: Callable[[], Change]) -> None:
-        record = _Record(self._dispatcher, self._transitions, self._logs, job_id, make_change)
+    def _write(self, job: Job, make_change: Callable[[], Change]) -> None:
+        record = _Record(self._dispatcher, self._transitions, self._logs, job.id, make_change)
 
         def undone(error: Exception) -> None:
             record.undone()
             if not isinstance(error, ServerError):  # a fault of this program: the job must not run for ever
-                self._writes.write(lambda: self._transitions.work(partial(_fail, job_id, run, time.time())))
+                self._writes.write(lambda: self._transitions.work(partial(_fail, job, time.time())))
 
         self._writes.write(record.prepare, undone)
 
-    def _end(self, job_id: str, run: RunId | None, outcome: Ending, progress: Progress, now: float) -> Change:
-        if isinstance(outcome, Output) and (why := self._outputs.unfit(job_id, outcome)) is not None:
+    def _end(self, job: Job, outcome: Ending, progress: Progress, now: float) -> Change:
+        if isinstance(outcome, Result) and (why := self._outputs.unfit(job.id, outcome.outputs)) is not None:
             outcome = JobError("output_unwritable", why)
 
         def end(store: JobStore) -> list[Job]:
             try:
-                return [_ended(store, job_id, run, outcome, progress, now)]
+                return [_ended(store, job, outcome, progress, now)]
             except ServerError:
                 raise
             except Exception:
-                log.exception("the end of a job cannot be written as it was", **self._names(job_id))
-                return _fail(job_id, run, now, store)
+                log.exception("the end of a job cannot be written as it was", **self._names(job.id))
+                return _fail(job, now, store)
 
         return end
 
-    def _lose(self, job_id: str, run: RunId | None, lost: Lost, now: float) -> Change:
+    def _lose(self, started: Job, lost: Lost, now: float) -> Change:
         def lose(store: JobStore) -> list[Job]:
-            job = store.get(job_id)
-            if job is None or job.run_id is None or job.run_id != run:
+            job = store.get(started.id)
+            if job is None or job.run_id != started.run_id:
                 return []
             return [self._lost(store, job, lost, now)]
 
@@ -137,17 +141,19 @@ class _Record:
         self._starts = []
 
 
-def _ended(store: JobStore, job_id: str, run: RunId | None, outcome: Ending, progress: Progress, now: float) -> Job:
-    if isinstance(outcome, Output):
-        return store.succeed(job_id, outcome, now, progress, run=run)
+def _ended(store: JobStore, job: Job, outcome: Ending, progress: Progress, now: float) -> Job:
+    if isinstance(outcome, Result):
+        queue = None if job.queued_seconds is None else round(job.queued_seconds, 6)
+        outcome = replace(outcome, timings={**(outcome.timings or {}), "queue": queue})
+        return store.succeed(job.id, outcome, now, progress, run=job.run_id)
     if isinstance(outcome, JobError):
-        return store.fail(job_id, outcome, now, progress, run=run)
-    return store.cancel(job_id, now, progress, run=run)
+        return store.fail(job.id, outcome, now, progress, run=job.run_id)
+    return store.cancel(job.id, now, progress, run=job.run_id)
 
 
-def _fail(job_id: str, run: RunId | None, now: float, store: JobStore) -> list[Job]:
+def _fail(job: Job, now: float, store: JobStore) -> list[Job]:
     error = JobError("internal", "the server could not record how the job ended")
-    return [store.fail(job_id, error, now, run=run)]
+    return [store.fail(job.id, error, now, run=job.run_id)]
 
 
 def _last_attempt(error: JobError, attempts: int) -> JobError:

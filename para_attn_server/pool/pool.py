@@ -231,12 +231,12 @@ class Pool:
 
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         self._progress.over(job_id)
-        self._endings.ended(job_id, self._running.run_of(job_id), outcome, progress)
+        self._endings.ended(self._running.get(job_id), outcome, progress)
 
     def run_lost(self, job_id: str, lost: Lost) -> None:
         self._progress.over(job_id)
         self._life.lost(job_id, lost.error.message)
-        self._endings.lost(job_id, self._running.run_of(job_id), lost)
+        self._endings.lost(self._running.get(job_id), lost)
 
     # --- the inside ---
 

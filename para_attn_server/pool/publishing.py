@@ -34,9 +34,9 @@ class Publisher:
         elif not transition.started:
             self._folder.discard(job.id, job.output_path)
 
-    def unfit(self, job_id: str, output: Output) -> str | None:
-        """Why a sealed output cannot be published, None when it can; for before the job's end is recorded."""
-        return self._folder.unfit(job_id, [output])
+    def unfit(self, job_id: str, outputs: Sequence[Output]) -> str | None:
+        """Why sealed outputs cannot be published, None when they can; for before the job's end is recorded."""
+        return self._folder.unfit(job_id, outputs)
 
     def publish(self, job_id: str, outputs: Sequence[Output]) -> None:
         """Give them their names now, or as soon as the disk allows."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Output
+from para_attn_server.core.job import Result
 from para_attn_server.core.logs import job_keys
 from para_attn_server.core.wire.ranks import Failed, Finished, RankResult, Settled
 from para_attn_server.executors.base import ExitInfo
+from para_attn_server.pool.results import mismatch_of, result_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,8 @@ class Lost:
     from_outside: bool = False
 
 
-Ending = Output | JobError | None
-"""How a job can end: with its output, its error, or None for canceled by its client."""
+Ending = Result | JobError | None
+"""How a job can end: with its result, its error, or None for canceled by its client."""
 Outcome = Ending | Lost
 """What a run came to."""
 GROUP_LOST = ("rank_lost", "hang")
@@ -185,10 +186,19 @@ class JobRun:
         return [message for message in self.results.values() if isinstance(message, Failed)]
 
     @property
-    def output(self) -> Output | None:
-        """Rank zero's published output, if there is one."""
+    def result(self) -> Result | None:
+        """What rank zero has finished, if it has; None where another rank has finished something else."""
         first = self.results.get(0)
-        return first.output if isinstance(first, Finished) else None
+        return result_of(self._finished) if isinstance(first, Finished) and self._mismatch is None else None
+
+    @property
+    def _finished(self) -> list[Finished]:
+        found = [message for message in self.results.values() if isinstance(message, Finished)]
+        return sorted(found, key=lambda message: message.rank)
+
+    @property
+    def _mismatch(self) -> JobError | None:
+        return mismatch_of(self._finished)
 
     @property
     def consistent(self) -> bool:
@@ -209,11 +219,11 @@ class JobRun:
     def outcome(self) -> Outcome:
         """What the job came to, once all ranks have left or will not.
 
-        An output that rank zero has published is the job's, whatever another rank did afterward. The cause of a failure
-        is the first that explains it.
+        An output that rank zero has finished is the job's, whatever another rank did afterward, unless that one has
+        finished something else. The cause of a failure is the first that explains it.
         """
-        if self.output is not None:
-            return self.output
+        if (done := self.result or self._mismatch) is not None:
+            return done
         if (cause := self.cause) is not None:
             return Lost(cause.error) if cause.transient and self.stop_error is None else cause.error
         return self.stop_outcome
@@ -231,7 +241,7 @@ class JobRun:
     @property
     def cause(self) -> Failed | None:
         """The failure that explains the run's outcome, where a failure does."""
-        if self.output is not None or not self.failures:
+        if self.result is not None or not self.failures:
             return None
         return min(self.failures, key=lambda failure: failure.error.type == "arguments_mismatch")
 

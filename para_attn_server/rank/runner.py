@@ -82,22 +82,24 @@ class JobRunner:
         started = time.perf_counter()
         self._hooks = self._new_hooks()
         try:
-            published = self._predict(run)
+            finished = self._predict(run, started)
         except RunCanceled:
             return Canceled(run.serial, self._rank, self._control.points)
         except BaseException as error:  # sys.exit() in a predictor, too, ends the job and not the rank
             if self._control.canceled:  # whatever the predictor made of RunCanceled
                 return Canceled(run.serial, self._rank, self._control.points)
             return self._failure(run, error)
-        return Finished(run.serial, self._rank, self._control.points, time.perf_counter() - started, published)
+        return finished
 
-    def _predict(self, run: Run) -> Output | None:
+    def _predict(self, run: Run, started: float) -> Finished:
         arguments = self._enter(run)
         if self._rank == 0:
             self._send(Started(run.serial))
         temporary = output.temporary_path(run.output_path, run.job_id, self._rank)
         if self._rank:  # rank zero has made the job's folder before its entry, which every rank has waited for
             output.prepare_rank(run.output_path, run.job_id, self._rank)
+        account = self._control.account
+        account.begin()
         try:
             with self._hooks.installed(getattr(self._predictor, "pipe", None)):
                 returned = self._predictor.predict(**arguments, output_path=self._path_type(temporary))
@@ -105,7 +107,14 @@ class JobRunner:
             self._control.returned()
         if self._control.canceled_late():
             raise RunCanceled
-        return self._seal(run, returned) if self._rank == 0 else None
+        predicted = time.perf_counter()
+        outputs = (self._seal(run, returned),) if self._rank == 0 else ()
+        ended = time.perf_counter()
+        finished = Finished(run.serial, self._rank, self._control.points, ended - started, outputs)
+        timings = {**account.timings(), "write": round(ended - predicted, 6)}
+        pipe, control = getattr(self._predictor, "pipe", None), self._control
+        applied = account.applied(arguments, control.steps, control.num_ranks, pipe)
+        return replace(finished, applied=applied, timings=timings, peak_memory=account.peak_memory())
 
     def _seal(self, run: Run, returned: object) -> Output:
         """The output as the controller is to record it; the controller gives it its name."""

@@ -15,12 +15,13 @@ import operator
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from para_attn_server.core.wire.ranks import FromRank, Step
 from para_attn_server.core.wire.step_board import REFUSED_ENTRY, Decision, Phase, StepBoard
+from para_attn_server.rank.account import RunAccount
 from para_attn_server.rank.job_log import JobLog
 from para_attn_server.rank.threads import RunThreads
 
@@ -53,7 +54,7 @@ class Orders(Protocol):
 
 
 class StepControl:
-    """One rank's side of the step board, for one run at a time; also what `Predictor.step` and `.log` reach.
+    """One rank's side of the step board, for one run at a time; also what a predictor's calls reach.
 
     orders: rank zero's only; the other ranks pass None and follow. send: to the controller, waiting where it must.
     offer: the same, unless that has to wait; says whether it was sent. canceled: this rank has been told to leave the
@@ -81,6 +82,12 @@ class StepControl:
         self.points = 0
         self.steps = 0
         self.canceled = False
+        self.account = RunAccount()
+
+    @property
+    def num_ranks(self) -> int:
+        """Of the group."""
+        return self._board.num_ranks
 
     def enter(self, serial: int, entry: int) -> None:
         """Begin a run on this thread: compare the ranks' arguments before the first collective.
@@ -90,7 +97,7 @@ class StepControl:
         """
         with self._lock:
             self._serial, self.points, self.steps, self.canceled, self._reported_at = serial, 0, 0, False, 0.0
-            self._total, self._counted_by_hand = None, False
+            self._total, self._counted_by_hand, self.account = None, False, RunAccount()
             self._threads.begin()
         self._thread = threading.get_ident()
         self._log.begin(serial)
@@ -131,6 +138,11 @@ class StepControl:
             if self._rank == 0:
                 self._log.add(text)
 
+    def report(self, values: Mapping[str, Any]) -> None:
+        """What was really used, by name; the same on every rank."""
+        if self.allows("self.report"):
+            self.account.report(values)
+
     def allows(self, call: str) -> bool:
         """Whether the calling thread is the one that runs predict, or was started in this run; warns once if not."""
         if self._threads.belongs():
@@ -139,7 +151,7 @@ class StepControl:
             self._warned.add(call)
             log.warning(
                 "call from outside the run ignored: only the thread of predict, and threads that it starts in this "
-                "run, can step or log",
+                "run, can step, log or report",
                 extra={"call": call, "from_thread": threading.current_thread().name},
             )
         return False
@@ -153,6 +165,7 @@ class StepControl:
 
     def _pass_point(self, step: int, total: int | None) -> None:
         self.steps, self._total = step, total
+        self.account.stepped()
         self._board.report_step(self._rank, step, total)
         try:
             decision = self._follow() if self._orders is None else self._decide(self._orders)

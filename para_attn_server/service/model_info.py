@@ -14,11 +14,15 @@ _FRESH = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """schema: JSON Schema of a request body, with its compiled check; output_suffix: of outputs the server names."""
+    """schema: JSON Schema of a request body, with its compiled check; output_suffix: of outputs the server names.
+
+    name: as clients may see it, without the folders of this machine.
+    """
 
     schema: dict[str, Any]
     validator: RequestValidator
     output_suffix: str
+    name: str
 
 
 class ModelInfoReader:
@@ -40,7 +44,7 @@ class ModelInfoReader:
         document = self._store.document(SCHEMA_DOCUMENT)
         if document is None or document["schema"] is None:
             return None
-        schema = document["schema"]
-        if self._info is not None and self._info.schema == schema:
+        schema, name = document["schema"], document["model"].rpartition("/")[2]
+        if self._info is not None and (self._info.schema, self._info.name) == (schema, name):
             return self._info
-        return ModelInfo(schema, RequestValidator(schema), document["output_suffix"])
+        return ModelInfo(schema, RequestValidator(schema), document["output_suffix"], name)

@@ -27,9 +27,11 @@ from para_attn_server.core.errors import (
     JobNotFound,
     NotAccepting,
     NothingToCancel,
+    OutputEvicted,
+    OutputExpired,
     StoreUnavailable,
 )
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import Beat, PoolView
@@ -38,7 +40,7 @@ from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.estimate import queued_seconds_left, running_seconds_left
 from para_attn_server.service.model_info import ModelInfo, ModelInfoReader
 from para_attn_server.service.news import JobNews
-from para_attn_server.stores.base import JobStore, QueueCounts
+from para_attn_server.stores.base import JobStore, OutputTotals, QueueCounts
 
 log = structlog.get_logger()
 _LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
@@ -70,6 +72,14 @@ class JobView:
     job: Job
     queue_position: int | None = None
     eta_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputUse:
+    """The output files that are kept. max_bytes: most that they may have together, None for any number."""
+
+    totals: OutputTotals
+    max_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +175,13 @@ class JobService:
         except StoreUnavailable as error:
             raise self._explained(error) from error
 
+    def outputs(self) -> OutputUse:
+        """The output files that are kept."""
+        try:
+            return OutputUse(self._store.output_totals(), self._settings.max_output_bytes)
+        except StoreUnavailable as error:
+            raise self._explained(error) from error
+
     def mean_seconds(self) -> float | None:
         """Mean time of a job on a group, None before the first."""
         pool = self._control.pool()
@@ -196,7 +213,7 @@ class JobService:
         info = self.model_info()
         arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
-        new, now = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED)), time.time()
+        new, now = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED), model=info.name), time.time()
         path = self._outputs.resolve(requested, new.id, info.output_suffix, now)
         ends = None if deadline is None else steady() + deadline - now
         new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
@@ -211,7 +228,11 @@ class JobService:
         return self._viewed(self._row(job_id))
 
     def open(self, job: Job, output: Output) -> BufferedReader:
-        """The file of an output of a job that has succeeded, where it is still there; else raises OutputGone."""
+        """The file of an output of a job that has succeeded, where it is still there; else raises OutputGone, or what
+        says why the server has removed it."""
+        if job.outputs_removed_at is not None:
+            gone = OutputEvicted if job.outputs_removed_for == Removal.EVICTED else OutputExpired
+            raise gone(job.outputs_removed_at)
         return self._outputs.open(job.id, output)
 
     def log(self, job_id: str, after: int = 0) -> JobLog:

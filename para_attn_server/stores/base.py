@@ -10,13 +10,14 @@ All times are Unix seconds, given by the caller. What is called steady, deadline
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Event, Job, NewJob, Output, RunId
+from para_attn_server.core.job import Event, Job, NewJob, Output, Removal, Result, RunId
 
 SCHEMA_DOCUMENT = "schema"
 """Name of the document in which the controller leaves what the ranks reported of the model, for the web workers to
@@ -35,6 +36,16 @@ class QueueCounts:
     succeeded: int
     failed: int
     canceled: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTotals:
+    """Of how many jobs the outputs are kept, and of how many bytes they are together. evicted: of how many jobs they
+    were removed for --max-output-bytes, since there is this store."""
+
+    jobs: int
+    bytes: int
+    evicted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +131,12 @@ class JobStore(Protocol):
         steady: the moment by the steady clock; a job must have ended before both. Default: the same number.
         """
 
+    def with_outputs(self, limit: int, moment: float = math.inf, steady: float = math.inf) -> list[Job]:
+        """Jobs whose outputs are kept and that ended before both moments, the longest ended first."""
+
+    def output_totals(self) -> OutputTotals:
+        """All outputs that are kept; takes no longer for many of them."""
+
     def output_paths(self, last: int) -> list[str]:
         """Where the outputs of the jobs that ended last were to be."""
 
@@ -145,7 +162,7 @@ class JobStore(Protocol):
     # run: the one that it is about; None, where that is allowed, for a job that must be queued.
 
     def succeed(
-        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+        self, job_id: str, result: Result, now: float, progress: Progress | None = None, *, run: RunId | None
     ) -> Job:
         """running to succeeded; step becomes total_steps where that is known."""
 
@@ -176,6 +193,9 @@ class JobStore(Protocol):
 
     def log_rows(self, job_id: str, after: int, limit: int) -> list[Event]:
         """A job's `log` and `traceback` events in order, from the one after that id."""
+
+    def outputs_removed(self, job_ids: list[str], reason: Removal, now: float) -> None:
+        """Note that the files of these jobs' outputs are removed; nothing for a job of which none is kept."""
 
     def delete(self, job_ids: list[str]) -> None:
         """Remove ended jobs and their events."""

@@ -17,10 +17,10 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 from para_attn_server.core.errors import JobError, QueueFull
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, RunId
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal, Result, RunId
 from para_attn_server.stores import refusals
-from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts, StoreKind
-from para_attn_server.stores.refusals import Write, conflict, refused, unknown
+from para_attn_server.stores.base import JobStore, LogWrite, OutputTotals, Progress, QueueCounts, StoreKind
+from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
 from para_attn_server.stores.rows import EventRow, Numbered, Request, Rows
 
 _ENDED = [status for status in JobStatus if status.terminal]
@@ -134,6 +134,16 @@ class MemoryStore(JobStore):
         found = [job for job in self._ended() if _end(job) < moment and (job.finished_steady or 0.0) < steady]
         return {job.id: job.output for job in nsmallest(limit, found, key=_end)}
 
+    def with_outputs(self, limit: int, moment: float = math.inf, steady: float = math.inf) -> list[Job]:
+        found = [job for job in self._kept() if _end(job) < moment and (job.finished_steady or 0.0) < steady]
+        return nsmallest(limit, found, key=_end)
+
+    def output_totals(self) -> OutputTotals:
+        with self._reading() as rows:
+            kept = self._kept()
+            size = sum(output.size for job in kept for output in job.outputs)
+            return OutputTotals(len(kept), size, rows.totals.get("evicted", 0))
+
     def output_paths(self, last: int) -> list[str]:
         return [job.output_path for job in nlargest(last, self._ended(), key=_end)]
 
@@ -157,15 +167,15 @@ class MemoryStore(JobStore):
             return self._write(old, job, "started", {"group": group, "attempt": job.attempts, "run": job.run}, now)
 
     def succeed(
-        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+        self, job_id: str, result: Result, now: float, progress: Progress | None = None, *, run: RunId | None
     ) -> Job:
-        shown = {"media_type": output.media_type, "size": output.size, "sha256": output.sha256}
         with self._writing():
             old = self._guarded(job_id, refusals.SUCCEED, run)
-            job = replace(self._ended_now(old, now, progress), status=JobStatus.SUCCEEDED, outputs=(output,))
+            job = replace(self._ended_now(old, now, progress), status=JobStatus.SUCCEEDED, outputs=result.outputs)
+            job = replace(job, applied=result.applied, timings=result.timings, peak_memory=result.peak_memory)
             if job.total_steps is not None:
                 job = replace(job, step=job.total_steps)
-            return self._write(old, job, "succeeded", shown, now)
+            return self._write(old, _copied(job), "succeeded", shown(result), now)
 
     def fail(
         self, job_id: str, error: JobError, now: float, progress: Progress | None = None, *, run: RunId | None = None
@@ -225,6 +235,16 @@ class MemoryStore(JobStore):
         logged = (event for event in self.events(job_id, after) if event.type in ("log", "traceback"))
         return list(islice(logged, limit))
 
+    def outputs_removed(self, job_ids: list[str], reason: Removal, now: float) -> None:
+        with self._writing() as rows:
+            kept = [job for job in self._kept() if job.id in job_ids]
+            for job in kept:
+                removed = replace(job, outputs_removed_at=now, outputs_removed_for=reason.value)
+                rows.put(rows.by_status[job.status], job.seq, removed)
+                rows.put(rows.jobs, job.id, removed)
+            if reason is Removal.EVICTED:
+                rows.put(rows.totals, "evicted", rows.totals.get("evicted", 0) + len(kept))
+
     def delete(self, job_ids: list[str]) -> None:
         with self._writing() as rows:
             for job in filter(None, map(rows.jobs.get, job_ids)):
@@ -280,6 +300,9 @@ class MemoryStore(JobStore):
     def _ended(self) -> list[Job]:
         with self._reading() as rows:
             return [job for status in _ENDED for job in rows.by_status[status].values()]
+
+    def _kept(self) -> list[Job]:
+        return [job for job in self._ended() if job.outputs and job.outputs_removed_at is None]
 
     def _write(self, old: Job | None, job: Job, event: str, data: dict[str, Any], now: float) -> Job:
         """The job as it is now, with the event that says so."""

@@ -1,4 +1,4 @@
-"""The writes about a job that a store may refuse, and the refusals, which every store words alike.
+"""The writes about a job that a store may refuse, and the refusals and events, which every store words alike.
 
 Nothing here reads or writes a store.
 """
@@ -6,9 +6,10 @@ Nothing here reads or writes a store.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from para_attn_server.core.errors import IdempotencyConflict, IllegalTransition, JobNotFound, StaleRun
-from para_attn_server.core.job import Job, JobStatus, RunId, sources_of
+from para_attn_server.core.job import Job, JobStatus, Result, RunId, sources_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +45,9 @@ def refused(job: Job, write: Write, run: RunId | None) -> IllegalTransition:
 def conflict(job_id: str) -> IdempotencyConflict:
     """The key of a request is that of another one, whose job this is."""
     return IdempotencyConflict(f"the Idempotency-Key was used before for another request, that of job {job_id}")
+
+
+def shown(result: Result) -> dict[str, Any]:
+    """What the event of a success says: of the first output."""
+    first = result.outputs[0]
+    return {"media_type": first.media_type, "size": first.size, "sha256": first.sha256}

@@ -74,6 +74,7 @@ class Rows:
         self.events: dict[str, Numbered[EventRow]] = {}
         self.job_of_event: dict[int, str] = {}
         self.documents: dict[str, str] = {}
+        self.totals: dict[str, int] = {}
         self.seqs, self.event_ids = itertools.count(1), itertools.count(1)
         self.commits = 0
         self._writer: object = None

@@ -7,18 +7,20 @@ Every transition is one guarded UPDATE ... RETURNING and its event in the same t
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Update
 
 from para_attn_server.core.errors import JobError, QueueFull
-from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, RunId
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal, Result, RunId
 from para_attn_server.stores import refusals
 from para_attn_server.stores import statements as sql
-from para_attn_server.stores.base import JobStore, LogWrite, Progress, QueueCounts
-from para_attn_server.stores.refusals import Write, conflict, refused, unknown
+from para_attn_server.stores.base import JobStore, LogWrite, OutputTotals, Progress, QueueCounts
+from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
 from para_attn_server.stores.sql_handle import SqlHandle
 from para_attn_server.stores.sql_rows import job_of, job_of_all, output_of, output_rows, row_of
 from para_attn_server.stores.sqlite import create_sqlite_engine, data_version
@@ -109,6 +111,16 @@ class SqlStore(SqlHandle, JobStore):
             found = connection.execute(sql.ENDED_BEFORE, values).all()
         return {row.job_id: None if row.path is None else output_of(row.output_root, row) for row in found}
 
+    def with_outputs(self, limit: int, moment: float = math.inf, steady: float = math.inf) -> list[Job]:
+        with self._reading() as connection:
+            rows = connection.execute(sql.WITH_OUTPUTS, {"moment": moment, "steady": steady, "most": limit}).all()
+        found = (job_of_all(list(of_job)) for _, of_job in groupby(rows, key=lambda row: row.id))
+        return [job for job in found if job is not None]
+
+    def output_totals(self) -> OutputTotals:
+        with self._reading() as connection:
+            return OutputTotals(*connection.execute(sql.OUTPUT_TOTALS).one())
+
     def output_paths(self, last: int) -> list[str]:
         with self._reading() as connection:
             return list(connection.execute(sql.OUTPUT_PATHS, {"last": last}).scalars())
@@ -127,16 +139,15 @@ class SqlStore(SqlHandle, JobStore):
         return job
 
     def succeed(
-        self, job_id: str, output: Output, now: float, progress: Progress | None = None, *, run: RunId | None
+        self, job_id: str, result: Result, now: float, progress: Progress | None = None, *, run: RunId | None
     ) -> Job:
-        shown = {"media_type": output.media_type, "size": output.size, "sha256": output.sha256}
+        values = {name: getattr(result, name) for name in ("applied", "timings", "peak_memory")}
+        values |= {**self._now(now), **_steps(progress), "size": sum(output.size for output in result.outputs)}
         with self._writing() as connection:
-            job = _change(
-                connection, sql.SUCCEED, job_id, refusals.SUCCEED, {**self._now(now), **_steps(progress)}, run
-            )
-            job = dataclasses.replace(job, outputs=(output,))
+            job = _change(connection, sql.SUCCEED, job_id, refusals.SUCCEED, values, run)
+            job = dataclasses.replace(job, outputs=result.outputs)
             connection.execute(sql.INSERT_OUTPUTS, output_rows(job))
-            _add_event(connection, job_id, "succeeded", now, shown)
+            _add_event(connection, job_id, "succeeded", now, shown(result))
         return job
 
     def fail(
@@ -209,6 +220,13 @@ class SqlStore(SqlHandle, JobStore):
         with self._reading() as connection:
             found = connection.execute(sql.LOG_ROWS, {"of_job": job_id, "after": after, "most": limit})
             return [Event(*row) for row in found]
+
+    def outputs_removed(self, job_ids: list[str], reason: Removal, now: float) -> None:
+        with self._writing() as connection:
+            values = {"job_ids": job_ids, "reason": reason.value, "now": now}
+            removed = connection.execute(sql.OUTPUTS_REMOVED, values).rowcount
+            if reason is Removal.EVICTED:
+                connection.execute(sql.COUNT_EVICTED, {"more": removed})
 
     def delete(self, job_ids: list[str]) -> None:
         for first in range(0, len(job_ids), _DELETE_AT_ONCE):

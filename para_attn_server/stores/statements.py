@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, and_, bindparam, delete, func, insert, or_, select, update
 
 from para_attn_server.core.job import Job, JobStatus, Output, sources_of
-from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs, outputs
+from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs, output_totals, outputs
 
 _NAMED_OTHERWISE = {"group": "group_index"}
 _JOB_COLUMNS = tuple(
@@ -68,6 +68,8 @@ SUCCEED = _transition(
     JobStatus.SUCCEEDED,
     {
         **_ENDS_NOW,
+        **{name: bindparam(name) for name in ("applied", "timings", "peak_memory")},
+        "output_bytes": bindparam("size"),
         "step": func.coalesce(_TOTAL, _DONE),
         "total_steps": _TOTAL,
     },
@@ -120,6 +122,12 @@ REQUEST_CANCEL = _guarded(JobStatus.RUNNING, {"cancel_requested": True}).returni
 PROGRESS = _guarded(JobStatus.RUNNING, {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
     jobs.c.id
 )
+OUTPUTS_REMOVED = (
+    update(jobs)
+    .where(jobs.c.id.in_(bindparam("job_ids", expanding=True)), jobs.c.output_bytes.is_not(None))
+    .values(output_bytes=None, outputs_removed_at=bindparam("now"), outputs_removed_for=bindparam("reason"))
+)
+COUNT_EVICTED = update(output_totals).values(evicted=output_totals.c.evicted + bindparam("more"))
 # Told by its end and not by its status: SQLite would look through all rows of these statuses, not for these ids.
 DELETE_ENDED = delete(jobs).where(jobs.c.id.in_(bindparam("job_ids", expanding=True)), jobs.c.finished_at.is_not(None))
 DELETE_DOCUMENT = delete(documents).where(documents.c.name == bindparam("of_name"))
@@ -155,6 +163,23 @@ ENDED_BEFORE = (
     .order_by(jobs.c.finished_at)
     .limit(bindparam("most"))
 )
+_KEPT = (
+    select(jobs.c.id)
+    .where(
+        jobs.c.output_bytes.is_not(None),
+        jobs.c.finished_at < bindparam("moment"),
+        jobs.c.finished_steady < bindparam("steady"),
+    )
+    .order_by(jobs.c.finished_at)
+    .limit(bindparam("most"))
+    .subquery()
+)
+WITH_OUTPUTS = (
+    select(*_JOB_COLUMNS, *_OUTPUT_COLUMNS)
+    .select_from(_KEPT.join(jobs, jobs.c.id == _KEPT.c.id).outerjoin(outputs))
+    .order_by(jobs.c.finished_at, jobs.c.id, outputs.c.output_index)
+)
+OUTPUT_TOTALS = select(output_totals.c.jobs, output_totals.c.bytes, output_totals.c.evicted)
 OUTPUT_PATHS = (
     select(jobs.c.output_path)
     .where(jobs.c.finished_at.is_not(None))

@@ -102,12 +102,17 @@ jobs = Table(
     Column("peak_memory", BigInteger),
     Column("controller", Text),
     Column("run", Integer, nullable=False, server_default="0"),
+    Column("output_bytes", BigInteger),
+    Column("outputs_removed_at", Float),
+    Column("outputs_removed_for", Text),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_end", "finished_at", "finished_steady"),
+    Index("jobs_by_output", "finished_at", "finished_steady", sqlite_where=text("output_bytes IS NOT NULL")),
     Index("jobs_by_deadline", "status", "deadline", sqlite_where=text("deadline IS NOT NULL")),
     sqlite_autoincrement=True,
 )
-"""One row per accepted request. What is polled reads a row whole: no column of it is large."""
+"""One row per accepted request. What is polled reads a row whole: no column of it is large. output_bytes: of its
+outputs, NULL where no file of them is kept."""
 
 outputs = Table(
     "outputs",
@@ -139,6 +144,17 @@ job_counts = Table(
     "job_counts", metadata, Column("status", Text, primary_key=True), Column("jobs", Integer, nullable=False)
 )
 """How many jobs are in each status: kept by triggers of `jobs`, so that nobody counts all rows."""
+
+output_totals = Table(
+    "output_totals",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("jobs", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("evicted", Integer, nullable=False),
+)
+"""One row: how many jobs have outputs that are kept, of how many bytes (by triggers of `jobs`), and of how many jobs
+they were removed for --max-output-bytes."""
 
 events = Table(
     "events",

@@ -87,6 +87,14 @@ def test_an_address_of_another_machine_is_a_problem() -> None:
     assert "--host" in check.advice
 
 
+def test_an_output_directory_without_the_room_that_min_free_wants_is_a_problem(tmp_path: Path) -> None:
+    settings = Settings(state_dir=tmp_path / "state", output_dir=tmp_path, min_free=2**62)
+    checks = by_name(places.place_checks(settings))
+    assert checks["output directory"].state is State.PROBLEM
+    assert "--min-free wants" in checks["output directory"].advice
+    assert checks["state directory"].state is not State.PROBLEM
+
+
 def test_a_folder_that_cannot_be_written_is_a_problem() -> None:
     check = by_name(places.place_checks(Settings(output_dir="/proc/outputs")))["output directory"]
     assert check.state is State.PROBLEM

@@ -44,6 +44,35 @@ def test_units_of_durations_may_be_capitals(text: str, seconds: float) -> None:
     assert load_settings(keep=text).keep == seconds
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1048576", 2**20),
+        ("64KiB", 2**16),
+        ("500MB", 5 * 10**8),
+        (" 2 g ", 2 * 10**9),
+        ("1.5ki", 1536),
+        (1, 1),
+    ],
+)
+def test_sizes_are_text_with_a_unit(text: str | int, size: int) -> None:
+    assert load_settings(min_free=text).min_free == load_settings(max_output_bytes=text).max_output_bytes == size
+
+
+@pytest.mark.parametrize("value", ["much", "-1", -1, "1.5.5k", "1e9", "KiB", "", "5 EB", 1.5])
+def test_what_is_no_size_is_refused_by_name(value: object) -> None:
+    with pytest.raises(UsageError, match=r"^min_free: "):
+        load_settings(min_free=value)
+
+
+def test_outputs_are_kept_as_long_as_their_jobs_or_shorter() -> None:
+    assert load_settings(keep="2h").output_seconds == 7200
+    assert load_settings(keep="2h", keep_outputs="1h").output_seconds == 3600
+    with pytest.raises(UsageError, match="keep_outputs: must not be longer than keep"):
+        load_settings(keep="1h", keep_outputs="2h")
+
+
 def _choices() -> list[tuple[str, str]]:
     """Each word of each setting that is a choice of words."""
     properties = Settings.model_json_schema()["properties"]

@@ -115,3 +115,27 @@ def test_a_predictor_that_writes_nothing_is_told_so(counting: RunningServer) -> 
     assert result.status_code == 500
     assert result.json()["error"]["type"] == "output_missing"
     assert counting.result(counting.submit()).status_code == 200
+
+
+def test_a_job_shows_what_it_has_used(counting: RunningServer) -> None:
+    job_id = counting.submit(steps=4, delay=0.02, seed=7)
+    assert counting.result(job_id).status_code == 200
+    job = counting.status(job_id)
+    assert job["applied"] == {"seed": 7, "width": 96, "steps": 4, "ranks": 2}
+    assert job["model"] == "counting.py:CountingPredictor"
+    assert job["peak_memory"] is None or 2**20 < job["peak_memory"] < 2**36
+    phases = job["timings"].pop("phases")
+    assert (phases.pop("encode_prompt"), phases.pop("decode")) == (None, None)
+    assert all(seconds >= 0 for seconds in phases.values()), phases
+    assert phases["denoise"] >= 0.08 and phases["queue"] == job["timings"]["queued_seconds"]
+    assert sum(phases.values()) <= job["timings"]["queued_seconds"] + job["timings"]["run_seconds"]
+
+
+def test_ranks_that_have_used_different_values_fail_the_job_and_are_kept(counting: RunningServer) -> None:
+    pids = [counting.rank_pid(0), counting.rank_pid(1)]
+    result = counting.result(counting.submit(differ="lora"))
+    assert result.status_code == 500, result.text
+    error = result.json()["error"]
+    assert (error["type"], error["message"]) == ("applied_mismatch", "rank 1 used lora 1, and rank 0 lora 0")
+    assert counting.result(counting.submit()).status_code == 200
+    assert [counting.rank_pid(0), counting.rank_pid(1)] == pids

@@ -56,10 +56,12 @@ def any_of(hint: Any) -> st.SearchStrategy[Any]:
     origin, inside = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return st.one_of(*map(any_of, inside))
+    if origin is tuple:
+        return st.lists(any_of(inside[0]), max_size=2).map(tuple)
     if origin is list:
         return st.lists(any_of(inside[0]), max_size=2)
     if origin is dict:
-        return st.dictionaries(TEXT, any_of(inside[1]), max_size=2) if inside[1] is str else ARGUMENTS
+        return ARGUMENTS if inside[1] is Any else st.dictionaries(TEXT, any_of(inside[1]), max_size=2)
     if issubclass(hint, Enum):
         return st.sampled_from(hint)
     return st.builds(hint, **{name: any_of(each) for name, each in get_type_hints(hint).items()})

@@ -82,8 +82,8 @@ def test_messages_go_both_ways_and_the_steps_are_seen(group: PlayedGroup, tmp_pa
     assert {pong.rank for pong in group.wait_said(Pong, 2)} == {0, 1}
     serial = group.run(tmp_path / "a.txt", steps=7)
     finished = {message.rank: message for message in group.wait_said(Finished, 2, serial)}
-    assert isinstance(finished[0].output, Output) and finished[1].output is None
-    assert finished[0].output.size > 0 and finished[0].connected
+    assert isinstance(finished[0].outputs[0], Output) and not finished[1].outputs
+    assert finished[0].outputs[0].size > 0 and finished[0].connected
     assert group.said(Started, serial) == [Started(serial)]
     assert all(step.total == 7 for step in group.said(Step, serial))
     assert [line for log in group.said(Log, serial) for line in log.lines] == ["counted 7 steps"]

@@ -18,7 +18,7 @@ from typing import Any
 from runs import run_of
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Job, Output
+from para_attn_server.core.job import Job, Output, Result
 from para_attn_server.core.wire import control as channel
 from para_attn_server.core.wire.control import (
     Beat,
@@ -96,7 +96,7 @@ class StandInController:
         Path(job.output_path).parent.mkdir(parents=True, exist_ok=True)
         Path(job.output_path).write_bytes(data)
         output = Output(job.output_path, "image/png", len(data), hashlib.sha256(data).hexdigest())
-        return self._told(self.store.succeed(job_id, output, time.time(), run=run_of(self.store, job_id)))
+        return self._told(self.store.succeed(job_id, Result((output,)), time.time(), run=run_of(self.store, job_id)))
 
     def fail(self, job_id: str, error: JobError) -> Job:
         """queued or running to failed."""

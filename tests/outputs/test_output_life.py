@@ -171,6 +171,14 @@ def test_an_output_is_opened_wherever_it_is_and_nothing_else_in_its_place(folder
         folder.open(JOB, made)
 
 
+def test_an_output_that_has_not_got_its_name_yet_is_removed_from_where_it_is(folder: OutputFolder) -> None:
+    made = sealed(folder)
+    assert folder.remove(JOB, made, 0.0) is True and tree(folder) == []
+    named = sealed(folder, named="a.png")
+    (folder.root / "a.png").write_bytes(b"a person's")
+    assert folder.remove(JOB, named, math.inf) is True and tree(folder) == ["a.png"]
+
+
 def test_a_younger_file_of_the_same_name_is_not_removed_and_the_very_output_is(folder: OutputFolder) -> None:
     old = published(folder, named="a.png")
     young = sealed(folder, OTHER, "a.png", b"younger")

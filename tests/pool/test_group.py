@@ -13,7 +13,7 @@ import pytest
 
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Job, JobStatus, Output
+from para_attn_server.core.job import Job, JobStatus, Output, Result
 from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
@@ -181,7 +181,9 @@ def failed(rank: int, points: int = 3, kind: str = "ValueError") -> Failed:
 
 
 def ended(script: Script) -> list[Any]:
-    return [outcome for _, outcome, _ in script.heard("run_ended")]
+    """The first output of those that have succeeded."""
+    outcomes = [outcome for _, outcome, _ in script.heard("run_ended")]
+    return [outcome.outputs[0] if isinstance(outcome, Result) else outcome for outcome in outcomes]
 
 
 def said(script: Script) -> list[tuple[int, str]]:
@@ -204,26 +206,26 @@ def test_it_is_ready_when_all_ranks_are() -> None:
 def test_a_job_ends_when_its_last_rank_has_left() -> None:
     script = Script().busy()
     script.say(0, Started(1))
-    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.say(0, Finished(1, 0, 5, 0.1, (OUTPUT,)))
     assert script.group.state == "busy"
     assert not script.heard("run_ended")
-    script.say(1, Finished(1, 1, 5, 0.1, None))
+    script.say(1, Finished(1, 1, 5, 0.1, ()))
     assert ended(script) == [OUTPUT]
     assert script.group.state == "ready"
 
 
 def test_a_late_message_of_an_earlier_run_or_launch_is_dropped() -> None:
     script = Script().busy()
-    script.say(0, Finished(7, 0, 5, 0.1, OUTPUT))
-    script.group.message(script.generation - 1, 0, Finished(1, 0, 5, 0.1, OUTPUT))
-    script.say(1, Finished(1, 1, 5, 0.1, None))
+    script.say(0, Finished(7, 0, 5, 0.1, (OUTPUT,)))
+    script.group.message(script.generation - 1, 0, Finished(1, 0, 5, 0.1, (OUTPUT,)))
+    script.say(1, Finished(1, 1, 5, 0.1, ()))
     assert script.group.state == "busy"
 
 
 def test_the_first_terminal_message_of_a_rank_counts() -> None:
     script = Script().busy()
     script.say(0, Canceled(1, 0, 2))
-    script.say(0, Finished(1, 0, 2, 0.1, OUTPUT))
+    script.say(0, Finished(1, 0, 2, 0.1, (OUTPUT,)))
     script.say(1, Canceled(1, 1, 2))
     assert ended(script) == [None]
 
@@ -345,7 +347,7 @@ def test_runs_lost_in_a_row_hold_the_next_launch_back_longer_and_longer_until_a_
     script.pass_time(BACKOFF_LAST)
     script.ready().busy_again()
     for rank in range(RANKS):
-        script.say(rank, Finished(script.group.run.serial, rank, 5, 0.1, OUTPUT if rank == 0 else None))
+        script.say(rank, Finished(script.group.run.serial, rank, 5, 0.1, (OUTPUT,) if rank == 0 else ()))
     launches = script.launches
     lose_a_run(script)
     assert script.launches == launches + 1
@@ -355,7 +357,7 @@ def test_outputs_that_were_published_before_the_group_was_lost_hold_nothing_back
     script = Script().ready()
     for _ in range(LOST_UNPAUSED + 1):
         script.busy_again()
-        script.say(0, Finished(script.group.run.serial, 0, 5, 0.1, OUTPUT))
+        script.say(0, Finished(script.group.run.serial, 0, 5, 0.1, (OUTPUT,)))
         script.die(1)
         script.die(0)
         script.ready()
@@ -364,7 +366,7 @@ def test_outputs_that_were_published_before_the_group_was_lost_hold_nothing_back
 
 def test_a_rank_that_dies_after_rank_zero_published_costs_the_group_and_not_the_job() -> None:
     script = Script().busy()
-    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.say(0, Finished(1, 0, 5, 0.1, (OUTPUT,)))
     script.die(1)
     script.die(0)
     assert ended(script) == [OUTPUT]
@@ -550,7 +552,7 @@ def test_a_rank_that_dies_after_it_told_of_its_failure_leaves_the_cause_as_it_wa
 def test_an_output_that_was_published_before_the_end_of_a_killed_group_counts() -> None:
     script = Script().busy()
     script.die(1)
-    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.say(0, Finished(1, 0, 5, 0.1, (OUTPUT,)))
     script.die(0)
     assert ended(script) == [OUTPUT]
 
@@ -765,7 +767,7 @@ def test_no_rank_is_pinged_while_it_runs_and_a_long_run_is_no_silence() -> None:
     assert script.group.state == "busy"
     for rank, handle in enumerate(script.handles):
         handle.pong = partial(script.say, rank, Pong(rank))
-        script.say(rank, Finished(1, rank, 3, 1.0, OUTPUT if rank == 0 else None))
+        script.say(rank, Finished(1, rank, 3, 1.0, (OUTPUT,) if rank == 0 else ()))
     pass_seconds(script, 20)
     assert script.group.state == "ready"
 
@@ -833,7 +835,7 @@ def test_once_the_output_is_published_the_other_ranks_have_seconds_to_leave(pace
     script = Script(step_timeout=30).busy()
     script.now += pace
     script.say(0, Step(1, 1, 9))
-    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.say(0, Finished(1, 0, 5, 0.1, (OUTPUT,)))
     script.pass_time(timeout - 0.1)
     assert "stacks?" not in script.handles[1].sent
     script.pass_time(0.1)
@@ -847,9 +849,9 @@ def test_once_the_output_is_published_the_other_ranks_have_seconds_to_leave(pace
 
 def test_a_follower_that_leaves_while_its_stacks_are_asked_for_keeps_the_group() -> None:
     script = Script().busy()
-    script.say(0, Finished(1, 0, 5, 0.1, OUTPUT))
+    script.say(0, Finished(1, 0, 5, 0.1, (OUTPUT,)))
     script.pass_time(LEAVE_LEAST)
-    script.say(1, Finished(1, 1, 5, 0.1, None))
+    script.say(1, Finished(1, 1, 5, 0.1, ()))
     script.pass_time(STACKS_PATIENCE)
     assert (ended(script), script.group.state, script.launches) == ([OUTPUT], "ready", 1)
 
@@ -888,7 +890,7 @@ def test_a_group_that_has_lost_its_process_group_is_rebuilt_whatever_became_of_t
         elif ending == "canceled":
             script.say(each, Canceled(1, each, 3, connected=each != rank))
         else:
-            script.say(each, Finished(1, each, 3, 0.1, None if each else OUTPUT, connected=each != rank))
+            script.say(each, Finished(1, each, 3, 0.1, () if each else (OUTPUT,), connected=each != rank))
     if ending == "failed":
         assert not script.handles[0].killed
         script.say(rank, Settled(1, rank, connected=False))
@@ -912,8 +914,8 @@ def test_hashing_a_large_output_from_a_slow_disk_is_a_sign_of_life(tmp_path: Pat
         script.steps.seen[0] = Progress(1, 7, Phase.PREDICT, script.now, 0, None)
         script.pass_time(0.1)
 
-    script.say(0, Finished(1, 0, 7, 0.1, seal(tmp_path / "a.mp4", JOB.id, on_block)))
-    script.say(1, Finished(1, 1, 7, 0.1, None))
+    script.say(0, Finished(1, 0, 7, 0.1, (seal(tmp_path / "a.mp4", JOB.id, on_block),)))
+    script.say(1, Finished(1, 1, 7, 0.1, ()))
     assert [outcome.size for outcome in ended(script)] == [6 * 2**20]
     assert script.now > 118
     assert "stacks?" not in script.handles[0].sent

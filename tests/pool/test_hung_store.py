@@ -152,7 +152,7 @@ class Stage:
         temporary_path(path, run.job_id).write_bytes(b"x")
         output = seal(path, run.job_id, lambda: None)
         for rank in range(RANKS):
-            self.say(rank, Finished(run.serial, rank, 9, 0.1, output if rank == 0 else None))
+            self.say(rank, Finished(run.serial, rank, 9, 0.1, (output,) if rank == 0 else ()))
 
     def leave(self) -> None:
         """And have left it."""

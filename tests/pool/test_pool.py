@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 
 from para_attn_server.controller.housekeeping import finish_outputs
 from para_attn_server.core.errors import JobError, StoreUnavailable
-from para_attn_server.core.job import Job, JobStatus, NewJob, Output
+from para_attn_server.core.job import Job, JobStatus, NewJob, Output, Result
 from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.core.wire.control import CancelOrder, CancelReply
 from para_attn_server.outputs.folder import OutputFolder
@@ -134,7 +134,7 @@ def end_unwritten(
     """A job ends while the store refuses."""
     with monkeypatch.context() as patch:
         patch.setattr(store, "succeed", refuse)
-        pool.run_ended(job_id, output, (5, 5))
+        pool.run_ended(job_id, Result((output,)), (5, 5))
         loop.settle()
     assert pool.busy, "it is not over before it is written"
 
@@ -198,7 +198,7 @@ def test_a_job_that_is_being_canceled_does_not_start(pool: Pool, loop: Loop, sto
     have(pool, group)
     job = store.insert(NewJob({}, str(tmp_path / "a.png")), 10, 1.0)
     pool._look.look()
-    pool.run_ended(job_id, output, (5, 5))  # would start what the look finds
+    pool.run_ended(job_id, Result((output,)), (5, 5))  # would start what the look finds
     replies: list[CancelReply] = []
     pool.cancel(CancelOrder(1, job.id), replies.append)
     loop.settle()
@@ -227,7 +227,7 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
     have(pool, group)
     with monkeypatch.context() as patch:
         patch.setattr(store, "start", refuse)
-        pool.run_ended(job_id, output, (5, 5))
+        pool.run_ended(job_id, Result((output,)), (5, 5))
         loop.settle()
     assert (status(store, job_id), status(store, second.id)) == (JobStatus.RUNNING, JobStatus.QUEUED)
     assert outputs_of(tmp_path) == {f".{job_id}.part/0.png": b"x"} and not group.assigned
@@ -250,7 +250,7 @@ def test_a_fault_in_what_is_written_with_an_end_does_not_leave_the_job_running(
     pool.run_logged(job_id, ["a line"], 0)
     with monkeypatch.context() as patch:
         patch.setattr(store, "log", lambda _: 1 / 0)
-        pool.run_ended(job_id, output, (5, 5))
+        pool.run_ended(job_id, Result((output,)), (5, 5))
         loop.settle()
     job = store.get(job_id)
     assert job is not None and job.error is not None and job.error.type == "internal" and not pool.busy
@@ -354,7 +354,7 @@ def test_a_file_that_an_output_replaces_is_named_in_the_log(
     (tmp_path / "0.png").write_bytes(b"a person's")
     job_id, output = running(store, tmp_path, 0)
     with capture_logs() as logs:
-        pool.run_ended(job_id, output, (5, 5))
+        pool.run_ended(job_id, Result((output,)), (5, 5))
         loop.settle()
     (entry,) = [entry for entry in logs if entry["event"] == "an output has replaced a file"]
     assert (entry["path"], entry["job"]) == (output.path, job_id)
@@ -366,7 +366,7 @@ def test_a_job_whose_output_cannot_have_its_place_fails_instead_of_succeeding(
 ) -> None:
     job_id, output = running(store, tmp_path, 0)
     (tmp_path / "0.png").mkdir()
-    pool.run_ended(job_id, output, (5, 5))
+    pool.run_ended(job_id, Result((output,)), (5, 5))
     loop.settle()
     job = store.get(job_id)
     assert job is not None and job.error is not None and job.output is None
@@ -380,7 +380,7 @@ def test_a_rename_that_the_disk_refuses_is_tried_again(
     job_id, output = running(store, tmp_path, 0)
     with monkeypatch.context() as patch:
         patch.setattr("os.replace", no_disk)
-        pool.run_ended(job_id, output, (5, 5))
+        pool.run_ended(job_id, Result((output,)), (5, 5))
         loop.settle()
         job = store.get(job_id)
         assert job is not None and job.status is JobStatus.SUCCEEDED
@@ -411,7 +411,7 @@ def test_a_start_finishes_what_is_on_record_and_removes_the_rest(store: SqlStore
     root = tmp_path / "out"
     (root / "sub").mkdir(parents=True)
     (done, output), (failed, _), (cut, _) = (running(store, root / sub, n) for n, sub in enumerate(("sub", "", "")))
-    store.succeed(done, output, 100.0, run=run_of(store, done))
+    store.succeed(done, Result((output,)), 100.0, run=run_of(store, done))
     store.fail(failed, JobError("x", "x"), 100.0, run=run_of(store, failed))
     old, young = root / f".{'a' * 32}.part", root / f".{'b' * 32}.part.png"  # as an earlier version wrote it
     old.mkdir()
@@ -433,7 +433,7 @@ def test_a_start_finishes_what_belongs_into_the_folder_of_a_day_and_does_not_sea
     store.start(new.id, 0, 2.0)
     prepare(path, new.id)
     temporary_path(path, new.id).write_bytes(b"x")
-    store.succeed(new.id, seal(path, new.id, lambda: None), 3.0, run=run_of(store, new.id))
+    store.succeed(new.id, Result((seal(path, new.id, lambda: None),)), 3.0, run=run_of(store, new.id))
     shutil.rmtree(tmp_path / "1970")
     (tmp_path / "2026").mkdir()
     searched: list[object] = []
@@ -448,7 +448,7 @@ def test_a_start_finishes_what_belongs_into_the_folder_of_a_day_and_does_not_sea
 def test_a_start_finds_outputs_outside_the_root_too(store: SqlStore, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     job_id, output = running(store, tmp_path / "elsewhere", 0)
-    store.succeed(job_id, output, 100.0, run=run_of(store, job_id))
+    store.succeed(job_id, Result((output,)), 100.0, run=run_of(store, job_id))
     finish_outputs(store, OutputFolder(tmp_path / "root", allow_any=True, state_dir=tmp_path / "state"))
     assert outputs_of(tmp_path) == {"elsewhere/0.png": b"x"}
 

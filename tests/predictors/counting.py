@@ -23,6 +23,7 @@ class CountingPredictor(Predictor):
     swallow: catch every Exception around the steps, as careless predictors do.
     slow_at: that step takes a second longer on one rank, chosen by the seed.
     tail: seconds spent after the last step, in no step.
+    differ: each rank reports another value of that name.
     """
 
     pipe = None
@@ -45,6 +46,7 @@ class CountingPredictor(Predictor):
         slow_at: int = -1,
         tail: float = 0.0,
         write: bool = True,
+        differ: str = "",
         *,
         output_path: str,
     ) -> None:
@@ -64,6 +66,7 @@ class CountingPredictor(Predictor):
                 if not swallow:
                     raise
         self.log(f"counted {steps} steps")
+        self.report(width=96, **({differ: dist.get_rank()} if differ else {}))
         time.sleep(tail)
         if dist.get_rank() == 0 and write:
             Path(output_path).write_text(f"{seed} {total.item()!r} {text}\n")

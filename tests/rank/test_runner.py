@@ -109,7 +109,7 @@ def test_what_a_predictor_raises_on_its_way_out_of_a_canceled_run_is_no_failure(
 
 def test_a_finished_run_leaves_its_output_where_the_controller_finds_it(rank: Rank) -> None:
     finished = rank.run(1, "oil")
-    assert isinstance(finished, Finished) and finished.output is not None
+    assert isinstance(finished, Finished) and len(finished.outputs) == 1
     assert rank.left() == [f".{1:032x}.part", f".{1:032x}.part/1.txt"]
 
 

@@ -8,17 +8,18 @@ from typing import Any
 import pytest
 
 from para_attn_server.core.errors import IllegalTransition, JobError, StaleRun
-from para_attn_server.core.job import Job, NewJob, Output, RunId
+from para_attn_server.core.job import Job, NewJob, Output, Result, RunId
 from para_attn_server.stores.base import JobStore
 
 OUTPUT = Output("/out/a.png", "image/png", 1234, "ab" * 32)
+RESULT = Result((OUTPUT,))
 ERROR = JobError("exception", "ValueError: no")
 OURS = "ours"
 
 WRITES: dict[str, Callable[[JobStore, str, RunId | None], Any]] = {
     "progress": lambda store, job_id, run: store.progress(job_id, 1, 2, 9.0, run=run),
     "request_cancel": lambda store, job_id, run: store.request_cancel(job_id, 9.0, run=run),
-    "succeed": lambda store, job_id, run: store.succeed(job_id, OUTPUT, 9.0, (1, 2), run=run),
+    "succeed": lambda store, job_id, run: store.succeed(job_id, RESULT, 9.0, (1, 2), run=run),
     "fail": lambda store, job_id, run: store.fail(job_id, ERROR, 9.0, (1, 2), run=run),
     "cancel": lambda store, job_id, run: store.cancel(job_id, 9.0, (1, 2), run=run),
     "requeue": lambda store, job_id, run: store.requeue(job_id, "rank lost", False, 9.0, run=run),
@@ -81,5 +82,5 @@ def test_a_stale_write_takes_the_rest_of_its_transaction_with_it(store: JobStore
     job, other = in_second_run(store), store.insert(NewJob({}, "/out/b.png"), 10, 1.0)
     with pytest.raises(StaleRun), store.transaction():
         store.start(other.id, 0, 9.0, OURS)
-        store.succeed(job.id, OUTPUT, 9.0, run=RunId(OURS, 1))
+        store.succeed(job.id, RESULT, 9.0, run=RunId(OURS, 1))
     assert store.running() == [job] and store.queued(9) == [other]

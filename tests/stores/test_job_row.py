@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from runs import run_of
 
-from para_attn_server.core.job import ANONYMOUS, NATIVE, Job, NewJob, Output, Priority
+from para_attn_server.core.job import ANONYMOUS, NATIVE, Job, NewJob, Output, Priority, Result
 from para_attn_server.stores.base import JobStore
 
 WIDE = NewJob(
@@ -30,7 +30,7 @@ WIDE = NewJob(
 def succeeded(store: JobStore, new: NewJob, output: Output) -> Job:
     store.insert(new, 10, 1.0)
     store.start(new.id, 0, 2.0)
-    return store.succeed(new.id, output, 3.0, run=run_of(store, new.id))
+    return store.succeed(new.id, Result((output,)), 3.0, run=run_of(store, new.id))
 
 
 def test_what_is_said_of_a_job_reads_back_as_it_was_given(store: JobStore) -> None:
@@ -85,6 +85,19 @@ def test_an_output_reads_back_wherever_it_is(store: JobStore, root: str | None, 
     assert job.outputs == (output,) and job.output == output
     assert store.get(job.id) == job
     assert store.ended_before(9.0, 9) == {job.id: output}
+
+
+def test_what_a_run_has_used_reads_back_as_it_was_given(store: JobStore) -> None:
+    job = store.insert(NewJob({}, "/out/a.png"), 10, 1.0)
+    started = store.start(job.id, 0, 2.0)
+    applied, timings = {"seed": 2**63, "plan": {"ulysses": 2}}, {"queue": 0.5, "decode": None}
+    outputs = tuple(Output(f"/out/{name}.png", "image/png", 3, "ab" * 32, role=name) for name in "cab")
+    done = store.succeed(job.id, Result(outputs, applied, timings, 2**40), 3.0, run=started.run_id)
+    applied["plan"] = timings["queue"] = None
+    assert (done.applied, done.timings) == ({"seed": 2**63, "plan": {"ulysses": 2}}, {"queue": 0.5, "decode": None})
+    assert (done.peak_memory, done.outputs) == (2**40, outputs)
+    assert store.get(job.id) == done
+    assert store.events(job.id)[-1].data == {"media_type": "image/png", "size": 3, "sha256": "ab" * 32}
 
 
 def test_the_outputs_of_a_removed_job_go_with_it(store: JobStore) -> None:

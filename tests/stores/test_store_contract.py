@@ -14,11 +14,12 @@ import pytest
 from runs import run_of
 
 from para_attn_server.core.errors import IllegalTransition, JobError, JobNotFound, QueueFull
-from para_attn_server.core.job import TRANSITIONS, Job, JobStatus, NewJob, Output
+from para_attn_server.core.job import TRANSITIONS, Job, JobStatus, NewJob, Output, Result
 from para_attn_server.stores.base import JobStore, LogRow, LogWrite, QueueCounts
 
 KWARGS = {"prompt": 'ein "Kreis" ☉ \ud800', "steps": 20, "seed": 2**63, "scale": 3.5, "flag": None, "size": [64, 128]}
 OUTPUT = Output("/out/a.png", "image/png", 1234, "ab" * 32)
+RESULT = Result((OUTPUT,))
 ERROR = JobError("exception", "ValueError: no", rank=1, step=3, hint="try another")
 
 ACTIONS: dict[JobStatus, Callable[[JobStore, str, float], Job]] = {
@@ -26,7 +27,7 @@ ACTIONS: dict[JobStatus, Callable[[JobStore, str, float], Job]] = {
         job_id, "rank lost", True, now, run=run_of(store, job_id)
     ),
     JobStatus.RUNNING: lambda store, job_id, now: store.start(job_id, 0, now),
-    JobStatus.SUCCEEDED: lambda store, job_id, now: store.succeed(job_id, OUTPUT, now, run=run_of(store, job_id)),
+    JobStatus.SUCCEEDED: lambda store, job_id, now: store.succeed(job_id, RESULT, now, run=run_of(store, job_id)),
     JobStatus.FAILED: lambda store, job_id, now: store.fail(job_id, ERROR, now, run=run_of(store, job_id)),
     JobStatus.CANCELED: lambda store, job_id, now: store.cancel(job_id, now, run=run_of(store, job_id)),
 }
@@ -179,14 +180,14 @@ def test_start_counts_an_attempt_and_begins_at_step_zero(store: JobStore) -> Non
 def test_success_carries_the_output_and_the_last_step(store: JobStore) -> None:
     job = bring(store, JobStatus.RUNNING)
     store.progress(job.id, 18, 20, 3.0, run=run_of(store, job.id))
-    done = store.succeed(job.id, OUTPUT, 4.0, run=run_of(store, job.id))
+    done = store.succeed(job.id, RESULT, 4.0, run=run_of(store, job.id))
     assert (done.output, done.step, done.total_steps, done.finished_at) == (OUTPUT, 20, 20, 4.0)
 
 
 def test_success_without_a_known_total_keeps_the_step(store: JobStore) -> None:
     job = bring(store, JobStatus.RUNNING)
     store.progress(job.id, 18, None, 3.0, run=run_of(store, job.id))
-    done = store.succeed(job.id, OUTPUT, 4.0, run=run_of(store, job.id))
+    done = store.succeed(job.id, RESULT, 4.0, run=run_of(store, job.id))
     assert (done.step, done.total_steps) == (18, None)
 
 
@@ -281,7 +282,7 @@ def test_mean_seconds_is_over_the_last_successes(store: JobStore) -> None:
     for started, seconds in ((10.0, 100.0), (200.0, 4.0), (300.0, 6.0)):
         job = add(store)
         store.start(job.id, 0, started)
-        store.succeed(job.id, OUTPUT, started + seconds, run=run_of(store, job.id))
+        store.succeed(job.id, RESULT, started + seconds, run=run_of(store, job.id))
     failed = bring(store, JobStatus.RUNNING)
     store.fail(failed.id, ERROR, 9000.0, run=run_of(store, failed.id))
     assert store.mean_seconds(last=2) == pytest.approx(5.0)
@@ -312,7 +313,7 @@ def test_durations_are_by_the_steady_clock_and_never_negative(open_store: Callab
     store = open_store(steady=lambda: next(moments))
     job = add(store, now=5000.0)
     assert present(store, store.start(job.id, 0, 4000.0)).queued_seconds == 3.0
-    ended = store.succeed(job.id, OUTPUT, 20.0, run=run_of(store, job.id))  # the wall clock was put back twice
+    ended = store.succeed(job.id, RESULT, 20.0, run=run_of(store, job.id))  # the wall clock was put back twice
     assert (ended.created_at, ended.started_at, ended.finished_at) == (5000.0, 4000.0, 20.0)
     assert (ended.queued_seconds, ended.run_seconds, store.mean_seconds()) == (3.0, 7.0, 7.0)
     assert replace(ended, created_steady=104.0, finished_steady=0.0).queued_seconds == 0.0

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from runs import run_of
 
-from para_attn_server.core.job import NewJob, Output
+from para_attn_server.core.job import NewJob, Output, Result
 from para_attn_server.stores.base import JobStore
 from para_attn_server.stores.sql import SqlStore
 
+RESULT = Result((Output("/out/a.png", "image/png", 1, "00"),))
 PROGRAM = Path(__file__).with_name("store_process.py")
 WAL_HEADER, FRAME_HEADER, PAGE = 32, 24, 4096
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -142,7 +143,9 @@ def test_after_power_loss_every_returned_insert_is_there(database: Path, tmp_pat
         inserted.append((job.id, log.stat().st_size))
         if number % 3 == 0:
             controller.start(job.id, 0, 50.0)
-            controller.succeed(job.id, Output("/out/a.png", "image/png", 1, "00"), 60.0, run=run_of(controller, job.id))
+            controller.succeed(
+                job.id, Result((Output("/out/a.png", "image/png", 1, "00"),)), 60.0, run=run_of(controller, job.id)
+            )
     frames = (log.stat().st_size - WAL_HEADER) // (FRAME_HEADER + PAGE)
     whole = [WAL_HEADER + count * (FRAME_HEADER + PAGE) for count in range(frames + 1)]
     cuts = [0, *whole, *(cut + FRAME_HEADER + PAGE // 2 for cut in whole[:-1])]

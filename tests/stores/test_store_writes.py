@@ -16,10 +16,11 @@ from para_attn_server.core.errors import (
     QueueFull,
     StoreUnavailable,
 )
-from para_attn_server.core.job import Job, NewJob, Output
+from para_attn_server.core.job import Job, NewJob, Output, Result
 from para_attn_server.stores.base import JobStore, LogRow, LogWrite, QueueCounts
 
 OUTPUT = Output("/out/a.png", "image/png", 1234, "ab" * 32)
+RESULT = Result((OUTPUT,))
 ERROR = JobError("exception", "ValueError: no")
 
 
@@ -45,7 +46,7 @@ def test_the_writes_of_a_transaction_are_made_together_or_not_at_all(store: JobS
 
     def follow() -> None:
         with store.transaction():
-            store.succeed(ends.id, OUTPUT, 4.0, run=run_of(store, ends.id))
+            store.succeed(ends.id, RESULT, 4.0, run=run_of(store, ends.id))
             store.start(starts.id, 0, 4.0)
 
     with pytest.raises(IllegalTransition), store.transaction():
@@ -212,7 +213,7 @@ def test_no_thread_sees_half_a_transaction(store: JobStore) -> None:
     ends, starts = add_running(store), add(store)
     with ThreadPoolExecutor(1) as threads:
         with store.transaction():
-            store.succeed(ends.id, OUTPUT, 4.0, run=run_of(store, ends.id))
+            store.succeed(ends.id, RESULT, 4.0, run=run_of(store, ends.id))
             seen = threads.submit(store.counts)
             assert not wait([seen], 0.05).done
             store.start(starts.id, 0, 4.0)

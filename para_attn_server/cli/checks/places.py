@@ -16,13 +16,13 @@ _LITTLE_SPACE = 2**30
 
 
 def place_checks(settings: Settings) -> list[Check]:
-    """The address, the state directory (free, writable, local), the output directory (writable)."""
+    """The address, the state directory (free, writable, local), the output directory (writable, with room)."""
     return [
         _address(settings.host, settings.port),
         _lock(settings.state_dir),
         _file_system(settings.state_dir),
         _writable("state directory", settings.state_dir, "--state-dir"),
-        _writable("output directory", settings.output_dir, "--output-dir"),
+        _writable("output directory", settings.output_dir, "--output-dir", settings.min_free),
     ]
 
 
@@ -65,7 +65,7 @@ def file_system_of(path: Path, mounts: str) -> str:
     return kind
 
 
-def _writable(name: str, folder: Path, option: str) -> Check:
+def _writable(name: str, folder: Path, option: str, min_free: int = 0) -> Check:
     there = nearest(folder)
     found = str(folder) if there == folder else f"{folder} (will be created)"
     try:
@@ -78,6 +78,9 @@ def _writable(name: str, folder: Path, option: str) -> Check:
     if free is None:
         return ok(name, found)
     found = f"{found}, {size_text(free)} free"
+    if free < min_free:
+        return problem(name, found, f"--min-free wants {size_text(min_free)}: make room, or choose another {option}")
     if free < _LITTLE_SPACE:
-        return warning(name, found, f"make room, shorten --keep, or choose another {option}")
+        shorten = "shorten --keep-outputs, set --max-output-bytes" if min_free else "shorten --keep"
+        return warning(name, found, f"make room, {shorten}, or choose another {option}")
     return ok(name, found)

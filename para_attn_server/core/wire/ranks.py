@@ -7,7 +7,7 @@ known by both and dropped.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from para_attn_server.core.errors import JobError
@@ -108,15 +108,19 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """predict returned on this rank. output: rank zero's file, None from the others. points: control points passed.
-    seconds: time in predict. connected: the process group that setup() made is still there."""
+    """predict returned on this rank. outputs: rank zero's files, none from the others. points: control points passed.
+    seconds: time in predict. connected: the process group that setup() made is still there. applied, timings,
+    peak_memory: as in core.job.Result, as this rank saw it."""
 
     serial: int
     rank: int
     points: int
     seconds: float
-    output: Output | None
+    outputs: tuple[Output, ...]
     connected: bool = True
+    applied: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, float] = field(default_factory=dict)
+    peak_memory: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

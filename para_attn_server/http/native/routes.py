@@ -44,7 +44,7 @@ _NO_OUTPUT = (
     problems.JOB_FAILED,
     problems.STORE_UNUSABLE,
 )
-_NO_FILE = (*_NO_OUTPUT, problems.OUTPUT_GONE)
+_NO_FILE = (*_NO_OUTPUT, problems.OUTPUT_GONE, problems.OUTPUT_EXPIRED, problems.OUTPUT_EVICTED)
 _NO_CANCEL = (
     problems.JOB_NOT_FOUND,
     problems.NOTHING_TO_CANCEL,
@@ -172,7 +172,8 @@ class _Native:
         pool = self._service.pool()
         if pool is None:
             return problem(problems.POOL_DOWN, "The controller does not respond.")
-        body = views.server_body(pool, self._service.counts(), self._versions, self._service.lag())
+        counts, outputs = self._service.counts(), self._service.outputs()
+        body = views.server_body(pool, counts, outputs, self._versions, self._service.lag())
         if pool.groups and all(group.state == "broken" for group in pool.groups):
             reason = pool.groups[0].cause or "all worker groups are broken"
             return problem(problems.POOL_DOWN, reason, server=body)

@@ -5,16 +5,23 @@ All times are Unix seconds; all durations are seconds. The types are what GET /o
 
 from __future__ import annotations
 
+import time
 from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Job, JobStatus, Output
+from para_attn_server.core.job import Job, JobStatus, Output, Priority
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import Beat, GroupView, PoolView
-from para_attn_server.service.service import JobView
+from para_attn_server.service.service import JobView, OutputUse
 from para_attn_server.stores.base import QueueCounts
+
+_PRIORITIES: dict[Priority, Literal["low", "normal", "high"]] = {
+    Priority.LOW: "low",
+    Priority.NORMAL: "normal",
+    Priority.HIGH: "high",
+}
 
 
 class IndexBody(TypedDict):
@@ -54,9 +61,24 @@ class StatusBody(TypedDict):
     eta_seconds: float | None
     attempts: int
     seed: Any
+    model: str | None
+    priority: Literal["low", "normal", "high"]
+    target: float | None
+    metadata: dict[str, Any] | None
     created_at: float
     started_at: float | None
     finished_at: float | None
+
+
+class Phases(TypedDict):
+    """Seconds that a run that has succeeded spent on each phase, null where that is not known."""
+
+    queue: float | None
+    prepare: float | None
+    encode_prompt: float | None
+    denoise: float | None
+    decode: float | None
+    write: float | None
 
 
 class Timings(TypedDict):
@@ -67,6 +89,15 @@ class Timings(TypedDict):
     finished_at: float | None
     queued_seconds: float | None
     run_seconds: float | None
+    phases: Phases
+
+
+class Removed(TypedDict):
+    """When and why the server has removed an output's file: it was older than --keep-outputs (`expired`), or all files
+    together had more than --max-output-bytes (`evicted`)."""
+
+    at: float
+    reason: Literal["expired", "evicted"]
 
 
 class ResultBody(StatusBody):
@@ -76,6 +107,9 @@ class ResultBody(StatusBody):
     output_path: str
     size: int
     sha256: str
+    applied: dict[str, Any] | None
+    peak_memory: int | None
+    output_removed: Removed | None
     timings: Timings
 
 
@@ -85,12 +119,25 @@ class OutputBody(ResultBody):
     output: str
 
 
+class OutputsBody(TypedDict):
+    """Of how many jobs the output files are kept, and how many bytes they have together (`max_bytes`: at most).
+
+    evicted: of how many jobs they were removed to stay below that.
+    """
+
+    jobs: int
+    bytes: int
+    max_bytes: int | None
+    evicted: int
+
+
 class ServerBody(TypedDict):
     """The pool, the queue, uptime and versions."""
 
     status: Literal["ok", "stopping"]
     groups: list[GroupView]
     queue: QueueCounts
+    outputs: OutputsBody
     started_at: float
     uptime_seconds: float
     mean_job_seconds: float | None
@@ -126,6 +173,7 @@ class ProblemBody(TypedDict):
     server: NotRequired[ServerBody]
     free_bytes: NotRequired[int]
     wanted_bytes: NotRequired[int]
+    removed_at: NotRequired[float]
     endpoints: NotRequired[dict[str, str]]
 
 
@@ -141,6 +189,10 @@ def status_body(view: JobView) -> StatusBody:
         "eta_seconds": None if view.eta_seconds is None else round(view.eta_seconds, 3),
         "attempts": job.attempts,
         "seed": job.seed,
+        "model": job.model,
+        "priority": _PRIORITIES[job.priority],
+        "target": None if job.target is None else round(job.target - steady() + time.time(), 3),
+        "metadata": job.metadata,
         "created_at": job.created_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
@@ -155,8 +207,18 @@ def result_body(view: JobView, output: Output) -> ResultBody:
         "output_path": output.path,
         "size": output.size,
         "sha256": output.sha256,
+        "applied": view.job.applied,
+        "peak_memory": view.job.peak_memory,
+        "output_removed": _removed(view.job),
         "timings": timings(view.job),
     }
+
+
+def _removed(job: Job) -> Removed | None:
+    if job.outputs_removed_at is None:
+        return None
+    reason: Any = job.outputs_removed_for
+    return {"at": job.outputs_removed_at, "reason": reason}
 
 
 def timings(job: Job) -> Timings:
@@ -167,15 +229,36 @@ def timings(job: Job) -> Timings:
         "finished_at": job.finished_at,
         "queued_seconds": None if job.queued_seconds is None else round(job.queued_seconds, 6),
         "run_seconds": None if job.run_seconds is None else round(job.run_seconds, 6),
+        "phases": _phases(job),
     }
 
 
-def server_body(pool: PoolView, counts: QueueCounts, versions: dict[str, str], lag: Beat) -> ServerBody:
+def _phases(job: Job) -> Phases:
+    known = job.timings or {}
+    return {
+        "queue": known.get("queue"),
+        "prepare": known.get("prepare"),
+        "encode_prompt": known.get("encode_prompt"),
+        "denoise": known.get("denoise"),
+        "decode": known.get("decode"),
+        "write": known.get("write"),
+    }
+
+
+def server_body(
+    pool: PoolView, counts: QueueCounts, outputs: OutputUse, versions: dict[str, str], lag: Beat
+) -> ServerBody:
     """The pool, the queue, uptime and versions. versions: of this process; the ranks' are in the pool view."""
     return {
         "status": "stopping" if pool.stopping else "ok",
         "groups": pool.groups,
         "queue": counts,
+        "outputs": {
+            "jobs": outputs.totals.jobs,
+            "bytes": outputs.totals.bytes,
+            "max_bytes": outputs.max_bytes,
+            "evicted": outputs.totals.evicted,
+        },
         "started_at": pool.started_at,
         "uptime_seconds": round(steady() - pool.started_steady, 3),
         "mean_job_seconds": pool.mean_seconds,

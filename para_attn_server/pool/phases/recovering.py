@@ -68,7 +68,7 @@ class Ending(Phase):
 
     def _on_all_dead(self) -> None:
         run, reports = self.run, self._reports
-        verdict = (run and run.output) or self._verdict
+        verdict = (run and run.result) or self._verdict
         progress = (0, None) if reports is None else reports.last_progress()
         self._go_on(verdict)
         if reports is not None:

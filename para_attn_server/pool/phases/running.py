@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Output
+from para_attn_server.core.job import Result
 from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRank, Log, Settle, Settled, Started, Step
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.listener import GroupState
@@ -62,7 +62,7 @@ class RunReports:
     def end(self, outcome: Outcome, progress: Progress) -> None:
         """The run has come to this, and no rank is in it any more."""
         run, group = self._run, self._group
-        if isinstance(outcome, Output):
+        if isinstance(outcome, Result):
             group.streak.succeeded(run.arguments)
         outcome = run.without_pauses(outcome, group.clock.long_pauses)
         if run.cause is not None and outcome == run.outcome():
@@ -128,7 +128,7 @@ class Running(Phase):
         if isinstance(message, Failed):
             timeout = run.settle_timeout(group.ready_at - group.launched_at)
             run.settle_deadline = run.settle_deadline or now + timeout
-        elif run.output is not None:
+        elif run.result is not None:
             run.settle_deadline = run.settle_deadline or now + run.leave_timeout(group.timeouts.step)
         if len(run.results) < group.num_ranks:
             return

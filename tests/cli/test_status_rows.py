@@ -1,0 +1,19 @@
+"""What `para-attn-server status ID` shows of a job."""
+
+from __future__ import annotations
+
+from para_attn_server.cli.status import job_rows
+
+DONE = {
+    "request_id": "ab",
+    "status": "succeeded",
+    "output_path": "/out/a.png",
+    "timings": {"queued_seconds": 1.0, "run_seconds": 2.0},
+}
+
+
+def test_a_job_whose_file_was_removed_says_so_and_why() -> None:
+    assert ("output", "removed from the server (evicted)") in job_rows(
+        {**DONE, "output_removed": {"at": 1.0, "reason": "evicted"}}
+    )
+    assert "output" not in dict(job_rows({**DONE, "output_removed": None}))
