@@ -57,6 +57,8 @@ TICK = 0.1
 """Seconds between two checks of deadlines and lost hints."""
 IDLE_TICK = 0.5
 """The same while every group is ready and nothing is to be done: each look costs CPU time, all day long."""
+HOUSE_TICK = 0.25
+"""Seconds between two looks of housekeeping, each of which takes a thread."""
 WEB_TIMEOUT = 5.0
 STORE_TIMEOUT = 10.0
 """Seconds that the end waits for the store. What it has not written then is found unfinished by the next start."""
@@ -195,7 +197,7 @@ class Controller:
                 await look()
             except Exception:
                 log.exception("unhandled error in housekeeping")
-            await asyncio.sleep(self._pause)
+            await asyncio.sleep(max(HOUSE_TICK, self._pause))
 
     async def _remove_old_jobs(self) -> None:
         await asyncio.to_thread(self._retention.tick, self._loop.time())

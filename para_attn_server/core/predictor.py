@@ -8,6 +8,7 @@ by the rank that runs the predictor, and does nothing outside a server.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -22,6 +23,9 @@ class Reporter(Protocol):
 
     def report(self, values: Mapping[str, Any]) -> None:
         """Keep what was really used for the job."""
+
+    def output_path(self, suffix: str | None, role: str) -> Path:
+        """Where one more output of the job is to be written."""
 
 
 class TransientError(Exception):
@@ -81,3 +85,15 @@ class Predictor:
         """
         if self._reporter is not None:
             self._reporter.report(applied)
+
+    def output_path(self, suffix: str | None = None, role: str = "output") -> Path:
+        """Where to write one more output of the job, beside that at predict's `output_path`.
+
+        suffix: says the format, such as `.png` or `.json`; None: the same as output_path's. role: what the file is to
+        the job, such as `mask`; shown with it. Rank zero must write every file that it asks for. Outside a server the
+        files are `output-1.png`, `output-2.png` and so on in the working folder.
+        """
+        if self._reporter is not None:
+            return self._reporter.output_path(suffix, role)
+        self._named = getattr(self, "_named", 0) + 1
+        return Path(f"output-{self._named}{self.output_suffix if suffix is None else suffix}")

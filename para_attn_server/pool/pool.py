@@ -70,7 +70,7 @@ class Pool:
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(maxlen=MEAN_OVER)
         self.queue, self._writes, self._running = JobQueue(), WriteQueue(store), RunningJobs()
-        self._logs, self._life, self._progress = JobLogs(), LifeLog(soon), ProgressWriter(self._writes)
+        self._logs, self._life, self._progress = JobLogs(), LifeLog(soon), ProgressWriter(self._writes, soon)
         self._log_writer = LogWriter(self._logs, self._writes)
         self._outputs = Publisher(outputs, self._life.names)
         self._transitions = Transitions(self._observers(), durable=[self._logs.write_with])

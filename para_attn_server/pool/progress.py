@@ -1,4 +1,7 @@
-"""The steps of running jobs, written now and then: one write of a job at a time is on its way, none is tried again."""
+"""The steps of running jobs, written now and then: one write of a job at a time is on its way, none is tried again.
+
+A step is written a moment after it is done: the last one comes with the end of its job, and needs no write of its own.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,15 @@ PROGRESS_EVERY = 0.1
 
 
 class ProgressWriter:
-    """clock: monotonic seconds."""
+    """soon: calls a function a little later, once what is under way is done. clock: monotonic seconds."""
 
-    def __init__(self, writes: WriteQueue, clock: Callable[[], float] = time.monotonic) -> None:
-        self._writes, self._clock = writes, clock
+    def __init__(
+        self,
+        writes: WriteQueue,
+        soon: Callable[[Callable[[], None]], object],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._writes, self._soon, self._clock = writes, soon, clock
         self._written_at: dict[str, float] = {}
         self._steps: dict[str, tuple[int, int | None, float]] = {}  # on their way: the latest of each job
 
@@ -33,12 +41,16 @@ class ProgressWriter:
             return
         self._steps[job_id] = step, total, time.time()
         if not waits:
-            self._writes.attempt(partial(self._prepare, job_id, run), lambda _: self._undone(job_id))
+            self._soon(partial(self._write, job_id, run))
 
     def over(self, job_id: str) -> None:
         """The run is over; its end has the last step."""
         self._written_at.pop(job_id, None)
         self._steps.pop(job_id, None)
+
+    def _write(self, job_id: str, run: RunId | None) -> None:
+        if job_id in self._steps:
+            self._writes.attempt(partial(self._prepare, job_id, run), lambda _: self._undone(job_id))
 
     def _undone(self, job_id: str) -> None:
         self._steps.pop(job_id, None)

@@ -33,21 +33,25 @@ _DISK = {
     errno.ENOENT: "the folder of the output is not there any more; make it again, or name another",
 }
 _MEMORY_HINT = "lower the size, the number of frames or the batch, or use more devices per group"
-_WRITE_IT = "write exactly the file that output_path names, on rank zero"
+_WRITE_IT = "write exactly the file that output_path names, on rank zero; self.output_path() names further ones"
 
 
 class OutputMissing(Exception):
     """predict returned on rank zero and no file is at output_path.
 
     others: names of files that it wrote beside it. returned: what it returned, which is not used. by_others: whether
-    another rank wrote its own, which is not used either.
+    another rank wrote its own, which is not used either. further: the name of the file that is missing, where that is
+    one of those that self.output_path() has named.
     """
 
-    def __init__(self, others: Sequence[str] = (), returned: object = None, by_others: bool = False) -> None:
+    def __init__(
+        self, others: Sequence[str] = (), returned: object = None, by_others: bool = False, further: str = ""
+    ) -> None:
         what = "" if returned is None else f" a value of type {_kind(returned)}, which is not used"
         wrote = f"; it wrote {named(others)} beside it" if others else ""
         wrote += "; another rank wrote one, but only that of rank zero counts" if by_others else ""
-        super().__init__(f"predict() returned{what}, but wrote no file at output_path{wrote}")
+        where = f"{further}, which self.output_path() has named" if further else "output_path"
+        super().__init__(f"predict() returned{what}, but wrote no file at {where}{wrote}")
 
 
 def _kind(value: object) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRan
 from para_attn_server.core.wire.step_board import REFUSED_ENTRY
 from para_attn_server.rank.failures import ArgumentsDiffer, OutputMissing, describe, full_text, named, traceback_for_job
 from para_attn_server.rank.hooks import StepHooks
+from para_attn_server.rank.outputs import RunOutputs
 from para_attn_server.rank.step_control import RunCanceled, RunRefused, StepControl
 
 log = logging.getLogger(__name__)
@@ -98,7 +100,8 @@ class JobRunner:
         temporary = output.temporary_path(run.output_path, run.job_id, self._rank)
         if self._rank:  # rank zero has made the job's folder before its entry, which every rank has waited for
             output.prepare_rank(run.output_path, run.job_id, self._rank)
-        account = self._control.account
+        account, files = self._control.account, RunOutputs(run.output_path, run.job_id, self._rank)
+        self._control.outputs = files
         account.begin()
         try:
             with self._hooks.installed(getattr(self._predictor, "pipe", None)):
@@ -108,7 +111,7 @@ class JobRunner:
         if self._control.canceled_late():
             raise RunCanceled
         predicted = time.perf_counter()
-        outputs = (self._seal(run, returned),) if self._rank == 0 else ()
+        outputs = self._seal(run, files, returned) if self._rank == 0 else ()
         ended = time.perf_counter()
         finished = Finished(run.serial, self._rank, self._control.points, ended - started, outputs)
         timings = {**account.timings(), "write": round(ended - predicted, 6)}
@@ -116,12 +119,16 @@ class JobRunner:
         applied = account.applied(arguments, control.steps, control.num_ranks, pipe)
         return replace(finished, applied=applied, timings=timings, peak_memory=account.peak_memory())
 
-    def _seal(self, run: Run, returned: object) -> Output:
-        """The output as the controller is to record it; the controller gives it its name."""
-        others = output.beside(run.output_path, run.job_id)
+    def _seal(self, run: Run, files: RunOutputs, returned: object) -> tuple[Output, ...]:
+        """The outputs as the controller is to record them; the controller gives them their names."""
+        named_by_predict = files.names
+        others = [name for name in output.beside(run.output_path, run.job_id) if name not in named_by_predict]
         try:
-            sealed = output.seal(run.output_path, run.job_id, self._control.alive)
-        except FileNotFoundError:
+            sealed = files.seal(self._control.alive)
+        except FileNotFoundError as error:
+            missing = Path(str(error.filename)).name
+            if missing in named_by_predict:
+                raise OutputMissing(others, None, False, missing) from None
             raise OutputMissing(others, returned, output.written_by_others(run.output_path, run.job_id)) from None
         if others:
             log.warning("removed extra files beside the output: %s", named(others))

@@ -17,12 +17,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from para_attn_server.core.wire.ranks import FromRank, Step
 from para_attn_server.core.wire.step_board import REFUSED_ENTRY, Decision, Phase, StepBoard
 from para_attn_server.rank.account import RunAccount
 from para_attn_server.rank.job_log import JobLog
+from para_attn_server.rank.outputs import RunOutputs
 from para_attn_server.rank.threads import RunThreads
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,7 @@ class StepControl:
         self.steps = 0
         self.canceled = False
         self.account = RunAccount()
+        self.outputs: RunOutputs | None = None
 
     @property
     def num_ranks(self) -> int:
@@ -143,6 +146,12 @@ class StepControl:
         if self.allows("self.report"):
             self.account.report(values)
 
+    def output_path(self, suffix: str | None, role: str) -> Path:
+        """Where one more output of the job is to be written. Raises RuntimeError outside a run."""
+        if self.outputs is None or not self.allows("self.output_path"):
+            raise RuntimeError("self.output_path() was called outside the run of a job")
+        return self.outputs.another(suffix, role)
+
     def allows(self, call: str) -> bool:
         """Whether the calling thread is the one that runs predict, or was started in this run; warns once if not."""
         if self._threads.belongs():
@@ -151,7 +160,7 @@ class StepControl:
             self._warned.add(call)
             log.warning(
                 "call from outside the run ignored: only the thread of predict, and threads that it starts in this "
-                "run, can step, log or report",
+                "run, can step, log, report or name outputs",
                 extra={"call": call, "from_thread": threading.current_thread().name},
             )
         return False

@@ -56,6 +56,8 @@ LOG_ROWS_AT_ONCE = 200
 class Outputs(Protocol):
     """Where outputs are (outputs/folder.py)."""
 
+    root: Path
+
     def resolve(self, requested: str | None, job_id: str, suffix: str, now: float) -> Path:
         """The absolute path of a job's output; raises InvalidInput where it may not or cannot be, InsufficientStorage
         where there is no room for it."""
@@ -216,7 +218,8 @@ class JobService:
         new, now = NewJob(arguments=arguments, output_path="", seed=arguments.get(SEED), model=info.name), time.time()
         path = self._outputs.resolve(requested, new.id, info.output_suffix, now)
         ends = None if deadline is None else steady() + deadline - now
-        new = dataclasses.replace(new, output_path=str(path), deadline=ends, idempotency_key=key, request_digest=digest)
+        new = dataclasses.replace(new, output_path=str(path), output_root=str(self._outputs.root.resolve()))
+        new = dataclasses.replace(new, deadline=ends, idempotency_key=key, request_digest=digest)
         job = self._store.insert(new, self._settings.max_queue, time.time())
         self._control.submitted(job, request_id)
         self._note(job)

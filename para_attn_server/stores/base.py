@@ -125,7 +125,7 @@ class JobStore(Protocol):
     def mean_seconds(self, last: int = 20) -> float | None:
         """Mean time from start to success of the last succeeded jobs, None before the first."""
 
-    def ended_before(self, moment: float, limit: int, steady: float | None = None) -> dict[str, Output | None]:
+    def ended_before(self, moment: float, limit: int, steady: float | None = None) -> dict[str, tuple[Output, ...]]:
         """Jobs that ended before that moment, for removal, the longest ended first: their ids with their outputs.
 
         steady: the moment by the steady clock; a job must have ended before both. Default: the same number.

@@ -129,10 +129,10 @@ class MemoryStore(JobStore):
             jobs = [done[seq] for seq in done.numbers[-last:]]
         return fmean((job.finished_steady or 0.0) - (job.started_steady or 0.0) for job in jobs) if jobs else None
 
-    def ended_before(self, moment: float, limit: int, steady: float | None = None) -> dict[str, Output | None]:
+    def ended_before(self, moment: float, limit: int, steady: float | None = None) -> dict[str, tuple[Output, ...]]:
         steady = moment if steady is None else steady
         found = [job for job in self._ended() if _end(job) < moment and (job.finished_steady or 0.0) < steady]
-        return {job.id: job.output for job in nsmallest(limit, found, key=_end)}
+        return {job.id: job.outputs for job in nsmallest(limit, found, key=_end)}
 
     def with_outputs(self, limit: int, moment: float = math.inf, steady: float = math.inf) -> list[Job]:
         found = [job for job in self._kept() if _end(job) < moment and (job.finished_steady or 0.0) < steady]

@@ -105,11 +105,15 @@ class SqlStore(SqlHandle, JobStore):
             mean: float | None = connection.execute(sql.MEAN_SECONDS, {"last": last}).scalar_one()
         return mean
 
-    def ended_before(self, moment: float, limit: int, steady: float | None = None) -> dict[str, Output | None]:
+    def ended_before(self, moment: float, limit: int, steady: float | None = None) -> dict[str, tuple[Output, ...]]:
         values = {"moment": moment, "steady": moment if steady is None else steady, "most": limit}
         with self._reading() as connection:
             found = connection.execute(sql.ENDED_BEFORE, values).all()
-        return {row.job_id: None if row.path is None else output_of(row.output_root, row) for row in found}
+        outputs: dict[str, tuple[Output, ...]] = {}
+        for row in found:
+            of_row = () if row.path is None else (output_of(row.output_root, row),)
+            outputs[row.job_id] = outputs.get(row.job_id, ()) + of_row
+        return outputs
 
     def with_outputs(self, limit: int, moment: float = math.inf, steady: float = math.inf) -> list[Job]:
         with self._reading() as connection:

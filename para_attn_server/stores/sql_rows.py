@@ -1,22 +1,22 @@
 """Rows of the SQL store as the objects that they stand for, and back: by the names of their columns.
 
-No statements here (`statements.py`), and nothing is executed.
+The statements are in `statements.py`. Nothing is executed here.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import PurePath
 from typing import Any
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, NewJob, Output, Priority
+from para_attn_server.stores.statements import JOB_FIELDS
 
 _ELSEWHERE = {"arguments"}
 _STORED = [field.name for field in fields(NewJob) if field.name not in _ELSEWHERE]
-_OF_JOB = {field.name for field in fields(Job)}
 _OF_OUTPUT = [field.name for field in fields(Output)]
 
 
@@ -27,24 +27,25 @@ def row_of(new: NewJob) -> dict[str, Any]:
     return row
 
 
-def job_of(row: Any) -> Job:
-    """A job of its columns, which are named as its fields are; without its outputs."""
-    values = {name: value for name, value in zip(row._fields, row, strict=True) if name in _OF_JOB}
+def job_of(row: Any, outputs: tuple[Output, ...] = ()) -> Job:
+    """A job of a row that begins with its columns."""
+    values = dict(zip(JOB_FIELDS, row, strict=False))  # row._fields is made anew each time
     values["status"] = JobStatus(values["status"])
     values["priority"] = Priority(values["priority"])
     values["inputs"] = tuple(values["inputs"] or ())
     if values["error"] is not None:
         values["error"] = JobError(**values["error"])
-    return Job(**values)
+    return Job(**values, outputs=outputs)
 
 
 def job_of_all(rows: Sequence[Any]) -> Job | None:
     """A job of one row for each of its outputs, or of one without any; None of no row."""
     if not rows:
         return None
-    job = job_of(rows[0])
-    outputs = tuple(output_of(job.output_root, row) for row in rows if row.path is not None)
-    return replace(job, outputs=outputs) if outputs else job
+    if rows[0].path is None:
+        return job_of(rows[0])
+    root = rows[0].output_root
+    return job_of(rows[0], tuple(output_of(root, row) for row in rows))
 
 
 def output_rows(job: Job) -> list[dict[str, Any]]:

@@ -15,12 +15,9 @@ from para_attn_server.core.job import Job, JobStatus, Output, sources_of
 from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs, output_totals, outputs
 
 _NAMED_OTHERWISE = {"group": "group_index"}
-_JOB_COLUMNS = tuple(
-    jobs.c[_NAMED_OTHERWISE.get(field.name, field.name)].label(field.name)
-    for field in fields(Job)
-    if field.name != "outputs"
-)
-"""Each is named as the field of core.job.Job that it is."""
+JOB_FIELDS = tuple(field.name for field in fields(Job) if field.name != "outputs")
+"""The fields of a job's columns, which come first in whatever reads jobs."""
+_JOB_COLUMNS = tuple(jobs.c[_NAMED_OTHERWISE.get(name, name)].label(name) for name in JOB_FIELDS)
 _OUTPUT_COLUMNS = tuple(outputs.c[field.name] for field in fields(Output))
 
 _IS_QUEUED = jobs.c.status == JobStatus.QUEUED.value
@@ -156,12 +153,17 @@ QUEUED = (
     .limit(bindparam("most"))
 )
 RUNNING = select(*_JOB_COLUMNS).where(jobs.c.status == JobStatus.RUNNING.value).order_by(jobs.c.started_at, jobs.c.seq)
-ENDED_BEFORE = (
-    select(jobs.c.id.label("job_id"), jobs.c.output_root, *_OUTPUT_COLUMNS)
-    .select_from(jobs.outerjoin(outputs, (outputs.c.job_id == jobs.c.id) & (outputs.c.output_index == 0)))
+_ENDED = (
+    select(jobs.c.id, jobs.c.output_root, jobs.c.finished_at)
     .where(jobs.c.finished_at < bindparam("moment"), jobs.c.finished_steady < bindparam("steady"))
     .order_by(jobs.c.finished_at)
     .limit(bindparam("most"))
+    .subquery()
+)
+ENDED_BEFORE = (
+    select(_ENDED.c.id.label("job_id"), _ENDED.c.output_root, *_OUTPUT_COLUMNS)
+    .select_from(_ENDED.outerjoin(outputs, outputs.c.job_id == _ENDED.c.id))
+    .order_by(_ENDED.c.finished_at, _ENDED.c.id, outputs.c.output_index)
 )
 _KEPT = (
     select(jobs.c.id)

@@ -60,7 +60,7 @@ def ended(store: SqlStore, folder: Path, name: str, size: int = 1) -> Path:
 
 
 class Keeping:
-    """Retention on a loop of its own. limits: as in Limits, by default seven days."""
+    """Retention. limits: as in Limits, by default seven days."""
 
     def __init__(self, store: SqlStore, folder: Path, clocks: Clocks, **limits: Any) -> None:
         chosen = Limits(**{"keep": 7 * DAY, "keep_outputs": 7 * DAY, **limits})
@@ -77,6 +77,25 @@ class Keeping:
 
 def keeper(store: SqlStore, folder: Path, clocks: Clocks, **limits: Any) -> Keeping:
     return Keeping(store, folder, clocks, **limits)
+
+
+def test_all_outputs_of_an_old_job_are_removed(
+    store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks = Clocks(monkeypatch)
+    job = store.insert(NewJob({}, str(tmp_path / "a.png")), 10, time.time())
+    started = store.start(job.id, 0, time.time())
+    paths = [tmp_path / name for name in ("a.png", "a-1.png", "a-2.json")]
+    for path in paths:
+        path.write_bytes(b"x")
+        os.utime(path, (time.time(), time.time()))
+    outputs = tuple(Output(str(path), "image/png", 1, "0") for path in paths)
+    store.succeed(job.id, Result(outputs), time.time(), run=started.run_id)
+    for _ in range(8 * 24 * 60):
+        clocks.passes(60.0)
+        clocks.watch.tick()
+    keeper(store, tmp_path, clocks).ticks(200.0, 3)
+    assert store.get(job.id) is None and not any(path.exists() for path in paths)
 
 
 def test_old_jobs_are_removed_a_few_at_a_time_until_none_is_left(

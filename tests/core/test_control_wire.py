@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from para_attn_server.core.job import Job, JobStatus
+from para_attn_server.core.job import Job, JobStatus, Priority
 from para_attn_server.core.wire import control as channel
 from para_attn_server.core.wire.control import (
     Alive,
@@ -40,6 +40,7 @@ GROUP = GroupView(
 MESSAGES: list[ToController | ToWeb] = [
     Submitted(JOB),
     Submitted(replace(JOB, deadline=9.5, seed=7, created_steady=3.5), "r1"),
+    Submitted(replace(JOB, priority=Priority.HIGH, inputs=("ab", "cd"), target=3.5, metadata={"a": [1]}, model="m")),
     Follow("j1"),
     Alive(),
     Beat(),

@@ -139,3 +139,36 @@ def test_ranks_that_have_used_different_values_fail_the_job_and_are_kept(countin
     assert (error["type"], error["message"]) == ("applied_mismatch", "rank 1 used lora 1, and rank 0 lora 0")
     assert counting.result(counting.submit()).status_code == 200
     assert [counting.rank_pid(0), counting.rank_pid(1)] == pids
+
+
+def test_a_job_with_several_outputs_gives_each_of_them(counting: RunningServer) -> None:
+    job_id = counting.submit(further=True, seed=5)
+    assert counting.result(job_id).status_code == 200
+    outputs = counting.status(job_id)["outputs"]
+    assert [(each["role"], each["file_type"]) for each in outputs] == [
+        ("output", "text/plain"),
+        ("chart", "image/png"),
+        ("notes", "text/plain"),
+    ]
+    assert [(each["width"], each["height"], each["duration"]) for each in outputs][1:] == [(40, 30, None), (None,) * 3]
+    for index, output in enumerate(outputs):
+        answer = counting.get(f"/outputs/{job_id}/{index}")
+        assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (200, output["file_type"])
+        assert hashlib.sha256(answer.content).hexdigest() == output["sha256"]
+        assert Path(output["output_path"]).read_bytes() == answer.content
+    assert counting.get(f"/outputs/{job_id}").content == Path(outputs[0]["output_path"]).read_bytes()
+    assert counting.get(f"/outputs/{job_id}/2").content == b"notes of 5"
+    for wrong in ("3", "-1", "x", "00003"):
+        assert counting.get(f"/outputs/{job_id}/{wrong}").status_code == 404
+    assert not list(Path(outputs[0]["output_path"]).parent.glob(".*")), "the job's folder is gone"
+
+
+def test_an_output_that_was_named_and_not_written_fails_the_job_and_leaves_nothing(counting: RunningServer) -> None:
+    job_id = counting.submit(further=True, miss=True)
+    result = counting.result(job_id)
+    assert result.status_code == 500, result.text
+    error = result.json()["error"]
+    assert error["type"] == "output_missing"
+    assert f"wrote no file at {job_id}-2.txt, which self.output_path() has named" in error["message"]
+    folder = Path(counting.status(counting.submit()).get("output_path") or "/nowhere").parent
+    assert not list(folder.glob(f"*{job_id}*"))

@@ -221,6 +221,12 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     assert body["output_path"] == web.job(first).output_path
     assert (body["size"], body["sha256"]) == (5, hashlib.sha256(b"bytes").hexdigest())
     assert body["seed"] == web.job(first).seed
+    assert Path(body["output_path"]).parent == Path(web.job(first).output_root or "")
+    (only,) = body["outputs"]
+    assert only == {name: body[name] for name in ("file_type", "output_path", "size", "sha256")} | {
+        "role": "output",
+        **dict.fromkeys(("width", "height", "duration")),
+    }
     timings = body["timings"]
     assert timings["run_seconds"] == pytest.approx(timings["finished_at"] - timings["started_at"], abs=1e-3)
     assert timings["queued_seconds"] == pytest.approx(timings["started_at"] - timings["created_at"], abs=1e-3)

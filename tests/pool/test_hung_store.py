@@ -59,6 +59,7 @@ class HangingStore:
 
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any, **options: Any) -> Any:
+            assert threading.current_thread().name == "store", "no call of the store on the loop"
             if self.refuses:
                 self.at_work.set()
                 raise StoreUnavailable("locked")

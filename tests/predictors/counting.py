@@ -10,6 +10,7 @@ from typing import Annotated
 
 import torch
 import torch.distributed as dist
+from PIL import Image
 from pydantic import Field
 
 from para_attn_server import Predictor
@@ -24,6 +25,7 @@ class CountingPredictor(Predictor):
     slow_at: that step takes a second longer on one rank, chosen by the seed.
     tail: seconds spent after the last step, in no step.
     differ: each rank reports another value of that name.
+    further: make a picture and a text as well. miss: but not the text.
     """
 
     pipe = None
@@ -47,6 +49,8 @@ class CountingPredictor(Predictor):
         tail: float = 0.0,
         write: bool = True,
         differ: str = "",
+        further: bool = False,
+        miss: bool = False,
         *,
         output_path: str,
     ) -> None:
@@ -70,6 +74,15 @@ class CountingPredictor(Predictor):
         time.sleep(tail)
         if dist.get_rank() == 0 and write:
             Path(output_path).write_text(f"{seed} {total.item()!r} {text}\n")
+        if further:
+            self._write_more(seed, miss)
+
+    def _write_more(self, seed: int, miss: bool) -> None:
+        picture, text = self.output_path(".png", role="chart"), self.output_path(role="notes")
+        if dist.get_rank() == 0:
+            Image.new("RGB", (40, 30)).save(picture)
+            if not miss:
+                text.write_text(f"notes of {seed}")
 
     def _fault(self, step: int, fail_at: int, fail_rank: int, die: bool) -> None:
         if step == fail_at and fail_rank in (-1, dist.get_rank()):

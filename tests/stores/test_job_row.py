@@ -84,7 +84,7 @@ def test_an_output_reads_back_wherever_it_is(store: JobStore, root: str | None, 
     job = succeeded(store, NewJob({}, path, output_root=root), output)
     assert job.outputs == (output,) and job.output == output
     assert store.get(job.id) == job
-    assert store.ended_before(9.0, 9) == {job.id: output}
+    assert store.ended_before(9.0, 9) == {job.id: (output,)}
 
 
 def test_what_a_run_has_used_reads_back_as_it_was_given(store: JobStore) -> None:
@@ -97,6 +97,9 @@ def test_what_a_run_has_used_reads_back_as_it_was_given(store: JobStore) -> None
     assert (done.applied, done.timings) == ({"seed": 2**63, "plan": {"ulysses": 2}}, {"queue": 0.5, "decode": None})
     assert (done.peak_memory, done.outputs) == (2**40, outputs)
     assert store.get(job.id) == done
+    other = store.cancel(store.insert(NewJob({}, "/out/a.png"), 10, 1.0).id, 2.5)
+    assert store.ended_before(9.0, 9) == {other.id: (), job.id: outputs}
+    assert store.ended_before(9.0, 1) == {other.id: ()}
     assert store.events(job.id)[-1].data == {"media_type": "image/png", "size": 3, "sha256": "ab" * 32}
 
 

@@ -293,10 +293,10 @@ def test_ended_before_lists_ended_jobs_only(store: JobStore) -> None:
     jobs = [bring(store, status) for status in JobStatus]
     late = add(store)
     store.cancel(late.id, 50.0)
-    ended = {job.id: job.output for job in jobs if job.status.terminal}
-    assert OUTPUT in ended.values()
+    ended = {job.id: job.outputs for job in jobs if job.status.terminal}
+    assert (OUTPUT,) in ended.values()
     assert store.ended_before(50.0, 9) == ended
-    assert store.ended_before(50.1, 9) == {**ended, late.id: None}
+    assert store.ended_before(50.1, 9) == {**ended, late.id: ()}
     assert len(store.ended_before(50.1, 2)) == 2 and late.id not in store.ended_before(50.1, 2)
 
 
@@ -305,7 +305,7 @@ def test_a_job_must_have_ended_before_the_moment_by_both_clocks(open_store: Call
     job = bring(store, JobStatus.CANCELED)
     assert store.ended_before(3.0, 9, steady=7.0) == {}
     assert store.ended_before(2.0, 9, steady=7.1) == {}
-    assert store.ended_before(3.0, 9, steady=7.1) == {job.id: None}
+    assert store.ended_before(3.0, 9, steady=7.1) == {job.id: ()}
 
 
 def test_durations_are_by_the_steady_clock_and_never_negative(open_store: Callable[..., JobStore]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from para_attn_server.core.job import Job, JobStatus
+from para_attn_server.core.job import Job, JobStatus, Priority
 from para_attn_server.core.steady import steady
 
 SOCKET_NAME = "control.sock"
@@ -159,11 +159,18 @@ def decode(line: bytes) -> ToController | ToWeb:
                 for group in data["groups"]
             ]
         if data.get("job") is not None:
-            data["job"] = Job(**{**data["job"], "status": JobStatus(data["job"]["status"])})
+            data["job"] = _job_of(data["job"])
         message: ToController | ToWeb = cls(**data)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"malformed control message: {error}") from error
     return message
+
+
+def _job_of(fields: dict[str, Any]) -> Job:
+    fields["status"] = JobStatus(fields["status"])
+    fields["priority"] = Priority(fields.get("priority", Priority.NORMAL))
+    fields["inputs"] = tuple(fields.get("inputs", ()))
+    return Job(**fields)
 
 
 def _job_fields(job: Job) -> dict[str, Any]:

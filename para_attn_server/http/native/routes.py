@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from typing import Any
 
@@ -25,6 +25,7 @@ from para_attn_server.service.service import JobService, JobView
 
 _PACKAGE = "para-attn-server"
 JOB_ID = re.compile(r"[0-9a-f]{1,64}")
+_NUMBER = re.compile(r"[0-9]{1,4}")
 POLL_AGAIN = {"Retry-After": "1"}
 
 _ID: dict[str, Any] = {
@@ -32,6 +33,13 @@ _ID: dict[str, Any] = {
     "in": "path",
     "required": True,
     "schema": {"type": "string", "pattern": f"^{JOB_ID.pattern}$"},
+}
+_INDEX: dict[str, Any] = {
+    "name": "index",
+    "in": "path",
+    "required": True,
+    "description": "Which of the job's outputs, from 0.",
+    "schema": {"type": "string", "pattern": f"^{_NUMBER.pattern}$"},
 }
 _ID_AND_WAIT = (_ID, WAIT_PARAMETER)
 
@@ -97,14 +105,7 @@ def native_routes(service: JobService) -> list[Route]:
         Route("/generate", ("POST",), native.generate, (accepted,), _NO_JOB, PARAMETERS, REQUEST),
         Route("/get_output/<job_id>", both, native.get_output, (output, _UNDER_WAY), _NO_FILE, _ID_AND_WAIT),
         Route("/request_status/<job_id>", both, native.request_status, (result, _UNDER_WAY), _NO_OUTPUT, _ID_AND_WAIT),
-        Route(
-            "/outputs/<job_id>",
-            ("GET",),
-            native.outputs,
-            _FILE,
-            (*_NO_FILE, http_problem(412), http_problem(416)),
-            _ID_AND_WAIT,
-        ),
+        *_output_routes(native),
         Route("/jobs/<job_id>/log", ("GET",), native.log, (_LOG,), _NO_LOG, (_ID, AFTER_PARAMETER)),
         Route("/cancel", ("POST",), native.cancel, _CANCELED, _NO_CANCEL),
         Route("/cancel/<job_id>", ("POST",), native.cancel, _CANCELED, _NO_CANCEL, (_ID,)),
@@ -114,6 +115,13 @@ def native_routes(service: JobService) -> list[Route]:
         Route("/readyz", ("GET",), native.readyz, (ResponseSpec(200, "Ready.", views.ReadyBody),), known),
     ]
     return native.routes
+
+
+def _output_routes(native: _Native) -> Iterator[Route]:
+    refused = (*_NO_FILE, http_problem(412), http_problem(416))
+    yield Route("/outputs/<job_id>", ("GET",), native.outputs, _FILE, refused, _ID_AND_WAIT)
+    no_such, parameters = (*refused, http_problem(404)), (*_ID_AND_WAIT, _INDEX)
+    yield Route("/outputs/<job_id>/<index>", ("GET",), native.outputs, _FILE, no_such, parameters)
 
 
 class _Native:
@@ -149,11 +157,16 @@ class _Native:
         output = view.job.output
         return _unfinished(view) if output is None else views.result_body(view, output)
 
-    def outputs(self, job_id: str) -> ResponseReturnValue:
-        """The output file itself, or the job's status."""
+    def outputs(self, job_id: str, index: str = "0") -> ResponseReturnValue:
+        """An output file itself, or the job's status."""
         view = self._looked_up(job_id)
-        output = view.job.output
-        return _unfinished(view) if output is None else output_file(output, self._service.open(view.job, output))
+        outputs = view.job.outputs
+        if not outputs:
+            return _unfinished(view)
+        if not _NUMBER.fullmatch(index) or int(index) >= len(outputs):
+            return problem(http_problem(404), f"The job has {len(outputs)} output(s), the first of which is 0.")
+        output = outputs[int(index)]
+        return output_file(output, self._service.open(view.job, output))
 
     def log(self, job_id: str) -> ResponseReturnValue:
         """The log of a job as text, with the traceback of a failure."""

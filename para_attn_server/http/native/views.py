@@ -50,6 +50,19 @@ class ReadyBody(TypedDict):
     status: Literal["ready"]
 
 
+class OutputInfo(TypedDict):
+    """One of a job's outputs: pixels and seconds are null where they are not known."""
+
+    role: str
+    file_type: str
+    output_path: str
+    size: int
+    sha256: str
+    width: int | None
+    height: int | None
+    duration: float | None
+
+
 class StatusBody(TypedDict):
     """The status of a job."""
 
@@ -107,6 +120,7 @@ class ResultBody(StatusBody):
     output_path: str
     size: int
     sha256: str
+    outputs: list[OutputInfo]
     applied: dict[str, Any] | None
     peak_memory: int | None
     output_removed: Removed | None
@@ -207,6 +221,7 @@ def result_body(view: JobView, output: Output) -> ResultBody:
         "output_path": output.path,
         "size": output.size,
         "sha256": output.sha256,
+        "outputs": [_output_info(each) for each in view.job.outputs],
         "applied": view.job.applied,
         "peak_memory": view.job.peak_memory,
         "output_removed": _removed(view.job),
@@ -230,6 +245,19 @@ def timings(job: Job) -> Timings:
         "queued_seconds": None if job.queued_seconds is None else round(job.queued_seconds, 6),
         "run_seconds": None if job.run_seconds is None else round(job.run_seconds, 6),
         "phases": _phases(job),
+    }
+
+
+def _output_info(output: Output) -> OutputInfo:
+    return {
+        "role": output.role,
+        "file_type": output.media_type,
+        "output_path": output.path,
+        "size": output.size,
+        "sha256": output.sha256,
+        "width": output.width,
+        "height": output.height,
+        "duration": output.duration,
     }
 
 
