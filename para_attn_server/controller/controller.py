@@ -17,9 +17,8 @@ from typing import Any
 import structlog
 
 from para_attn_server.controller.control_server import ControlServer
-from para_attn_server.controller.devices import group_devices
 from para_attn_server.controller.housekeeping import finish_outputs
-from para_attn_server.controller.launching import identity, spec_maker
+from para_attn_server.controller.model_identity import identity
 from para_attn_server.controller.places import Places, StatePlaces, Trouble
 from para_attn_server.controller.pulse import Pulse, Supervisor
 from para_attn_server.controller.retention import ClockWatch, Limits, Retention, settle_clock
@@ -36,9 +35,10 @@ from para_attn_server.core.signals import StopSignals
 from para_attn_server.core.steady import steady
 from para_attn_server.core.stray_output import DescriptorReader
 from para_attn_server.core.streams import lose_what_cannot_be_written
-from para_attn_server.core.wire.launch import ModelSpec
+from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
 from para_attn_server.core.wire.owner import inherited_line, receive_model, tell
-from para_attn_server.executors.local import LocalExecutor
+from para_attn_server.executors.base import Executor, ExecutorOptions
+from para_attn_server.executors.open import open_executor
 from para_attn_server.outputs.folder import output_folder
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.group import Group
@@ -71,6 +71,7 @@ class Controller:
         self,
         settings: Settings,
         model: ModelSpec,
+        executor: Executor,
         listener: socket.socket,
         store: JobStore,
         model_info: ModelInfoWriter,
@@ -78,7 +79,7 @@ class Controller:
         lock: StateDirLock,
         run_folder: RunFolder,
     ) -> None:
-        self._settings, self._line = settings, line
+        self._settings, self._line, self._executor = settings, line, executor
         self._loop = asyncio.get_running_loop()
         self._store = StoreThread(store, self._loop.call_soon_threadsafe)
         self._clock = RunningClock(TICK)
@@ -89,7 +90,7 @@ class Controller:
         self._exit_code = ExitCode.OK
         self._setup_failure: SetupFailure | None = None
         self._web = WebSupervisor(self._loop, settings, listener)
-        self._executor = LocalExecutor(self._loop, settings.preload, settings.state_dir / LOCK_NAME)
+        executor.start(self._loop, settings.state_dir / LOCK_NAME)
         self._control = self._make_control()
         self._supervisor = Supervisor(os.environ)
         self._pulse = Pulse(self._control.publish, self._supervisor, self._loop.time)
@@ -159,25 +160,19 @@ class Controller:
         )
 
     def _make_groups(self) -> list[Group]:
-        num_ranks, devices = group_devices(self._settings)
-        return [
-            Group(
-                index,
-                num_ranks,
-                spec_maker(self._settings, self._model, index, num_ranks, devices[index]),
-                self._executor,
-                self._pool,
-                Timeouts(
-                    self._settings.setup_timeout,
-                    self._settings.step_timeout,
-                    self._settings.min_step_timeout,
-                    self._settings.job_timeout,
-                    self._settings.cancel_timeout,
-                ),
-                self._clock,
-            )
-            for index in range(self._settings.num_groups)
+        settings, num_ranks = self._settings, self._executor.num_ranks
+        timeouts = Timeouts(
+            settings.setup_timeout,
+            settings.step_timeout,
+            settings.min_step_timeout,
+            settings.job_timeout,
+            settings.cancel_timeout,
+        )
+        specs = [
+            GroupSpec(self._model, index, num_ranks, settings.log_level, settings.log_format)
+            for index in range(settings.num_groups)
         ]
+        return [Group(spec, self._executor, self._pool, timeouts, self._clock) for spec in specs]
 
     async def _tick(self) -> None:
         while True:
@@ -310,7 +305,7 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
     model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
     if line is None:  # else its owner has looked, with a search path of its own
         check_model(model.name, model.model_path)
-    group_devices(settings)  # too few devices is known before anything starts
+    executor = open_executor(settings.executor, ExecutorOptions.of(settings))  # too few devices is known early
     _make_output_dir(settings.output_dir)
     with StateDirLock(settings.state_dir) as lock, _bind(settings) as listener:
         run_folder = RunFolder(settings.state_dir)
@@ -322,7 +317,8 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
             settle_clock(store)
             model_info = ModelInfoWriter(*identity(model))
             model_info.claim(store)
-            return asyncio.run(_run(signals, settings, model, listener, store, model_info, line, lock, run_folder))
+            parts = (settings, model, executor, listener, store, model_info, line, lock, run_folder)
+            return asyncio.run(_run(signals, *parts))
 
 
 def _make_output_dir(folder: Path) -> None:

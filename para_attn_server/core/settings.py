@@ -102,6 +102,11 @@ class Settings(BaseSettings):
         description="Where ranks run: cuda (GPUs), cpu, or auto (GPUs if the machine has any). Setup fails if a rank "
         "should have a GPU and its torch sees none.",
     )
+    executor: str = Field(
+        "local",
+        description="What runs the ranks: local (this machine), or agent://HOST:PORT (a para-attn-server agent there). "
+        "See executors.md.",
+    )
     num_devices: int | None = Field(
         None, ge=1, description="Ranks per worker group. Default: all visible GPUs over --num-groups, else 2 on CPU."
     )

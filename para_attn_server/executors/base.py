@@ -2,12 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from pathlib import Path
 from signal import SIGKILL, SIGTERM
 from typing import Protocol
 
-from para_attn_server.core.wire.launch import RankSpec
+from para_attn_server.core.settings import Settings
+from para_attn_server.core.wire.launch import GroupSpec
 from para_attn_server.core.wire.ranks import FromRank, ToRank
+from para_attn_server.core.wire.step_board import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorOptions:
+    """What a server asks of its executor for all its groups: the settings of these names."""
+
+    device: str
+    num_devices: int | None
+    num_groups: int
+    preload: str
+    bind_cores: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> ExecutorOptions:
+        """A server's."""
+        return cls(**{name: getattr(settings, name) for name in cls.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +53,14 @@ class ExitInfo:
 
 
 class RankHandle(Protocol):
-    """One started rank."""
+    """One started rank.
 
-    pid: int
+    pid: for users to see; of whichever machine the rank runs on, None where it has none.
+    """
+
+    @property
+    def pid(self) -> int | None:
+        """See above."""
 
     def send(self, message: ToRank) -> None:
         """Never blocks; a message to a dead rank is dropped (`died` reports its death)."""
@@ -44,19 +69,26 @@ class RankHandle(Protocol):
         """Ask the rank for the Python stacks of its threads; it works in native code too, not in a stopped process."""
 
     def stacks(self) -> str:
-        """What the rank has printed since, empty if it could not."""
+        """What the rank has printed since, as far as it is known here; empty if it could not."""
 
     def stopped(self) -> bool:
-        """True when the process is stopped by a signal or a debugger."""
+        """True when the process is stopped by a signal or a debugger, as far as it is known here."""
 
     def kill(self) -> None:
         """SIGKILL to the rank and to the processes that it started. Asked again, it does it again."""
 
 
+class StepChannel(Protocol):
+    """What the ranks of one launch report of their steps without sending it."""
+
+    def progress(self, rank: int) -> Progress:
+        """The last that is known of a rank. Its times are by one clock of this machine, whichever; they only grow."""
+
+
 class RankEvents(Protocol):
     """What a group hears of its ranks. `generation` is the launch's, so that news of an earlier one is dropped."""
 
-    def launched(self, generation: int, handles: list[RankHandle]) -> None:
+    def launched(self, generation: int, handles: list[RankHandle], steps: StepChannel) -> None:
         """All ranks of a launch have been started."""
 
     def launch_failed(self, generation: int, reason: str, own_fault: bool, from_outside: bool = False) -> None:
@@ -66,17 +98,32 @@ class RankEvents(Protocol):
         """A rank has said something."""
 
     def died(self, generation: int, rank: int, death: ExitInfo) -> None:
-        """A rank's process has ended. Said once, after its messages."""
+        """A rank's process has ended, and no part of it holds a device. Said once, after its messages."""
 
 
 class Executor(Protocol):
-    """Starts the ranks of groups."""
+    """Starts the ranks of groups. It chooses their machines, devices and cores, and where they meet.
 
-    def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: RankEvents) -> None:
-        """Start one rank per spec; the outcome comes through `events`."""
+    num_ranks: how many each group has.
+    """
+
+    num_ranks: int
+
+    def start(self, loop: asyncio.AbstractEventLoop, lock: Path) -> None:
+        """Begin to work on that loop. lock: the locked file of the state directory."""
+
+    def launch(self, generation: int, spec: GroupSpec, events: RankEvents) -> None:
+        """Start a group's ranks, of which none is left of the launch before; the outcome comes through `events`.
+
+        Raises OSError or ServerError where nothing was begun.
+        """
 
     def abort_launch(self) -> None:
-        """A launch takes too long: have it end, with `launch_failed` or with ranks that `launched` can kill."""
+        """A launch takes too long: have it end, with `launch_failed` or with ranks that can be killed. Others that are
+        under way may end with it."""
+
+    def tick(self, now: float) -> None:
+        """Act on deadlines. now: seconds that the controller has run."""
 
     def close(self) -> None:
         """Give up the machinery; all ranks have ended."""

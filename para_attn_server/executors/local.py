@@ -29,13 +29,16 @@ from typing import Any
 
 import structlog
 
+from para_attn_server.core.errors import UsageError
 from para_attn_server.core.stray_output import log_fds
-from para_attn_server.core.wire.launch import CONTROLLER_VARIABLE, PRELOAD_VARIABLE, RankSpec, leave_launcher
-from para_attn_server.executors.base import RankEvents, RankHandle
+from para_attn_server.core.wire.launch import CONTROLLER_VARIABLE, PRELOAD_VARIABLE, GroupSpec, RankSpec, leave_launcher
+from para_attn_server.executors.base import ExecutorOptions, RankEvents, RankHandle
 from para_attn_server.executors.forkserver import Forkserver, ForkserverWatch, end_unreachable, kill, latest
 from para_attn_server.executors.helpers import VARIABLE, kill_marked, server_mark
+from para_attn_server.executors.launch import LocalLaunch
 from para_attn_server.executors.loading import Loading, LoadingReports
 from para_attn_server.executors.oom import OomKills
+from para_attn_server.executors.placement import Placement
 from para_attn_server.executors.rank_process import STARTER_ENDS_WITHIN, RankProcess
 from para_attn_server.executors.started import StartedRank, end, keep_exit_status, open_pidfd
 from para_attn_server.executors.tracker import end_former_tracker, end_tracker, ensure_tracker
@@ -47,12 +50,14 @@ _PRELOAD = "para_attn_server.rank.preload"
 
 
 class LocalExecutor:
-    """Starts and watches ranks on this machine; one per controller.
+    """Starts and watches ranks on this machine; one per controller. Raises UsageError if there are too few GPUs."""
 
-    preload: modules for the forkserver, by commas. lock: the locked file of the state directory (see helpers.py).
-    """
+    def __init__(self, options: ExecutorOptions) -> None:
+        self._placement, self._preload = Placement(options), options.preload
+        self.num_ranks = self._placement.num_ranks
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, preload: str, lock: Path) -> None:
+    def start(self, loop: asyncio.AbstractEventLoop, lock: Path) -> None:
+        """Make ready what starts ranks. lock: see helpers.py."""
         self._loop = loop
         self._mark, self._numbers = server_mark(lock), itertools.count()
         _kill_helpers(self._mark)  # of a server before, and first of all: the web carries the mark too
@@ -61,7 +66,7 @@ class LocalExecutor:
         self._context.set_forkserver_preload([_PRELOAD])
         leave_launcher(os.environ)
         os.environ[CONTROLLER_VARIABLE] = str(os.getpid())
-        os.environ[PRELOAD_VARIABLE] = preload
+        os.environ[PRELOAD_VARIABLE] = self._preload
         ensure_tracker(self._mark)
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
         self._forkserver: Forkserver | None = None
@@ -93,13 +98,12 @@ class LocalExecutor:
         """Kill what carries the mark, in the launcher's thread and so before the next launch."""
         self._orders.put(partial(_kill_helpers, mark))
 
-    def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: RankEvents) -> None:
+    def launch(self, generation: int, spec: GroupSpec, events: RankEvents) -> None:
         """Start one rank per spec, in the launcher's thread."""
-        board = os.dup(board_fd)
-        group = specs[0].group
-        self._starting[group] = Loading("ranks are being started", {"group": group}, None, time.monotonic())
+        launch = LocalLaunch(generation, self._placement.rank_specs(spec), events)
+        self._starting[spec.group] = Loading("ranks are being started", {"group": spec.group}, None, time.monotonic())
         self._reports.begin()
-        self._orders.put(lambda: self._launch(generation, specs, board, events))
+        self._orders.put(lambda: self._launch(launch))
 
     def abort_launch(self) -> None:
         """Kill the forkserver: a start that waits for it ends, and a new one takes its place."""
@@ -135,22 +139,21 @@ class LocalExecutor:
         while (order := self._orders.get()) is not None:
             order()
 
-    def _launch(self, generation: int, specs: list[RankSpec], board: int, events: RankEvents) -> None:
+    def _launch(self, launch: LocalLaunch) -> None:
         started: list[StartedRank] = []
         try:
-            for spec in specs:
-                started.append(self._start(spec, board))
+            for spec in launch.specs:
+                started.append(self._start(spec, launch.steps.fd))
                 if started[-1].forkserver is not started[0].forkserver:
                     raise OSError("the forkserver died between two starts")
         except Exception as error:
-            self._give_up(generation, started, events, error)
+            self._give_up(launch, started, error)
         else:
-            self._loop.call_soon_threadsafe(self._adopt, generation, started, events)
+            self._loop.call_soon_threadsafe(self._adopt, launch, started)
         finally:
-            self._starting.pop(specs[0].group, None)
-            os.close(board)
+            self._starting.pop(launch.group, None)
 
-    def _give_up(self, generation: int, started: list[StartedRank], events: RankEvents, error: Exception) -> None:
+    def _give_up(self, launch: LocalLaunch, started: list[StartedRank], error: Exception) -> None:
         """In the launcher's thread: a launch has failed; what was started of it is killed."""
         log.warning("ranks could not be started", error=repr(error))
         for rank in started:
@@ -160,15 +163,15 @@ class LocalExecutor:
         starter = started[0].forkserver if started else self._forkserver
         if starter is not None and isinstance(error, EOFError | ConnectionError):
             starter.wait(STARTER_ENDS_WITHIN)  # its end of the pipe is closed a moment before
-        self._loop.call_soon_threadsafe(self._tell_failure, generation, events, error, starter)
+        self._loop.call_soon_threadsafe(self._tell_failure, launch, error, starter)
 
-    def _tell_failure(self, generation: int, events: RankEvents, error: Exception, starter: Forkserver | None) -> None:
+    def _tell_failure(self, launch: LocalLaunch, error: Exception, starter: Forkserver | None) -> None:
         reason = f"ranks could not be started ({type(error).__name__})"
         own_fault = not isinstance(
             error, EOFError | OSError
         )  # else the forkserver died, or the controller lacks something
         killed_by = None if own_fault or starter is None else starter.killed_by(self._oom_kills.take)
-        events.launch_failed(generation, reason, own_fault, killed_by in (signal.SIGKILL, signal.SIGTERM))
+        launch.failed(reason, own_fault, killed_by in (signal.SIGKILL, signal.SIGTERM))
 
     def _start(self, spec: RankSpec, board: int) -> StartedRank:
         mark = f"{self._mark}/{next(self._numbers)}"
@@ -181,7 +184,7 @@ class LocalExecutor:
             process = self._context.Process(
                 target=_rank_main,
                 args=(spec, mark, Connection(theirs.detach()), SharedFd(board), SharedFd(stacks), _shared_log()),
-                name=f"group-{spec.group}-rank-{spec.rank}",
+                name=f"group-{spec.of.group}-rank-{spec.rank}",
             )
             if self._forkserver is not None:
                 self._forkserver.alive()  # sees how it has ended, before multiprocessing reaps it
@@ -193,14 +196,13 @@ class LocalExecutor:
             undo.callback(end, process)
             self._forkserver = latest(self._forkserver)
             assert self._forkserver is not None
-            started = StartedRank(process, ours, stacks, open_pidfd(process), self._forkserver, mark, spec.group)
+            started = StartedRank(process, ours, stacks, open_pidfd(process), self._forkserver, mark)
             undo.pop_all()
         return started
 
-    def _adopt(self, generation: int, started: list[StartedRank], events: RankEvents) -> None:
-        watched = (events, self._oom_kills)
+    def _adopt(self, launch: LocalLaunch, started: list[StartedRank]) -> None:
         ranks = [
-            RankProcess(self._loop, generation, rank, each, *watched, partial(self._bury, each.mark))
+            RankProcess(self._loop, launch, rank, each, self._oom_kills, partial(self._bury, each.mark))
             for rank, each in enumerate(started)
         ]
         try:
@@ -209,13 +211,20 @@ class LocalExecutor:
         except OSError as error:
             for rank in ranks:
                 rank.forget()
-            self._orders.put(partial(self._give_up, generation, started, events, error))
+            self._orders.put(partial(self._give_up, launch, started, error))
             return
         for rank in ranks:
             rank.connect()
         self._ranks += ranks
         self._reports.begin()
-        events.launched(generation, list[RankHandle](ranks))
+        launch.launched(list[RankHandle](ranks))
+
+
+def open_executor(place: str, options: ExecutorOptions) -> LocalExecutor:
+    """The one of this machine."""
+    if place:
+        raise UsageError(f"executor: local has no places; leave out {place!r}")
+    return LocalExecutor(options)
 
 
 class SharedFd:

@@ -22,8 +22,9 @@ import psutil
 import structlog
 
 from para_attn_server.core.wire.ranks import FromRank, ToRank
-from para_attn_server.executors.base import ExitInfo, RankEvents
+from para_attn_server.executors.base import ExitInfo
 from para_attn_server.executors.helpers import ended
+from para_attn_server.executors.launch import LocalLaunch
 from para_attn_server.executors.loading import Loading
 from para_attn_server.executors.oom import OomKills
 from para_attn_server.executors.started import StartedRank
@@ -44,22 +45,21 @@ class RankProcess(asyncio.Protocol):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        generation: int,
+        launch: LocalLaunch,
         rank: int,
         started: StartedRank,
-        events: RankEvents,
         oom_kills: OomKills,
         bury: Callable[[], None],
     ) -> None:
         self.pid: int = started.process.pid
         self._process, self._socket = started.process, started.socket
         self._stacks_fd, self._pidfd, self._starter = started.stacks_fd, started.pidfd, started.forkserver
-        self._loop, self._events, self._oom_kills, self._bury = loop, events, oom_kills, bury
-        self._generation, self._rank = generation, rank
+        self._loop, self._launch, self._oom_kills, self._bury = loop, launch, oom_kills, bury
+        self._rank = rank
         self._buffer = bytearray()
         self._ended = False
         self._loaded = False  # it has said how its setup went
-        self._group, self._started_at = started.group, time.monotonic()
+        self._started_at = time.monotonic()
         self._transport: asyncio.Transport | None = None
         self._connecting: asyncio.Task[Any] | None = None
 
@@ -84,7 +84,7 @@ class RankProcess(asyncio.Protocol):
         """What it is while it is being set up."""
         if self._loaded or self._ended:
             return None
-        return Loading("rank is loading", {"group": self._group, "rank": self._rank}, self.pid, self._started_at)
+        return Loading("rank is loading", {"group": self._launch.group, "rank": self._rank}, self.pid, self._started_at)
 
     # --- the handle ---
 
@@ -157,7 +157,7 @@ class RankProcess(asyncio.Protocol):
                 return
             self._loaded = True
             try:
-                self._events.message(self._generation, self._rank, message)
+                self._launch.message(self._rank, message)
             except Exception:  # it would cost this rank its pipe, and with it the whole group
                 log.exception("failed to handle a rank's message", rank=self._rank)
 
@@ -203,7 +203,7 @@ class RankProcess(asyncio.Protocol):
         death = self._death()
         with contextlib.suppress(ValueError):  # its exit status never came
             self._process.close()
-        self._events.died(self._generation, self._rank, death)
+        self._launch.died(self._rank, death)
 
     def _disconnect(self) -> None:
         if self._transport is not None:

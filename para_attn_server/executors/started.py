@@ -21,7 +21,7 @@ PATIENCE = 5.0
 class StartedRank:
     """process: multiprocessing's. socket: the controller's end of its pipe. stacks_fd: the file of its stacks.
 
-    pidfd: -1 if it had ended before one could be had. mark: of its helpers (helpers.py). group: that it is of.
+    pidfd: -1 if it had ended before one could be had. mark: of its helpers (helpers.py).
     """
 
     process: Any
@@ -30,7 +30,6 @@ class StartedRank:
     pidfd: int
     forkserver: Forkserver
     mark: str
-    group: int = 0
 
     def discard(self) -> None:
         """Kill it, wait for it, let go of everything. Blocks; not for the loop."""

@@ -14,25 +14,18 @@ just after its answer is found within ten seconds."""
 
 
 class IdleWatch:
-    """The answers of one group's ranks. Times are by the group's clock."""
+    """The answers of one group's ranks between two runs; all live as that begins. Times are by the group's clock."""
 
-    def __init__(self, num_ranks: int) -> None:
-        self._answered_at = [0.0] * num_ranks
-        self._pinged_at = 0.0
-        self._rest: object = None
+    def __init__(self, num_ranks: int, now: float) -> None:
+        self._answered_at = [now] * num_ranks
+        self._pinged_at = now
 
     def answered(self, rank: int, now: float) -> None:
         """A rank has."""
         self._answered_at[rank] = now
 
-    def silent_rank(self, ranks: Ranks, rest: object, now: float) -> int | None:
-        """Ping the ranks, if it is time; one that has not answered for too long, or None.
-
-        rest: names the time between two runs; each begins with all ranks alive.
-        """
-        if rest != self._rest:
-            self._rest, self._pinged_at = rest, now
-            self._answered_at = [now] * len(self._answered_at)
+    def silent_rank(self, ranks: Ranks, now: float) -> int | None:
+        """Ping the ranks, if it is time; one that has not answered for too long, or None."""
         if now - self._pinged_at >= PING_EVERY:
             self._pinged_at = now
             ranks.send_all(Ping())

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import structlog
 
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.step_board import StepBoard
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import EXPIRY, JobRun, Lost, Outcome, StopOrder, timeout
 from para_attn_server.pool.watchdog import RankSnapshot, hang, step_budget
@@ -47,8 +46,8 @@ Due = GroupLoss | StopOrder | None
 class RunMonitor:
     """Checks the runs of one group against the clock. Times are those of the group's clock."""
 
-    def __init__(self, group: int, board: StepBoard, timeouts: Timeouts) -> None:
-        self._group, self._board, self._timeouts = group, board, timeouts
+    def __init__(self, group: int, timeouts: Timeouts) -> None:
+        self._group, self._timeouts = group, timeouts
 
     def check(self, run: JobRun, ranks: Ranks, now: float) -> Due:
         """What is due now."""
@@ -73,18 +72,18 @@ class RunMonitor:
             ranks.request_stacks()
             return None
         if not run.failures:
-            self._log_stacks(ranks.sights(self._board))
-        return GroupLoss(run.unsettled(self._board.num_ranks), run.outcome())
+            self._log_stacks(ranks.sights())
+        return GroupLoss(run.unsettled(len(ranks.slots)), run.outcome())
 
     def _watch(self, run: JobRun, ranks: Ranks, now: float) -> None:
         """Ask all ranks for their stacks if the run shows no sign of life for longer than its step may take."""
-        if self._is_stuck(run, now):
+        if self._is_stuck(run, ranks, now):
             run.stacks_deadline = now + STACKS_PATIENCE
             log.error("run is stuck", group=self._group, **run.names, silent_seconds=round(run.silence(now), 1))
             ranks.request_stacks()
 
-    def _is_stuck(self, run: JobRun, now: float) -> bool:
-        seen = [self._board.progress(rank) for rank in range(self._board.num_ranks)]
+    def _is_stuck(self, run: JobRun, ranks: Ranks, now: float) -> bool:
+        seen = [ranks.progress(rank) for rank in range(len(ranks.slots))]
         of_run = [rank for rank in seen if rank.serial == run.serial]
         heartbeat = max((rank.heartbeat for rank in of_run), default=0.0)
         logged = max((rank.logged for rank in of_run), default=0.0)
@@ -93,9 +92,9 @@ class RunMonitor:
 
     def _after_stacks(self, run: JobRun, ranks: Ranks, now: float) -> GroupLoss | None:
         run.stacks_deadline = None
-        if not self._is_stuck(run, now):
+        if not self._is_stuck(run, ranks, now):
             return None
-        sights = ranks.sights(self._board)
+        sights = ranks.sights()
         self._log_stacks(sights)
         error = hang(run, run.silence(now), sights)
         return GroupLoss(error.message, Lost(error))

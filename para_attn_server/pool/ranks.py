@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from para_attn_server.core.wire.control import RankView
 from para_attn_server.core.wire.ranks import Ready, ToRank
-from para_attn_server.core.wire.step_board import StepBoard
-from para_attn_server.executors.base import RankHandle
+from para_attn_server.core.wire.step_board import Phase, Progress
+from para_attn_server.executors.base import RankHandle, StepChannel
 from para_attn_server.pool.watchdog import RankSnapshot
+
+NOTHING_DONE = Progress(0, 0, Phase.IDLE, 0.0, 0, None)
 
 
 @dataclass(slots=True)
@@ -26,9 +28,11 @@ class Ranks:
 
     def __init__(self, num_ranks: int) -> None:
         self.slots = [RankSlot() for _ in range(num_ranks)]
+        self._steps: StepChannel | None = None
 
-    def adopt(self, handles: Sequence[RankHandle]) -> None:
-        """The processes have been started."""
+    def adopt(self, handles: Sequence[RankHandle], steps: StepChannel) -> None:
+        """The ranks have been started. steps: what they report of their steps."""
+        self._steps = steps
         for slot, handle in zip(self.slots, handles, strict=True):
             slot.handle, slot.alive = handle, True
 
@@ -53,10 +57,14 @@ class Ranks:
         for handle in self._living():
             handle.request_stacks()
 
-    def sights(self, board: StepBoard) -> list[RankSnapshot]:
+    def progress(self, rank: int) -> Progress:
+        """How far a rank has come."""
+        return NOTHING_DONE if self._steps is None else self._steps.progress(rank)
+
+    def sights(self) -> list[RankSnapshot]:
         """What is known of each rank, for the watchdog."""
         return [
-            RankSnapshot(board.progress(rank), slot.handle.stopped(), slot.handle.stacks())
+            RankSnapshot(self.progress(rank), slot.handle.stopped(), slot.handle.stacks())
             for rank, slot in enumerate(self.slots)
             if slot.handle is not None
         ]

@@ -12,9 +12,9 @@ from para_attn_server.core.wire.launch import RankSpec
 def require_gpus(spec: RankSpec) -> None:
     """Raises SetupFailed where the group has GPUs and torch does not see all of them: no rank falls back to the CPU."""
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if seen >= len(spec.devices):
+    if seen >= len(spec.place.devices):
         return
-    named = ", ".join(spec.devices)
+    named = ", ".join(spec.place.devices)
     if seen:
         raise SetupFailed(f"of the group's GPUs {named} torch sees {seen}; see what nvidia-smi lists")
     reason = why_torch_sees_none(torch.__version__, torch.version.cuda, driver_version())
@@ -28,4 +28,4 @@ def taken_device(spec: RankSpec) -> str:
     if not torch.cuda.is_initialized():
         return "cpu"
     index = torch.cuda.current_device()
-    return f"cuda:{spec.devices[index]} ({torch.cuda.get_device_name(index)})"
+    return f"cuda:{spec.place.devices[index]} ({torch.cuda.get_device_name(index)})"

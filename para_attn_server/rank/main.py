@@ -134,11 +134,11 @@ def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int, 
     _guard(spec, log_fd)
     faulthandler.register(signal.SIGUSR1, file=stacks_fd, all_threads=True, chain=False)
     pipe = Link(connection)
-    board = StepBoard(board_fd, spec.num_ranks)
+    board = StepBoard(board_fd, spec.of.num_ranks)
     try:
         predictor, runner = _set_up(spec, pipe, board)
-        if spec.cores:  # this thread only: those that carry the collectives run wherever there is room
-            os.sched_setaffinity(0, spec.cores)
+        if spec.place.cores:  # this thread only: those that carry the collectives run wherever there is room
+            os.sched_setaffinity(0, spec.place.cores)
         ready = _ready(spec, predictor, runner)
         gc.collect()
         gc.freeze()  # the model is never garbage: a collection during or after a job need not walk through it
@@ -164,23 +164,23 @@ def _guard(spec: RankSpec, log_fd: int | None) -> None:
     for variable in (CONTROLLER_VARIABLE, LOG_FD_VARIABLE):
         os.environ.pop(variable, None)  # a helper that imports this package is no forkserver
     os.environ.update(spec.environment())
-    configure_logging(spec.log_level, spec.log_format, f"group {spec.group} rank {spec.rank}", log_fd)
-    if spec.threads:
-        torch.set_num_threads(spec.threads)
+    configure_logging(spec.of.log_level, spec.of.log_format, f"group {spec.of.group} rank {spec.rank}", log_fd)
+    if spec.place.threads:
+        torch.set_num_threads(spec.place.threads)
 
 
 def _set_up(spec: RankSpec, pipe: Link, board: StepBoard) -> tuple[Any, JobRunner]:
     require_gpus(spec)
-    predictor = load_predictor(spec.model)
+    predictor = load_predictor(spec.of.model)
     check_before_setup(predictor)
     if spec.rank == 0:
         hub.check(getattr(predictor, "model_path", None))
     quiet_bars()
     predictor.setup()
     quiet_bars()
-    if spec.log_format == "json":
+    if spec.of.log_format == "json":
         adopt_loggers()  # of what setup() has imported
-    model = check_after_setup(predictor, spec.num_ranks)
+    model = check_after_setup(predictor, spec.of.num_ranks)
     if spec.rank == 0 and (as_they_come := compared_by_input(model)):
         log.info("arguments not representable in JSON; ranks compare them as sent: %s", ", ".join(as_they_come))
     control = StepControl(board, spec.rank, pipe if spec.rank == 0 else None, pipe.send, pipe.offer)

@@ -1,7 +1,8 @@
 """Fifty random kills under load: the client's ledger must come out even.
 
 Every accepted job ends `succeeded`, with one output that is what its seed makes of it; none is lost, none is done twice
-with different results. Killed at random, alone and all together: parent, gunicorn's master, web worker, forkserver.
+with different results. Killed at random, alone and all together: parent, gunicorn's master, web worker, forkserver, and
+the agent where the ranks are below one.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
+from agents import SECRET, RunningAgent
 from serving import RunningServer
 from waiting import wait_until
 
@@ -55,25 +58,55 @@ def answers(server: RunningServer) -> bool:
         return False
 
 
-def test_fifty_kills_lose_nothing_and_double_nothing(serve: Callable[..., RunningServer], counting_model: str) -> None:
+@pytest.fixture(params=["local", "agent"])
+def agent(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningAgent | None]:
+    """What the ranks are below, if not below the controller."""
+    if request.param == "local":
+        yield None
+        return
+    monkeypatch.setenv("PARA_ATTN_AGENT_SECRET", SECRET)
+    agent = RunningAgent(tmp_path)
+    yield agent
+    agent.close()
+
+
+def processes(server: RunningServer, agent: RunningAgent | None) -> dict[str, psutil.Process]:
+    alive = server.processes()
+    if agent is not None:
+        alive["agent"] = psutil.Process(agent.process.pid)
+        if (forkserver := agent.forkserver()) is not None:
+            alive["forkserver"] = forkserver
+    return alive
+
+
+def test_fifty_kills_lose_nothing_and_double_nothing(
+    serve: Callable[..., RunningServer], counting_model: str, agent: RunningAgent | None
+) -> None:
     rng = random.Random(7)
-    server = serve(counting_model, max_queue=100000)
+    settings = {"max_queue": 100000, "executor": "local" if agent is None else agent.url}
+    victims = VICTIMS if agent is None else (*VICTIMS, "agent")
+    server = serve(counting_model, **settings)
     server.wait_ready()
-    port = server.url.rsplit(":", 1)[1]
+    settings["port"] = server.url.rsplit(":", 1)[1]
     load = Load(server.url)
     load.start()
     try:
         for _ in range(KILLS):
-            victim = rng.choice(VICTIMS)
+            victim = rng.choice(victims)
             ends = time.monotonic() + rng.uniform(0.2, 1.5)
             wait_until(lambda ends=ends: time.monotonic() > ends, 5)
-            alive = server.processes()
+            alive = processes(server, agent)
             targets = list(alive.values()) if victim == "all" else [alive[victim]] if victim in alive else []
             for target in targets:
                 target.kill()
+            if agent is not None and victim in ("agent", "all"):
+                agent.process.wait(10)
+                agent.start()
             if victim in ("controller", "all"):
                 server.process.wait(10)
-                server = serve(counting_model, max_queue=100000, port=port)
+                server = serve(counting_model, **settings)
             wait_until(partial(answers, server), 60, f"the server after the death of {victim}")
     finally:
         load.stop.set()

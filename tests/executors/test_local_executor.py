@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ranks import free_port
 from serving import COUNTING
 from structlog.testing import capture_logs
 
-from para_attn_server.core.wire.launch import ModelSpec, RankSpec
-from para_attn_server.core.wire.step_board import StepBoard
+from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
 from para_attn_server.executors import local
+from para_attn_server.executors.base import ExecutorOptions
 from para_attn_server.executors.forkserver import Forkserver, latest
 from para_attn_server.executors.helpers import server_mark
 from para_attn_server.executors.local import LocalExecutor
@@ -37,7 +36,7 @@ class Told:
     def __init__(self) -> None:
         self.news: list[tuple[Any, ...]] = []
 
-    def launched(self, generation: int, handles: list[Any]) -> None:
+    def launched(self, generation: int, handles: list[Any], steps: Any) -> None:
         self.news.append(("launched", handles))
 
     def launch_failed(self, generation: int, reason: str, own_fault: bool, from_outside: bool = False) -> None:
@@ -68,7 +67,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     async def play(scenario: Callable[[LocalExecutor, Told], Awaitable[None]], preload: str = "") -> None:
         wrong: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
-        executor = LocalExecutor(asyncio.get_running_loop(), preload, tmp_path / "lock")
+        executor = LocalExecutor(ExecutorOptions("cpu", 2, 1, preload, False))
+        executor.start(asyncio.get_running_loop(), tmp_path / "lock")
         try:
             await scenario(executor, Told())
         finally:
@@ -80,10 +80,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
 
 def launch(executor: LocalExecutor, told: Told, ranks: int) -> None:
-    board = StepBoard.create(ranks)
-    model, port = ModelSpec(COUNTING), free_port()
-    specs = [RankSpec(model, 0, rank, ranks, port, [], 1, [], "info", "json") for rank in range(ranks)]
-    executor.launch(1, specs, board.fd, told)
+    executor.launch(1, GroupSpec(ModelSpec(COUNTING), 0, ranks, "info", "json"), told)
 
 
 def kill_forkserver() -> None:

@@ -16,7 +16,7 @@ from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output, Result
 from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.launch import ModelSpec, RankSpec
+from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
 from para_attn_server.core.wire.ranks import (
     Canceled,
     Failed,
@@ -29,7 +29,7 @@ from para_attn_server.core.wire.ranks import (
     Started,
     Step,
 )
-from para_attn_server.core.wire.step_board import Phase
+from para_attn_server.core.wire.step_board import Phase, Progress
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.backoff import (
     BACKOFF_FIRST,
@@ -42,8 +42,12 @@ from para_attn_server.pool.backoff import (
     MACHINERY_BACKOFF_LAST,
     MACHINERY_BROKEN_AFTER,
 )
-from para_attn_server.pool.group import SETTLE_BARRIER, STOP_TIMEOUT, YOUNG, Group
+from para_attn_server.pool.group import Group
 from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
+from para_attn_server.pool.phases.running import SETTLE_BARRIER
+from para_attn_server.pool.phases.stopping import STOP_TIMEOUT
+from para_attn_server.pool.phases.waiting import YOUNG
+from para_attn_server.pool.ranks import NOTHING_DONE
 from para_attn_server.pool.run import (
     CANCEL,
     EXPIRY,
@@ -88,6 +92,16 @@ class Handle:
         return self.is_stopped
 
 
+class Steps:
+    """A step channel on which a test says what is seen."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, Progress] = {}
+
+    def progress(self, rank: int) -> Progress:
+        return self.seen.get(rank, NOTHING_DONE)
+
+
 class Script:
     """Executor, listener and clock in one: what the group did, and what happens to it."""
 
@@ -95,12 +109,11 @@ class Script:
         self.now, self.setup = 100.0, setup
         self.clock = RunningClock(source=lambda: self.now)
         self.launches = 0
+        self.steps = Steps()
         self.news: list[tuple[Any, ...]] = []
         self.handles: list[Handle] = []
         self.group = Group(
-            0,
-            RANKS,
-            self._specs,
+            GroupSpec(ModelSpec("m"), 0, RANKS, "info", "console"),
             self,
             self,
             Timeouts(setup=60, step=step_timeout, min_step=10, job=100, cancel=5),
@@ -108,10 +121,7 @@ class Script:
         )
         self.group.start()
 
-    def _specs(self) -> list[RankSpec]:
-        return [RankSpec(ModelSpec("m"), 0, rank, RANKS, 1, [], 1, [], "info", "console") for rank in range(RANKS)]
-
-    def launch(self, generation: int, specs: list[RankSpec], board_fd: int, events: Any) -> None:
+    def launch(self, generation: int, spec: GroupSpec, events: Any) -> None:
         self.launches += 1
         self.generation = generation
 
@@ -133,7 +143,8 @@ class Script:
         self.handles = [Handle(1000 * self.launches + rank) for rank in range(RANKS)]
         for rank, handle in enumerate(self.handles):
             handle.pong = partial(self.say, rank, Pong(rank))
-        self.group.launched(self.generation, list(self.handles))
+        self.steps = Steps()
+        self.group.launched(self.generation, list(self.handles), self.steps)
 
     def say(self, rank: int, message: Any) -> None:
         self.group.message(self.generation, rank, message)
@@ -669,7 +680,7 @@ def test_a_pause_of_the_machine_moves_every_deadline_by_as_much(
         script = Script(step_timeout=20)
         phase(script)
         script.clock = RunningClock(0.1, lambda: script.now)
-        monkeypatch.setattr(script.group, "_clock", script.clock)
+        monkeypatch.setattr(script.group, "clock", script.clock)
         before, begun = trace(script), script.now
         script.pass_time(0.1)
         script.pass_time(pause)
@@ -900,7 +911,7 @@ def test_hashing_a_large_output_from_a_slow_disk_is_a_sign_of_life(tmp_path: Pat
 
     def on_block() -> None:  # as StepControl.alive
         script.pass_time(3)
-        script.group.board.report(0, 1, 7, Phase.PREDICT)
+        script.steps.seen[0] = Progress(1, 7, Phase.PREDICT, script.now, 0, None)
         script.pass_time(0.1)
 
     script.say(0, Finished(1, 0, 7, 0.1, (seal(tmp_path / "a.mp4", JOB.id, on_block),)))
@@ -917,7 +928,7 @@ def test_what_fails_after_a_pause_of_the_machine_is_tried_again_and_not_charged(
 ) -> None:
     script = Script(step_timeout=20).ready()
     script.clock = RunningClock(0.1, lambda: script.now)
-    monkeypatch.setattr(script.group, "_clock", script.clock)
+    monkeypatch.setattr(script.group, "clock", script.clock)
     script.busy_again()
     script.pass_time(pause)
     match how:

@@ -22,14 +22,16 @@ from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus, NewJob
 from para_attn_server.core.output import prepare, seal, temporary_path
 from para_attn_server.core.wire.control import CancelOrder, CancelReply
-from para_attn_server.core.wire.launch import ModelSpec, RankSpec
+from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
 from para_attn_server.core.wire.ranks import Canceled, Finished, Ping, Pong, Ready, Run, Started, Step
+from para_attn_server.core.wire.step_board import Progress
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.monitor import Timeouts
 from para_attn_server.pool.pool import Pool
+from para_attn_server.pool.ranks import NOTHING_DONE
 from para_attn_server.stores.memory import MemoryStore
 
 RANKS = 2
@@ -96,7 +98,7 @@ class Handle:
 
 
 class Stage:
-    """A pool of one group; also the group's executor."""
+    """A pool of one group; also the group's executor and its step channel."""
 
     def __init__(self, folder: Path, loop: Loop, store: HangingStore) -> None:
         self.folder, self.loop, self.store = folder, loop, store
@@ -107,13 +109,10 @@ class Stage:
         self.pool = Pool(loop.store, model, outputs, 2, lambda _: None, lambda _: None, lambda _: None)
         timeouts = Timeouts(setup=60, step=20, min_step=10, job=None, cancel=5)
         clock = RunningClock(source=lambda: self.now)
-        self.group = Group(0, RANKS, self._specs, self, self.pool, timeouts, clock=clock)  # type: ignore[arg-type]
+        self.group = Group(GroupSpec(ModelSpec("m"), 0, RANKS, "info", "console"), self, self.pool, timeouts, clock)
         self.pool.start([self.group])
         self.launched()
         loop.settle()
-
-    def _specs(self) -> list[RankSpec]:
-        return [RankSpec(ModelSpec("m"), 0, rank, RANKS, 1, [], 1, [], "info", "console") for rank in range(RANKS)]
 
     def launch(self, generation: int, *_: Any) -> None:
         self.launches, self.generation, self.handles = self.launches + 1, generation, []
@@ -121,9 +120,13 @@ class Stage:
     def launched(self) -> None:
         """The ranks that are being launched are ready."""
         self.handles = [Handle(self, rank) for rank in range(RANKS)]
-        self.group.launched(self.generation, list(self.handles))
+        self.group.launched(self.generation, list(self.handles), self)
         for rank in range(RANKS):
             self.say(rank, Ready(rank, "cpu", {} if rank == 0 else None, {}, ".png"))
+
+    def progress(self, rank: int) -> Progress:
+        """As the group's step channel: nothing is seen there."""
+        return NOTHING_DONE
 
     def say(self, rank: int, message: Any) -> None:
         self.group.message(self.generation, rank, message)

@@ -1,4 +1,4 @@
-"""What a rank needs to know to start: made by the controller, opened by the rank."""
+"""What a group asks its executor for, and what the executor gives each rank to start with."""
 
 from __future__ import annotations
 
@@ -44,38 +44,62 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class RankSpec:
-    """One rank of one group.
-
-    port: of the group's rendezvous on loopback. devices: the group's GPUs as CUDA_VISIBLE_DEVICES names them, empty on
-    CPU. threads: of PyTorch's intra-op pool; 0 leaves PyTorch's own default. cores: the CPU cores that a rank without a
-    GPU is bound to; empty leaves that to the kernel.
-    """
+class GroupSpec:
+    """What a group asks its executor for: so many ranks of a model. Where they run, and where they meet, it does not
+    know."""
 
     model: ModelSpec
     group: int
-    rank: int
     num_ranks: int
-    port: int
-    devices: list[str]
-    threads: int
-    cores: list[int]
     log_level: str
     log_format: str
 
+
+@dataclass(frozen=True, slots=True)
+class RankPlace:
+    """Where a rank runs and where it meets the others: its executor's choice.
+
+    local_rank of local_ranks: among the group's ranks on its machine. address, port: of the rendezvous, where rank zero
+    is. interface: the network interface on which gloo connects; empty leaves that to gloo. node: which of the group's
+    machines, from 0. devices: the group's GPUs there as CUDA_VISIBLE_DEVICES names them, empty on CPU. threads: of
+    PyTorch's intra-op pool; 0 leaves PyTorch's own default. cores: the CPU cores that a rank without a GPU is bound to;
+    empty leaves that to the kernel.
+    """
+
+    local_rank: int
+    local_ranks: int
+    address: str
+    port: int
+    interface: str = ""
+    node: int = 0
+    devices: list[str] = field(default_factory=list)
+    threads: int = 0
+    cores: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RankSpec:
+    """One rank of one group."""
+
+    of: GroupSpec
+    rank: int
+    place: RankPlace
+
     def environment(self) -> dict[str, str]:
         """The variables that torchrun would set for this rank (https://docs.pytorch.org/docs/stable/elastic/run.html)."""
+        place = self.place
         variables = {
             "RANK": str(self.rank),
-            "LOCAL_RANK": str(self.rank),
-            "WORLD_SIZE": str(self.num_ranks),
-            "LOCAL_WORLD_SIZE": str(self.num_ranks),
-            "GROUP_RANK": "0",
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": str(self.port),
-            "GLOO_SOCKET_IFNAME": "lo",  # all ranks of a group are on this machine
-            "CUDA_VISIBLE_DEVICES": ",".join(self.devices),
+            "LOCAL_RANK": str(place.local_rank),
+            "WORLD_SIZE": str(self.of.num_ranks),
+            "LOCAL_WORLD_SIZE": str(place.local_ranks),
+            "GROUP_RANK": str(place.node),
+            "MASTER_ADDR": place.address,
+            "MASTER_PORT": str(place.port),
+            "CUDA_VISIBLE_DEVICES": ",".join(place.devices),
         }
-        if self.threads:
-            variables["OMP_NUM_THREADS"] = str(self.threads)
+        if place.interface:
+            variables["GLOO_SOCKET_IFNAME"] = place.interface
+        if place.threads:
+            variables["OMP_NUM_THREADS"] = str(place.threads)
         return variables

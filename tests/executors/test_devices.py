@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from para_attn_server.controller.devices import group_devices
 from para_attn_server.core.errors import SetupFailed, UsageError
 from para_attn_server.core.gpus import driver_version, visible_gpus, why_torch_sees_none
 from para_attn_server.core.settings import Settings
-from para_attn_server.core.wire.launch import ModelSpec, RankSpec
+from para_attn_server.core.wire.launch import GroupSpec, ModelSpec, RankPlace, RankSpec
+from para_attn_server.executors.base import ExecutorOptions
+from para_attn_server.executors.placement import group_devices
 from para_attn_server.rank import device
 
 OPEN = "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.54.14  Release Build  (dvs-builder@U16)\nGCC 12"
@@ -28,31 +29,31 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def settings(device: str, **changes: Any) -> Settings:
-    return Settings(device=device, **changes)
+def options(device: str, **changes: Any) -> ExecutorOptions:
+    return ExecutorOptions.of(Settings(device=device, **changes))
 
 
 def test_the_device_decides_whether_gpus_are_taken(dev: Path) -> None:
-    assert group_devices(settings("auto"), dev) == (2, [["0", "1"]])
-    assert group_devices(settings("cuda", num_groups=2), dev) == (1, [["0"], ["1"]])
-    assert group_devices(settings("cpu"), dev) == (2, [[]])
-    assert group_devices(settings("cpu", num_devices=3, num_groups=2), dev) == (3, [[], []])
+    assert group_devices(options("auto"), dev) == (2, [["0", "1"]])
+    assert group_devices(options("cuda", num_groups=2), dev) == (1, [["0"], ["1"]])
+    assert group_devices(options("cpu"), dev) == (2, [[]])
+    assert group_devices(options("cpu", num_devices=3, num_groups=2), dev) == (3, [[], []])
 
 
 def test_without_gpus_in_dev_cuda_has_the_ranks_ask_torch(dev: Path, tmp_path: Path) -> None:
     nothing = tmp_path / "nothing"
-    assert group_devices(settings("auto"), nothing) == (2, [[]])
-    assert group_devices(settings("cuda"), nothing) == (1, [["0"]])
-    assert group_devices(settings("cuda", num_devices=2, num_groups=2), nothing) == (2, [["0", "1"], ["2", "3"]])
+    assert group_devices(options("auto"), nothing) == (2, [[]])
+    assert group_devices(options("cuda"), nothing) == (1, [["0"]])
+    assert group_devices(options("cuda", num_devices=2, num_groups=2), nothing) == (2, [["0", "1"], ["2", "3"]])
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_hidden_gpus_are_not_taken(dev: Path, monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert visible_gpus(dev) == []
-    assert group_devices(settings("auto"), dev) == (2, [[]])
+    assert group_devices(options("auto"), dev) == (2, [[]])
     with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES"):
-        group_devices(settings("cuda"), dev)
+        group_devices(options("cuda"), dev)
 
 
 @pytest.mark.parametrize(("text", "expected"), [(OPEN, "550.54.14"), (CLOSED, "470.57.02"), ("nonsense", None)])
@@ -83,7 +84,7 @@ def test_versions_and_the_command_that_fits_are_named(
 
 
 def rank(devices: list[str]) -> RankSpec:
-    return RankSpec(ModelSpec("x"), 0, 0, 2, 1, devices, 0, [], "info", "json")
+    return RankSpec(GroupSpec(ModelSpec("x"), 0, 2, "info", "json"), 0, RankPlace(0, 2, "", 1, devices=devices))
 
 
 class Cuda(SimpleNamespace):

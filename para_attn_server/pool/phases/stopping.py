@@ -1,0 +1,35 @@
+"""The orderly end of a group: idle ranks leave by themselves. Ranks in a run or a setup are killed (recovering.py)."""
+
+from __future__ import annotations
+
+from para_attn_server.core.wire.ranks import Stop
+from para_attn_server.executors.base import ExitInfo
+from para_attn_server.pool.phases.phase import GroupParts, Phase
+
+STOP_TIMEOUT = 2.0
+"""Seconds that idle ranks have to leave after Stop."""
+
+
+class Leaving(Phase):
+    """Idle ranks have been asked to end."""
+
+    def __init__(self, group: GroupParts) -> None:
+        super().__init__(group)
+        self.deadline = group.clock() + STOP_TIMEOUT
+
+    def begin(self) -> None:
+        self.group.ranks.send_all(Stop())
+
+    def died(self, rank: int, death: ExitInfo) -> None:
+        if not self.group.ranks.any_alive:
+            self.group.finish()
+
+    def overdue(self) -> None:
+        self.group.end_ranks()
+
+
+class Stopped(Phase):
+    """No rank is left, and none will come."""
+
+    def begin(self) -> None:
+        self.group.changed()
