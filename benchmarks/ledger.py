@@ -113,13 +113,17 @@ class Audit:
         return self.lost + self.doubled + self.different
 
 
+_STORED = """
+    SELECT jobs.id, jobs.status, jobs.output_root, outputs.path
+    FROM jobs LEFT JOIN outputs ON outputs.job_id = jobs.id AND outputs.output_index = 0
+"""
+
+
 def audit(ledger: Ledger, state_dir: Path, outputs: Path) -> Audit:
     """Compare. state_dir: of the stopped server; outputs: its output folder, which held nothing before."""
     found = Audit(len(ledger.entries))
     with closing(sqlite3.connect(state_dir / "jobs.sqlite3")) as database:
-        stored = {
-            job: (status, output) for job, status, output in database.execute("SELECT id, status, output FROM jobs")
-        }
+        stored = {job: (status, root and Path(root, path)) for job, status, root, path in database.execute(_STORED)}
         marks = ",".join("?" * len(_TERMINAL))
         ends = Counter(
             job for (job,) in database.execute(f"SELECT job_id FROM events WHERE type IN ({marks})", _TERMINAL)
@@ -134,7 +138,7 @@ def audit(ledger: Ledger, state_dir: Path, outputs: Path) -> Audit:
         if ends[job_id] > 1:
             found.doubled.append(f"{job_id}: ended {ends[job_id]} times")
         if status == "succeeded":
-            _compare(found, job_id, entry, Path(json.loads(output)["path"]).resolve(), files)
+            _compare(found, job_id, entry, output.resolve(), files)
     found.doubled += [f"{job_id}: nobody knows of it" for job_id in stored.keys() - ledger.entries.keys()]
     found.doubled += [f"{path.name}: no job made it" for path in files]
     found.different += _differing(ledger)
