@@ -65,6 +65,22 @@ class FileNumber(TypeDecorator[int]):
         return None if value is None else value % 2**64
 
 
+class Scalar(TypeDecorator[Any]):
+    """Any JSON value, within an object: SQLite makes a number of a text that looks like one, and rounds it when it has
+    more than 64 bits. Rows of earlier versions have the value alone."""
+
+    impl = JSON
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:
+        """To the database."""
+        return None if value is None else {"value": value}
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        """From the database."""
+        return value["value"] if isinstance(value, dict) else value
+
+
 jobs = Table(
     "jobs",
     metadata,
@@ -84,7 +100,7 @@ jobs = Table(
     Column("request_digest", Text),
     Column("cancel_requested", Boolean, nullable=False),
     Column("error", JSON(none_as_null=True)),
-    Column("seed", JSON(none_as_null=True)),
+    Column("seed", Scalar(none_as_null=True)),
     Column("created_steady", Float),
     Column("started_steady", Float),
     Column("finished_steady", Float),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from runs import run_of
@@ -50,6 +51,17 @@ def test_nothing_need_be_said_of_a_job(store: JobStore) -> None:
     said = (job.target, job.metadata, job.webhook, job.inputs, job.outputs, job.applied, job.timings, job.peak_memory)
     assert said == (None, None, None, (), (), None, None, None)
     assert store.get(job.id) == job
+
+
+SEEDS = [0, -1, 2**53 + 1, 2**63 - 1, 2**63, 13760858940225998219, 2**64 - 1, 2**200, 1.0, 0.5, True, "7", "1e5", "x"]
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=repr)
+def test_a_seed_reads_back_as_it_was_given(store: JobStore, seed: Any) -> None:
+    job = store.insert(NewJob({"seed": seed}, "/out/a.png", seed=seed), 10, 1.0)
+    started = store.start(job.id, 0, 2.0)
+    for found in (job.seed, started.seed, store.arguments(job.id)["seed"]):
+        assert (type(found), found) == (type(seed), seed)
 
 
 def test_priorities_are_in_order() -> None:
