@@ -70,6 +70,12 @@ class Ranks:
         ]
 
     @property
+    def stopped(self) -> int | None:
+        """The first rank whose process is stopped."""
+        handles = ((rank, slot.handle) for rank, slot in enumerate(self.slots) if slot.alive)
+        return next((rank for rank, handle in handles if handle is not None and handle.stopped()), None)
+
+    @property
     def any_alive(self) -> bool:
         """True while a process is left."""
         return any(slot.alive for slot in self.slots)

@@ -87,6 +87,33 @@ def test_a_stopped_idle_rank_costs_its_group_and_no_attempt(server: RunningServe
     assert (result["status"], result["attempts"]) == ("succeeded", 1)
 
 
+SLOW_ONCE = """
+import pathlib, time
+import para_attn_server as server
+
+class SlowOnce(server.Predictor):
+    def setup(self):
+        first = pathlib.Path({first!r})
+        if not first.exists():
+            first.touch()
+            time.sleep(300)
+
+    def predict(self, output_path: str):
+        pathlib.Path(output_path).write_text("x")
+"""
+
+
+def test_a_rank_that_is_stopped_in_its_setup_is_replaced(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    first, model = tmp_path / "first", tmp_path / "slow.py"
+    model.write_text(SLOW_ONCE.format(first=str(first)))
+    server = serve(f"{model}:SlowOnce", num_devices=1)
+    wait_until(first.exists, 60)
+    (rank,) = server.processes()["forkserver"].children()
+    os.kill(rank.pid, signal.SIGSTOP)
+    wait_until(lambda: server.group()["state"] == "ready", 2 * FOUND)
+    assert not psutil.pid_exists(rank.pid)
+
+
 def test_a_busy_machine_makes_no_process_look_stopped(server: RunningServer) -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(8)]
     try:

@@ -44,6 +44,7 @@ from para_attn_server.pool.backoff import (
 )
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.monitor import STACKS_PATIENCE, Timeouts
+from para_attn_server.pool.phases.launching import STOPPED_FOR
 from para_attn_server.pool.phases.running import SETTLE_BARRIER
 from para_attn_server.pool.phases.stopping import STOP_TIMEOUT
 from para_attn_server.pool.phases.waiting import YOUNG
@@ -108,7 +109,7 @@ class Script:
     def __init__(self, step_timeout: float = 30, setup: float = 0) -> None:
         self.now, self.setup = 100.0, setup
         self.clock = RunningClock(source=lambda: self.now)
-        self.launches = 0
+        self.launches = self.aborted = 0
         self.steps = Steps()
         self.news: list[tuple[Any, ...]] = []
         self.handles: list[Handle] = []
@@ -124,6 +125,9 @@ class Script:
     def launch(self, generation: int, spec: GroupSpec, events: Any) -> None:
         self.launches += 1
         self.generation = generation
+
+    def abort_launch(self) -> None:
+        self.aborted += 1
 
     def close(self) -> None: ...
 
@@ -446,6 +450,24 @@ def test_a_setup_that_takes_too_long_names_the_slow_rank() -> None:
     assert "rank 1: not done within 60 s" in said(script)[0][1]
 
 
+def test_a_rank_that_is_stopped_in_its_setup_is_found_and_the_next_launch_is_at_once() -> None:
+    script = Script()
+    script.launched()
+    script.pass_time(STOPPED_FOR - 1)
+    script.handles[1].is_stopped = True
+    script.pass_time(1)
+    script.handles[1].is_stopped = False  # for a moment, as a debugger does
+    for _ in range(3):
+        script.pass_time(1)
+    script.handles[1].is_stopped = True
+    for _ in range(int(STOPPED_FOR) + 1):
+        assert not script.handles[0].killed
+        script.pass_time(1)
+    assert all(handle.killed for handle in script.handles)
+    script.die(0, 1)
+    assert script.launches == 2 and not said(script), "nobody is to blame"
+
+
 def test_stop_lets_idle_ranks_leave_and_kills_them_if_they_do_not() -> None:
     script = Script().ready()
     script.group.stop()
@@ -470,6 +492,7 @@ def test_stop_kills_a_busy_group_and_gives_its_job_back() -> None:
 def test_stop_while_ranks_are_being_launched_kills_them_when_they_come() -> None:
     script = Script()
     script.group.stop()
+    assert script.aborted == 1, "it may take minutes by itself"
     assert not script.group.stopped
     script.launched()
     assert all(handle.killed for handle in script.handles)

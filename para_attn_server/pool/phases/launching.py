@@ -11,6 +11,9 @@ from para_attn_server.pool.phases.phase import GroupParts, Phase
 
 log = structlog.get_logger()
 
+STOPPED_FOR, LOOK_EVERY = 8.0, 1.0
+"""Seconds for which a rank may be stopped, and between two looks: a setup has no other sign of life."""
+
 
 class Launching(Phase):
     """Ranks are being started, then set up. Both together may take the setup timeout."""
@@ -19,6 +22,20 @@ class Launching(Phase):
         super().__init__(group)
         self.deadline = group.launched_at + group.timeouts.setup
         self._started = False
+        self._looked_at = self._moved_at = group.launched_at
+
+    def tick(self, now: float) -> None:
+        super().tick(now)
+        group = self.group
+        if not self._started or self.deadline is None or now - self._looked_at < LOOK_EVERY:
+            return
+        self._looked_at, rank = now, group.ranks.stopped
+        if rank is None:
+            self._moved_at = now
+        elif now - self._moved_at > STOPPED_FOR:
+            log.error("a rank is stopped in its setup; killing its group", group=group.index, rank=rank)
+            failure = SetupFailure.of(rank, f"rank {rank} was stopped during setup", False, from_outside=True)
+            group.end_ranks(failure=failure)
 
     def launched(self, handles: list[RankHandle], steps: StepChannel) -> None:
         self._started = True
@@ -49,7 +66,10 @@ class Launching(Phase):
             group.executor.abort_launch()
 
     def stop(self) -> None:
-        self.group.end_ranks(launching=not self._started)
+        launching = not self._started
+        self.group.end_ranks(launching=launching)
+        if launching:  # a cold import may take minutes
+            self.group.executor.abort_launch()
 
     def _on_ready(self, rank: int, ready: Ready) -> None:
         group = self.group
