@@ -45,6 +45,19 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def leave_removed_folder() -> bool:
+    """Where the working folder has been removed, go to the root folder; whether it was.
+
+    multiprocessing asks for the working folder at each start of a process, and the new one goes there.
+    """
+    try:
+        os.getcwd()  # noqa: PTH109 - the call that multiprocessing makes
+    except FileNotFoundError:
+        os.chdir("/")
+        return True
+    return False
+
+
 def raise_descriptor_limit(wanted: int) -> None:
     """Allow this process that many open files, as far as the hard limit goes; never fewer than now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

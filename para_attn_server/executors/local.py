@@ -30,6 +30,7 @@ from typing import Any
 import structlog
 
 from para_attn_server.core.errors import UsageError
+from para_attn_server.core.process import leave_removed_folder
 from para_attn_server.core.stray_output import log_fds
 from para_attn_server.core.wire.launch import CONTROLLER_VARIABLE, PRELOAD_VARIABLE, GroupSpec, RankSpec, leave_launcher
 from para_attn_server.executors.base import ExecutorOptions, RankEvents, RankHandle
@@ -190,6 +191,8 @@ class LocalExecutor:
                 self._forkserver.alive()  # sees how it has ended, before multiprocessing reaps it
             if end_unreachable(self._forkserver):
                 log.warning("the forkserver's socket is missing; starting a new forkserver")
+            if leave_removed_folder():
+                log.warning("the working folder was removed; ranks start in / from now on")
             ensure_tracker(self._mark)
             process.start()
             keep_exit_status(process)

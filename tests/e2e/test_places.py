@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -141,3 +143,15 @@ def test_a_damaged_log_is_kept_and_said_at_the_next_start(
     (record,) = second.records("the queue's write-ahead log is damaged; what it held is lost")
     assert record["transactions"] > 0
     assert [second.get(f"/request_status/{job_id}").status_code for job_id in jobs].count(404) > 0
+
+
+@pytest.mark.slow
+def test_a_working_folder_that_is_removed_is_left(tmp_path: Path) -> None:
+    (tmp_path / "release").mkdir()
+    for server in shared_server(COUNTING, tmp_path, cwd=tmp_path / "release"):
+        (tmp_path / "release").rmdir()
+        for process in (server.rank_pid(0), server.processes()["forkserver"].pid):
+            os.kill(process, signal.SIGKILL)
+            wait_until(lambda gone=process: not psutil.pid_exists(gone), 10)
+            succeeds(server)
+        assert len(server.records("the working folder was removed; ranks start in / from now on")) == 1
