@@ -14,10 +14,9 @@ from typing import Annotated, Any
 
 import pytest
 from flask import Flask
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from para_attn_server.cli.arguments import request_arguments
-from para_attn_server.core.arguments.formats import LONGEST_FOR_PYTHON
 from para_attn_server.core.arguments.model import arguments_model
 from para_attn_server.core.arguments.request import RequestValidator
 from para_attn_server.core.arguments.schema import request_schema
@@ -35,17 +34,11 @@ SLACK = 4.0
 """Over what a check in one pass may take: a quadratic one takes TIMES times as long, each time that it is measured."""
 
 
-class Looking(BaseModel, regex_engine="python-re"):
-    """A pattern that only Python's engine has."""
-
-    text: Annotated[str, Field(pattern=r"^(?=a)a*a*a*$")]
-
-
 def predict(
     output_path: str,
     prompt: Annotated[str, Field(pattern=r"^(a+)+$")] = "a",
     weights: Annotated[dict[Annotated[str, Field(pattern=r"^(a+)+$")], int], Field()] = {},  # noqa: B006
-    looking: Looking | None = None,
+    shown: list[dict[str, int]] | None = None,
 ) -> None:
     """Patterns on which Python's engine takes for ever."""
 
@@ -96,14 +89,14 @@ PLACES: dict[str, tuple[Callable[[str], Any], tuple[str, ...], int]] = {
     "a job's id": (_checked, ("0", "g", " "), 250),
     "a body": (as_body, ('"', "\\", '"\\', "[", "{", ",", '"a",', "1", " ", "-", "\n"), 4000),
     "an output's path": (
-        lambda text: FOLDER.resolve(text, "0" * 32, ".png"),
+        lambda text: FOLDER.resolve(text, "0" * 32, ".png", 1.0),
         ("a/", "./", "a", "../", "\u00e9"),
         40_000,
     ),
     "a pattern": (as_argument("prompt"), ("a", "ab"), 4000),
     "a pattern of keys": (as_argument("weights", lambda text: {text + "b": 1}), ("a", "ab"), 4000),
     "a name that is not known": (lambda text: VALIDATOR.validate({text: 1}), ("prompt", "a", "~/"), 4000),
-    "a value that is shown": (as_argument("looking", lambda text: [text, {text: [text]}]), ("a", '"', "\u00e9"), 4000),
+    "a value that is shown": (as_argument("shown", lambda text: [text, {text: [text]}]), ("a", '"', "\u00e9"), 4000),
     "words of the command": (lambda t: request_arguments([t, "a" + t + "=1"], [t], {}), ("a", "=", "a=", " "), 4000),
     "a setting": (lambda text: load_settings(**{text: 1}), ("port", "a_"), 2000),
     "a setting's value": (lambda text: load_settings(keep=text), ("1", " ", "1 "), 2000),
@@ -137,12 +130,6 @@ def test_time_grows_no_faster_than_the_text(place: str) -> None:
             texts = [start + piece * (times * size // len(piece)) + end for times in (1, TIMES)]
             measured = ([seconds(check, text) for text in texts] for _ in range(5))
             assert any(long <= SLACK * TIMES * max(short, 20e-6) for short, long in measured), (start, piece, end)
-
-
-def test_a_pattern_that_only_python_has_is_tried_on_short_texts_alone() -> None:
-    VALIDATOR.validate({"looking": {"text": "a" * LONGEST_FOR_PYTHON}})
-    with pytest.raises(ServerError, match="looking/text"):
-        VALIDATOR.validate({"looking": {"text": "a" * (LONGEST_FOR_PYTHON + 1)}})
 
 
 def test_keys_are_judged_by_their_pattern_as_the_ranks_judge_them() -> None:

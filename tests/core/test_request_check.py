@@ -29,12 +29,6 @@ class Point(BaseModel, extra="forbid"):
     y: float = 0.5
 
 
-class Name(BaseModel, regex_engine="python-re"):
-    """A nested argument with a pattern that Rust's engine does not have."""
-
-    text: Annotated[str, Field(pattern=r"^(?!x)[a-z]+$")]
-
-
 def predict(
     prompt: Annotated[str, Field(min_length=1, max_length=20)],
     output_path: str,
@@ -207,14 +201,6 @@ def test_a_surrogate_in_a_key_is_refused() -> None:
     said = "must be valid Unicode text without lone surrogates"
     assert refused({"prompt": "a", "anything": {"\ud800": 1}}) == {"#/anything/?": said}
     assert refused({"prompt": "a", "\ud800": math.nan})["#/?"]
-
-
-def test_a_pattern_that_only_python_has_is_read_by_python() -> None:
-    def predict(name: Name, output_path: str) -> None: ...
-
-    validator = validator_of(predict)
-    assert validator.validate({"name": {"text": "ab"}})
-    assert "matching" in refused({"name": {"text": "xb"}}, validator)["#/name/text"]
 
 
 # --- the seed ---

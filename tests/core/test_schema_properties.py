@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import re
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -128,9 +127,6 @@ KINDS = {
         Annotated[str, StringConstraints(strip_whitespace=True, min_length=2)],
         st.sampled_from(["ab", " ab ", "a b"]),
         ["a", " a ", " ", " \u2003a", ""],
-    ),
-    "python": Kind(
-        Annotated[str, Field(pattern=re.compile("^a b+$", re.X | re.I))], st.sampled_from(["ab", "ABB"]), ["a b", "c"]
     ),
     "data": Kind(bytes, st.binary(max_size=9).map(lambda raw: b64encode(raw).decode()), ["a", "*", "aGVsbG8*", 1]),
     "level": Kind(Level, st.sampled_from([1, 2]), [3, "1", True]),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from functools import cache
 from ipaddress import IPv4Address, IPv6Address
@@ -19,12 +18,7 @@ from jsonschema import FormatChecker
 from jsonschema.exceptions import ValidationError
 from pydantic import AnyUrl, ConfigDict, Field, TypeAdapter
 from pydantic.types import UuidVersion
-from pydantic_core import SchemaError
 
-from para_attn_server.core.arguments.schema import PYTHON_PATTERN
-
-LONGEST_FOR_PYTHON = 1000
-"""Characters of a text on which a pattern is tried that only Python's engine has: it may take their square."""
 _TYPES: dict[str, Any] = {
     "date-time": datetime,
     "date": date,
@@ -74,11 +68,11 @@ def multiple_of(validator: Any, step: float, instance: Any, schema: Mapping[str,
         yield ValidationError(f"{instance!r} is not a multiple of {step!r}")
 
 
-def pattern(_validator: Any, wanted: str, instance: Any, schema: Mapping[str, Any]) -> Iterator[ValidationError]:
-    """The keyword `pattern` for a jsonschema validator."""
+def pattern(_validator: Any, wanted: str, instance: Any, _schema: Mapping[str, Any]) -> Iterator[ValidationError]:
+    """The keyword `pattern` for a jsonschema validator, as Rust's engine reads it: in one pass over the text."""
     if isinstance(instance, str):
         try:
-            _pattern(wanted, bool(schema.get(PYTHON_PATTERN))).validate_python(instance)
+            _pattern(wanted).validate_python(instance)
         except ValueError:
             yield ValidationError(f"the text does not match {wanted!r}")
 
@@ -89,9 +83,5 @@ def _multiple(step: float) -> TypeAdapter[float]:
 
 
 @cache
-def _pattern(wanted: str, by_python: bool) -> TypeAdapter[str]:
-    if not by_python:
-        with suppress(SchemaError):  # Rust has no such pattern, so the model that has it asks for Python's engine
-            return TypeAdapter(Annotated[str, Field(pattern=wanted)])  # Rust's engine reads a text in one pass
-    bounded = Annotated[str, Field(pattern=wanted, max_length=LONGEST_FOR_PYTHON)]
-    return TypeAdapter(bounded, config=ConfigDict(regex_engine="python-re"))
+def _pattern(wanted: str) -> TypeAdapter[str]:
+    return TypeAdapter(Annotated[str, Field(pattern=wanted)])

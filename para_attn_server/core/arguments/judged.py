@@ -11,10 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, Any
-
-from pydantic import Field, TypeAdapter
-from pydantic_core import SchemaError
+from typing import Any
 
 Schema = Mapping[str, Any]
 
@@ -60,11 +57,6 @@ class Unfit(Exception):
 def check_judged_alike(schema: Any) -> None:
     """Raises Unfit unless every rule in this core schema can be said in the JSON Schema of a request."""
     _Judge().judge(schema, {})
-
-
-def read_by_python(schema: Schema) -> bool:
-    """Whether this schema of a text has its pattern read by Python's `re` and not by Rust's engine."""
-    return isinstance(schema.get("pattern"), re.Pattern) or schema.get("regex_engine") == "python-re"
 
 
 class _Judge:
@@ -249,16 +241,12 @@ def _judge_text(schema: Schema, config: Schema) -> None:
     pattern = schema.get("pattern")
     if pattern is not None and schema.get("strip_whitespace"):
         raise Unfit("a pattern and strip_whitespace do not go together: let the pattern allow the space around it")
-    if config.get("regex_engine") == "python-re" and isinstance(pattern, str) and _known_to_rust(pattern):
-        raise Unfit("regex_engine='python-re' is for patterns that the default engine does not know: leave it out")
-
-
-def _known_to_rust(pattern: str) -> bool:
-    try:
-        TypeAdapter(Annotated[str, Field(pattern=pattern)])
-    except SchemaError:
-        return False
-    return True
+    engines = (config.get("regex_engine"), schema.get("regex_engine"))
+    if isinstance(pattern, re.Pattern) or (pattern is not None and "python-re" in engines):
+        raise Unfit(
+            "a pattern of Python's re may take hours on a short text: write it as a str for the default engine, "
+            "or check it in predict"
+        )
 
 
 def _judge_bytes(_schema: Schema, config: Schema) -> None:

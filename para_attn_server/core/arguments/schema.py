@@ -18,16 +18,12 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from para_attn_server.core.arguments import OUTPUT_PATH, SEED
-from para_attn_server.core.arguments.judged import STATIC_FACTORIES, read_by_python
+from para_attn_server.core.arguments.judged import STATIC_FACTORIES
 from para_attn_server.core.errors import SetupFailed
-
-PYTHON_PATTERN = "x-python-pattern"
-"""Beside `pattern`: it is read by Python's `re`, not by Rust's engine."""
 
 Schema = dict[str, Any]
 
 _WHOLE_KEY = "^(0|-?[1-9][0-9]*)$"
-_FLAGS = {re.IGNORECASE: "i", re.MULTILINE: "m", re.DOTALL: "s", re.VERBOSE: "x", re.ASCII: "a"}
 
 
 class _RequestSchema(GenerateJsonSchema):
@@ -43,11 +39,6 @@ class _RequestSchema(GenerateJsonSchema):
 
     def str_schema(self, schema: Any) -> Schema:
         made = super().str_schema(schema)
-        pattern = schema.get("pattern")
-        if pattern is not None and read_by_python(schema):
-            flags = "".join(letter for flag, letter in _FLAGS.items() if getattr(pattern, "flags", 0) & flag)
-            text = getattr(pattern, "pattern", pattern)
-            made |= {"pattern": f"(?{flags}){text}" if flags else text, PYTHON_PATTERN: True}
         least = schema.get("min_length") or 0
         if schema.get("strip_whitespace") and least:  # counted without the space around it
             made["pattern"] = r"\S" if least == 1 else rf"\S[\s\S]{{{least - 2},}}\S"
