@@ -61,17 +61,18 @@ def all_checks(settings: Settings) -> list[Check]:
 
 
 def _show(checks: list[Check]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from para_attn_server.cli.console import make_console
+
     table = Table(box=None, pad_edge=False, show_header=False)
     for check in checks:
-        found = Text(check.found)
+        found = Text(check.found, overflow="fold")
         if check.advice:
             found.append(f"\n{check.advice}", style=_STYLES[check.state])
         table.add_row(Text(check.state, style=_STYLES[check.state]), check.name, found)
-    console = Console()
+    console = make_console()
     console.print(table)
     counts = Counter(check.state for check in checks)
     console.print(", ".join(f"{counts[state]} {state}" for state in State))

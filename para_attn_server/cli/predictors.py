@@ -85,11 +85,12 @@ def _bounds_text(known: dict[str, Any]) -> str:
 
 
 def _show(described: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Column, Table
 
-    console = Console()
+    from para_attn_server.cli.console import make_console
+
+    console = make_console()
     for one in described:
         if "usage" in one:
             continue  # the command ends with it

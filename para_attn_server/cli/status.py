@@ -73,22 +73,24 @@ def group_row(group: dict[str, Any], now: float) -> tuple[str, str, str, str, st
 
 
 def _show_job(job: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from para_attn_server.cli.console import make_console
 
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, text in job_rows(job):
-        table.add_row(name, Text(text))
-    Console().print(table)
+        table.add_row(name, Text(text, overflow="fold"))
+    make_console().print(table)
 
 
 def _show_server(server: dict[str, Any], url: str) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    console = Console()
+    from para_attn_server.cli.console import make_console
+
+    console = make_console()
     cause = f": {server['cause']}" if server.get("cause") else ""
     up = seconds_text(server["uptime_seconds"])
     console.print(Text(f"{url} is {server['status']}{cause}, up for {up}"))

@@ -122,8 +122,8 @@ def output_file(output: Output, opened: BufferedReader) -> Response:
         name = Path(output.path).name
         if request.if_match.star_tag:  # true by now, of whatever is there; werkzeug says that it never is
             del request.environ["HTTP_IF_MATCH"]
-        if not request.headers.get("Range", "bytes=").lower().startswith("bytes="):
-            del request.environ["HTTP_RANGE"]  # in a unit that is not known here: RFC 9110, 14.2, has it ignored
+        if (ranges := request.environ.pop("HTTP_RANGE", None)) is not None and (one := _range(ranges, output.size)):
+            request.environ["HTTP_RANGE"] = one
         response = send_file(path, mimetype=output.media_type, download_name=name, conditional=True, etag=output.sha256)
     if not name.isascii():
         response.headers.set("Content-Disposition", "inline", **_names(name))
@@ -133,6 +133,18 @@ def output_file(output: Output, opened: BufferedReader) -> Response:
     # An output is data, whatever its media type: no browser may run a script in it.
     response.headers["Content-Security-Policy"] = f"default-src 'none'; sandbox; {NO_FRAMES}"
     return response
+
+
+def _range(ranges: str, size: int) -> str | None:
+    """A `Range` as werkzeug gives it; None for one that is ignored, as RFC 9110, 14.2, lets a server: of several parts,
+    or in a unit that is not known here."""
+    if not ranges.lower().startswith("bytes=") or "," in ranges:
+        return None
+    last = _LAST.fullmatch(ranges.partition("=")[2])
+    return "bytes=0-" if last and size and int(last[1]) > size else ranges  # more than there is: all of it (14.1.2)
+
+
+_LAST = re.compile(r"-([0-9]{1,20})")
 
 
 def _names(name: str) -> dict[str, str]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
+
 from para_attn_server.core.errors import StateDirError
 from para_attn_server.core.wire.ranks import Ready
 from para_attn_server.stores.base import SCHEMA_DOCUMENT, JobStore
+
+log = structlog.get_logger()
 
 
 class ModelInfoWriter:
@@ -43,6 +47,8 @@ class ModelInfoWriter:
         known = {"schema": ready.schema, "output_suffix": ready.output_suffix}
         document = store.document(SCHEMA_DOCUMENT) or {}
         if {name: document.get(name) for name in known} != known:
+            if document.get("schema") is not None:  # a rank was started anew, with the code that is there now
+                log.warning("the model's arguments have changed since it was loaded; they are followed")
             self._write(store, known)
 
     def _write(self, store: JobStore, known: dict[str, Any]) -> None:

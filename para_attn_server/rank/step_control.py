@@ -120,7 +120,7 @@ class StepControl:
         Raises RunCanceled on every rank alike. Does nothing in a thread that is not the run's.
         Both are any kind of integer (also a NumPy or torch scalar); raises TypeError for anything else.
         """
-        step, total = operator.index(step), None if total is None else operator.index(total)
+        step, total = _counts(step, total)
         with self._lock:
             if self.allows("self.step"):
                 self._counted_by_hand = True
@@ -128,7 +128,7 @@ class StepControl:
 
     def pipeline_step(self, step: int, total: int | None) -> None:
         """The same for a step of a pipeline that predict calls; where predict counts by hand, its numbers stay."""
-        step, total = operator.index(step), None if total is None else operator.index(total)
+        step, total = _counts(step, total)
         with self._lock:
             if self.allows("self.step"):
                 self._pass_point(*(self.steps, self._total) if self._counted_by_hand else (step, total))
@@ -247,3 +247,11 @@ def _always(send: Callable[[FromRank], None]) -> Callable[[FromRank], bool]:
         return True
 
     return offer
+
+
+def _counts(step: int, total: int | None) -> tuple[int, int | None]:
+    """Both as integers, which the step board can hold."""
+    step, total = operator.index(step), None if total is None else operator.index(total)
+    if not all(-(2**63) <= number < 2**63 for number in (step, total or 0)):
+        raise ValueError(f"step {step} of {total} was reported: both must be less than 2**63")
+    return step, total

@@ -38,11 +38,12 @@ def ensure_schema(path: Path) -> None:
 
 def migrate(path: Path) -> None:
     """Run the missing migrations in this process; raises whatever is in the way."""
+    # Else it says what it imports, and at each start what kind of database it is.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # else it says at each start what kind of database it is
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
     engine = create_sqlite_engine(str(path), durable=True, create=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from para_attn_server.cli.status import job_rows
+import pytest
+
+from para_attn_server.cli.status import _show_job, job_rows
 
 DONE = {
     "request_id": "ab",
@@ -17,3 +19,10 @@ def test_a_job_whose_file_was_removed_says_so_and_why() -> None:
         {**DONE, "output_removed": {"at": 1.0, "reason": "evicted"}}
     )
     assert "output" not in dict(job_rows({**DONE, "output_removed": None}))
+
+
+def test_into_a_pipe_no_value_is_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    path = "/outputs/" + "a" * 300 + ".png"
+    _show_job({**DONE, "output_path": path})
+    assert path in capsys.readouterr().out

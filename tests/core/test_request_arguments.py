@@ -93,6 +93,13 @@ class Engine(BaseModel, regex_engine="python-re"):
     text: Annotated[str, Field(pattern=r"^(?=a)(\w+\s?)+$", max_length=60)]
 
 
+class Odd(enum.Enum):
+    """With a value that JSON does not have."""
+
+    ONE = 1.0
+    NONE = math.nan
+
+
 @dataclass
 class Computed:
     """A field that no request can fill."""
@@ -153,6 +160,7 @@ REFUSED: list[tuple[Any, str]] = [
     (dict[Annotated[int, Field(ge=1)], int], "the keys of a dict"),
     (dict[Literal[1], int], "the keys of a dict"),
     (Literal[b"x"], "the values of a Literal or Enum"),
+    (Odd, "the values of an Enum must be finite"),
     (Named, "in the field 'size' of Named: its value must have one name"),
     (Chosen, "in the field 'size' of Chosen: its value must have one name"),
     (Short, "Short has str_min_length in its config"),

@@ -203,6 +203,18 @@ def test_what_predict_counts_by_hand_stays_while_a_pipeline_steps(alone: tuple[S
     assert (control.points, control.steps) == (4, 10)
 
 
+@pytest.mark.parametrize(("step", "total"), [(2**63, None), (1, 2**70), (-(2**64), 3)])
+def test_a_step_that_the_board_cannot_hold_is_said_and_nothing_is_reported(
+    alone: tuple[StepControl, list[FromRank]], step: int, total: int | None
+) -> None:
+    control, sent = alone
+    points = control.points
+    for report in (control.step, control.pipeline_step):
+        with pytest.raises(ValueError, match=r"both must be less than 2\*\*63"):
+            report(step, total)
+    assert not sent and control.points == points
+
+
 def test_starting_threads_is_as_before_once_a_run_has_ended() -> None:
     before = threading.Thread.start
     board = StepBoard.create(1)

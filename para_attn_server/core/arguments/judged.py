@@ -7,6 +7,7 @@ in Python is left to the ranks: it is passed over here, and what is under it is 
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
@@ -267,6 +268,8 @@ def _judge_precision(schema: Schema, _config: Schema) -> None:
 def _judge_values(schema: Schema, _config: Schema) -> None:
     if any(not isinstance(value, str | int | float | None) for value in _values_of(schema)):
         raise Unfit("the values of a Literal or Enum must be texts, numbers, true, false or null")
+    if any(isinstance(value, float) and not math.isfinite(value) for value in _values_of(schema)):
+        raise Unfit("the values of an Enum must be finite: NaN and Infinity are not JSON")
 
 
 def _values_of(schema: Schema) -> list[Any]:
