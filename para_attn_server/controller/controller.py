@@ -106,7 +106,7 @@ class Controller:
         )
         state = StatePlaces(lock, run_folder, self._control, self._store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
-        self._pool.notices = store_notices(settings.database)
+        self._pool.notices = store_notices(settings.job_store)
         limits = Limits(settings.keep, settings.output_seconds, settings.max_output_bytes)
         self._retention = Retention(self._store.caller(), self._outputs, limits, ClockWatch(settings.keep))
 
@@ -309,10 +309,10 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
     _make_output_dir(settings.output_dir)
     with StateDirLock(settings.state_dir) as lock, _bind(settings) as listener:
         run_folder = RunFolder(settings.state_dir)
-        if not settings.database.exists():
+        if isinstance(database := settings.job_store, Path) and not database.exists():
             log.info("new state directory", state_dir=str(settings.state_dir))
-        prepare_store(settings.database)
-        store = open_store(settings.database, durable=False, steady=steady)
+        prepare_store(settings.job_store)
+        store = open_store(settings.job_store, durable=False, steady=steady)
         with contextlib.closing(store):
             settle_clock(store)
             model_info = ModelInfoWriter(*identity(model))

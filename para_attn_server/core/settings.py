@@ -158,6 +158,9 @@ class Settings(BaseSettings):
     state_dir: Path = Field(
         Path(".para-attn-server"), description="Folder of the queue's database and the control socket."
     )
+    store: str | None = Field(
+        None, description="URL of the job store, such as `sqlite:///path`. Default: a SQLite file in --state-dir."
+    )
     output_dir: Path = Field(Path("outputs"), description="Output root; outputs are written below it.")
     allow_any_output_path: bool = Field(
         False, description="Let requests write outside --output-dir. Only for callers whom you trust with your files."
@@ -262,9 +265,9 @@ class Settings(BaseSettings):
         return ",".join(origins)
 
     @property
-    def database(self) -> Path:
-        """The file of the queue."""
-        return self.state_dir / "jobs.sqlite3"
+    def job_store(self) -> str | Path:
+        """The job store's URL, or the file of a SQLite one."""
+        return self.store or self.state_dir / "jobs.sqlite3"
 
     @property
     def output_seconds(self) -> float:

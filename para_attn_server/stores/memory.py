@@ -16,7 +16,7 @@ from itertools import islice
 from statistics import fmean
 from typing import Any, TypeVar
 
-from para_attn_server.core.errors import JobError, QueueFull
+from para_attn_server.core.errors import JobError, QueueFull, UsageError
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal, Result, RunId
 from para_attn_server.stores import refusals
 from para_attn_server.stores.base import JobStore, LogWrite, OutputTotals, Progress, QueueCounts, StoreKind
@@ -368,4 +368,8 @@ def _open(place: str, *, durable: bool, steady: Callable[[], float] | None) -> M
     return _named.setdefault(place, MemoryStore()).another(steady) if place else MemoryStore(steady)
 
 
-KIND = StoreKind(_open)
+def _refuse(_place: str) -> None:
+    raise UsageError("store: memory:// is for tests: each process of a server would have a store of its own")
+
+
+KIND = StoreKind(_open, _refuse)

@@ -6,10 +6,11 @@ import base64
 import hashlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from serving import RunningServer
+from serving import COUNTING, RunningServer
 from waiting import wait_until
 
 
@@ -178,3 +179,12 @@ def test_an_output_that_was_named_and_not_written_fails_the_job_and_leaves_nothi
     assert f"wrote no file at {job_id}-2.txt, which self.output_path() has named" in error["message"]
     folder = Path(counting.status(counting.submit()).get("output_path") or "/nowhere").parent
     assert not list(folder.glob(f"*{job_id}*"))
+
+
+def test_the_queue_is_where_the_setting_says(serve: Callable[..., RunningServer], tmp_path: Path) -> None:
+    database = tmp_path / "elsewhere" / "queue.db"
+    database.parent.mkdir()
+    server = serve(COUNTING, num_devices=1, store=f"sqlite:///{database}")
+    server.wait_ready()
+    assert server.result(server.submit(seed=1)).status_code == 200
+    assert database.exists() and not (tmp_path / "state" / "jobs.sqlite3").exists()

@@ -198,7 +198,7 @@ def test_the_store_is_imported_in_the_master_whose_memory_the_workers_share() ->
         "imported = lambda: 'para_attn_server.stores.sql' in sys.modules\n"
         "app.GunicornApp = lambda *_: None\n"
         "app.Master = lambda *_: SimpleNamespace(run=lambda: print(imported()))\n"
-        "app.serve(SimpleNamespace(database=Path('jobs.sqlite3')), 3)\n"
+        "app.serve(SimpleNamespace(job_store=Path('jobs.sqlite3')), 3)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "True"

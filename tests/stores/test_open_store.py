@@ -11,6 +11,7 @@ import pytest
 
 from para_attn_server.core.errors import StoreUnavailable, UsageError
 from para_attn_server.core.job import NewJob
+from para_attn_server.core.settings import Settings
 from para_attn_server.stores.memory import MemoryStore
 from para_attn_server.stores.open import KINDS, find_kind, open_store, prepare_store, store_notices
 from para_attn_server.stores.sql import SqlStore
@@ -95,3 +96,13 @@ def test_the_package_has_the_store_in_memory_and_loads_it_at_first_use() -> None
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False 0 False"
+
+
+def test_a_server_cannot_have_its_queue_in_memory() -> None:
+    with pytest.raises(UsageError, match="each process of a server would have a store of its own"):
+        prepare_store("memory://queue")
+
+
+def test_a_setting_names_the_store_of_a_server(tmp_path: Path) -> None:
+    assert Settings(model="m", state_dir=tmp_path).job_store == tmp_path / "jobs.sqlite3"
+    assert Settings(model="m", state_dir=tmp_path, store="sqlite:///a.db").job_store == "sqlite:///a.db"

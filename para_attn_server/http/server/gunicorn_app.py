@@ -114,14 +114,14 @@ class Master(Arbiter):
 
 def serve(settings: Settings, fd: int, beats: int | None = None) -> None:
     """Serve until SIGTERM; raises SystemExit."""
-    find_kind(settings.database)  # loads what its workers will need
+    find_kind(settings.job_store)  # loads what its workers will need
     Master(GunicornApp(settings, fd), beats).run()
 
 
 def _service(settings: Settings) -> JobService:
     control = ControlClient(settings.state_dir, RunningClock(HEARTBEAT))
     control.start()
-    store = open_store(settings.database, durable=True, steady=steady)
+    store = open_store(settings.job_store, durable=True, steady=steady)
     return JobService(store, control, output_folder(settings), settings)
 
 
