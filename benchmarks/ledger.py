@@ -123,7 +123,9 @@ def audit(ledger: Ledger, state_dir: Path, outputs: Path) -> Audit:
     """Compare. state_dir: of the stopped server; outputs: its output folder, which held nothing before."""
     found = Audit(len(ledger.entries))
     with closing(sqlite3.connect(state_dir / "jobs.sqlite3")) as database:
-        stored = {job: (status, root and Path(root, path)) for job, status, root, path in database.execute(_STORED)}
+        stored = {
+            job: (status, path and Path(root or "", path)) for job, status, root, path in database.execute(_STORED)
+        }
         marks = ",".join("?" * len(_TERMINAL))
         ends = Counter(
             job for (job,) in database.execute(f"SELECT job_id FROM events WHERE type IN ({marks})", _TERMINAL)

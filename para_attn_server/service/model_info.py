@@ -46,7 +46,8 @@ class ModelInfoReader:
         document = self._store.document(SCHEMA_DOCUMENT)
         if document is None or document["schema"] is None:
             return None
-        schema, name = document["schema"], document["model"].rpartition("/")[2]
+        schema = document["schema"]
+        name = document["model"].rpartition("/")[2].replace(".py:", ":")
         if self._info is not None and (self._info.schema, self._info.name) == (schema, name):
             return self._info
         return ModelInfo(schema, RequestValidator(schema), document["output_suffix"], name, Shaper(schema))

@@ -105,7 +105,7 @@ jobs = Table(
     Column("started_steady", Float),
     Column("finished_steady", Float),
     Column("output_root", FileName),
-    Column("model", Text),
+    Column("model", FileName),
     Column("priority", Integer, nullable=False, server_default="0"),
     Column("owner", Text, nullable=False, server_default=ANONYMOUS),
     Column("api", Text, nullable=False, server_default=NATIVE),

@@ -26,17 +26,19 @@ class Books:
         self.outputs.mkdir()
         self.ledger = Ledger()
         with closing(sqlite3.connect(self.state_dir / "jobs.sqlite3")) as database, database:
-            database.execute("CREATE TABLE jobs (id, status, output)")
+            database.execute("CREATE TABLE jobs (id, status, output_root)")
+            database.execute("CREATE TABLE outputs (job_id, output_index, path)")
             database.execute("CREATE TABLE events (job_id, type)")
 
     def job(self, name: str, status: str = "succeeded", content: bytes = b"picture", ends: int = 1) -> Path:
         """A job that ended so, and its file."""
         path = self.outputs / f"{name}.png"
-        output = json.dumps({"path": str(path)}) if status == "succeeded" else None
-        if output:
+        if status == "succeeded":
             path.write_bytes(content)
         with closing(sqlite3.connect(self.state_dir / "jobs.sqlite3")) as database, database:
-            database.execute("INSERT INTO jobs VALUES (?, ?, ?)", (name, status, output))
+            database.execute("INSERT INTO jobs VALUES (?, ?, ?)", (name, status, str(self.outputs)))
+            if status == "succeeded":
+                database.execute("INSERT INTO outputs VALUES (?, 0, ?)", (name, path.name))
             database.executemany("INSERT INTO events VALUES (?, ?)", [(name, "queued")] + [(name, status)] * ends)
         return path
 

@@ -68,9 +68,9 @@ def test_the_oldest_outputs_make_room_for_the_newest(serve: Callable[..., Runnin
     kinds = {server.get(f"/outputs/{job_id}").json()["type"].rpartition(":")[2] for job_id in jobs[:gone]}
     assert kinds == {"output-evicted"}
     assert [Path(result["output_path"]).exists() for result in results] == [code == 200 for code in codes]
-    said = server.records("outputs removed to stay within --max-output-bytes")
-    assert sum(record["jobs"] for record in said) == gone
-    assert sum(record["bytes"] for record in said) == sum(sizes[:gone])
+    event = "outputs removed to stay within --max-output-bytes"
+    wait_until(lambda: sum(record["jobs"] for record in server.records(event)) == gone, 10, "the line of each pass")
+    assert sum(record["bytes"] for record in server.records(event)) == sum(sizes[:gone])
 
 
 def test_an_output_lies_in_its_days_folder_and_a_named_one_where_it_was_asked_for(counting: RunningServer) -> None:

@@ -14,6 +14,12 @@ from para_attn_server.rank.account import RunAccount, note_plan
 MIB = 2**20
 
 
+@pytest.fixture(autouse=True)
+def no_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever other tests have spread in this process."""
+    monkeypatch.setattr(module, "_plan", {})
+
+
 def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets what time it is."""
     now = SimpleNamespace(seconds=100.0)

@@ -10,6 +10,7 @@ from PIL import Image
 from para_attn_server.core import output
 from para_attn_server.core.output import OutputUnfit
 from para_attn_server.core.predictor import Predictor
+from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.rank.outputs import MOST, RunOutputs
 
 JOB = "a" * 32
@@ -21,6 +22,11 @@ def begun(folder: Path, name: str = "star.png") -> RunOutputs:
     output.prepare(final, JOB)
     output.temporary_path(final, JOB).write_bytes(b"no picture")
     return RunOutputs(str(final), JOB, 0)
+
+
+def folder(root: Path) -> OutputFolder:
+    """What publishes them."""
+    return OutputFolder(root, allow_any=False, state_dir=root / "state")
 
 
 def test_each_file_that_is_named_becomes_an_output_beside_the_first(tmp_path: Path) -> None:
@@ -36,7 +42,7 @@ def test_each_file_that_is_named_becomes_an_output_beside_the_first(tmp_path: Pa
     ]
     assert [Path(one.path) for one in sealed] == [tmp_path / name for name in ("star.png", "star-1.png", "star-2.JSON")]
     assert not list(tmp_path.glob("star*")), "they have their names once the job's end is on record"
-    assert output.publish(sealed, JOB) == []
+    assert folder(tmp_path).publish(JOB, sealed) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["star-1.png", "star-2.JSON", "star.png"]
 
 
@@ -45,10 +51,10 @@ def test_publishing_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
     files.another(None, "mask").write_bytes(b"x")
     first, second = files.seal(lambda: None)
     output.temporary_path(first.path, JOB).rename(first.path)
-    assert output.publish([first, second], JOB) == []
+    assert folder(tmp_path).publish(JOB, [first, second]) == []
     with pytest.raises(FileNotFoundError):
         Path(second.path).unlink()
-        output.publish([first, second], JOB)
+        folder(tmp_path).publish(JOB, [first, second])
 
 
 def test_a_file_that_is_named_must_be_there_and_be_fit(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ WIDE = NewJob(
     "/out/2026/a.png",
     seed=[1, 2],
     output_root="/out",
-    model="flux",
+    model="fl\udcffx.py:Flux",
     priority=Priority.HIGH,
     owner="key:7",
     api="openai",
@@ -36,7 +36,7 @@ def succeeded(store: JobStore, new: NewJob, output: Output) -> Job:
 
 def test_what_is_said_of_a_job_reads_back_as_it_was_given(store: JobStore) -> None:
     job = store.insert(WIDE, 10, 1.0)
-    assert (job.model, job.priority, job.owner, job.api) == ("flux", Priority.HIGH, "key:7", "openai")
+    assert (job.model, job.priority, job.owner, job.api) == ("fl\udcffx.py:Flux", Priority.HIGH, "key:7", "openai")
     assert (job.target, job.deadline, job.output_root) == (12.5, 90.0, "/out")
     assert (job.metadata, job.webhook, job.inputs) == (WIDE.metadata, WIDE.webhook, WIDE.inputs)
     assert [store.get(job.id)] == [job] == store.queued(1)

@@ -140,8 +140,8 @@ class _Native:
 
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
-        wishes = Wishes(deadline(), target(), priority())
-        job = self._service.submit(json_object(), idempotency_key(), wishes, request_id())
+        body, key = json_object(), idempotency_key()
+        job = self._service.submit(body, key, Wishes(deadline(), target(), priority()), request_id())
         return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **POLL_AGAIN}
 
     def get_output(self, job_id: str) -> ResponseReturnValue:
