@@ -77,6 +77,7 @@ class LocalExecutor:
         self._thread = threading.Thread(target=self._work, name="launcher", daemon=True)
         self._thread.start()
         self._looking = loop.call_soon(self._look)
+        self._aborted = False  # the launch that is under way
         self._starting: dict[int, Loading] = {}  # by group: launches that wait for the launcher's thread
         self._ranks: list[RankProcess] = []  # that may still be loading
         self._reports = LoadingReports(loop, self._find_loading)
@@ -108,6 +109,7 @@ class LocalExecutor:
 
     def abort_launch(self) -> None:
         """Kill the forkserver: a start that waits for it ends, and a new one takes its place."""
+        self._aborted = True
         pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
         if pid is not None:
             kill(pid)
@@ -142,6 +144,7 @@ class LocalExecutor:
 
     def _launch(self, launch: LocalLaunch) -> None:
         started: list[StartedRank] = []
+        self._aborted = False
         try:
             for spec in launch.specs:
                 started.append(self._start(spec, launch.steps.fd))
@@ -156,7 +159,8 @@ class LocalExecutor:
 
     def _give_up(self, launch: LocalLaunch, started: list[StartedRank], error: Exception) -> None:
         """In the launcher's thread: a launch has failed; what was started of it is killed."""
-        log.warning("ranks could not be started", error=repr(error))
+        say = log.debug if self._aborted else log.warning  # whoever has ended it says why
+        say("ranks could not be started", error=repr(error))
         for rank in started:
             rank.discard()
         with contextlib.suppress(OSError):
