@@ -36,6 +36,8 @@ def describe(name: str) -> dict[str, Any]:
         schema = request_schema(arguments_model(predict))
     except UsageError as error:
         return {"name": name, "error": str(error), "usage": True}
+    except SystemExit as error:
+        return {"name": name, "error": f"its file ends the program when it is imported (SystemExit: {error})"}
     except Exception as error:
         return {"name": name, "error": f"{type(error).__name__}: {error}"}
     doc = inspect.cleandoc(found.__doc__ or "").partition("\n")[0]  # its own: getdoc would tell its base class's

@@ -127,3 +127,10 @@ def test_a_name_that_leads_nowhere_is_a_usage_error() -> None:
 def test_bounds_of_an_optional_argument_are_shown() -> None:
     schema = {"properties": {"n": {"anyOf": [{"type": "integer", "minimum": 2}, {"type": "null"}], "default": None}}}
     assert parameter_rows(schema) == [("n", "integer | null", "null", ">= 2", "")]
+
+
+def test_a_file_that_ends_the_program_is_named(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n")
+    result = predictors(f"{tmp_path / 'script.py'}:Mine", columns=1000)
+    assert result.exit_code == 1
+    assert "script.py" in result.output and "ends the program when it is imported (SystemExit: 0)" in result.output
