@@ -177,7 +177,8 @@ CAUSE_IN_SETUP = {
     "fork": "exited with status 3 during setup",
     "sigkill": "was killed by SIGKILL during setup",
     "segfault": "was killed by SIGSEGV during setup",
-    **dict.fromkeys(HANGING, f"not done within {SETUP_TIMEOUT} s"),
+    "sigstop": "was stopped during setup",
+    **dict.fromkeys(("spin", "sleep"), f"not done within {SETUP_TIMEOUT} s"),
 }
 SETUP_CELLS = [Cell(kind, "setup", rank) for kind in (*RAISING, *DYING, *HANGING, "garbage") for rank in RANKS]
 
