@@ -9,7 +9,6 @@ from functools import partial
 from para_attn_server.core.job import Job
 from para_attn_server.core.steady import steady
 from para_attn_server.pool.job_queue import READ_AT_ONCE, JobQueue, read_queued
-from para_attn_server.pool.planner import Planner
 from para_attn_server.pool.run import EXPIRED
 from para_attn_server.pool.transitions import Transitions
 from para_attn_server.pool.write_queue import Work, WriteQueue
@@ -25,12 +24,11 @@ class Look:
     def __init__(
         self,
         queue: JobQueue,
-        planner: Planner,
         writes: WriteQueue,
         transitions: Transitions,
         on_found: Callable[[], None],
     ) -> None:
-        self._queue, self._planner, self._writes, self._transitions = queue, planner, writes, transitions
+        self._queue, self._writes, self._transitions = queue, writes, transitions
         self._on_found = on_found
         self._version = -1
         self._looking = self._expiring = False
@@ -38,7 +36,7 @@ class Look:
     @property
     def more_to_expire(self) -> bool:
         """Whether deadlines have passed of jobs that are still queued."""
-        return bool(self._planner.stops())
+        return self._queue.any_overdue(steady())
 
     def look(self) -> None:
         """For new jobs, where another handle has written since the last look."""

@@ -18,7 +18,8 @@ from para_attn_server.pool.cost import CostModel
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.job_queue import JobQueue
 from para_attn_server.pool.listener import GroupState
-from para_attn_server.pool.scheduler import PlanGroup, Start, Stop, forecast, plan
+from para_attn_server.pool.running_jobs import RunningJobs
+from para_attn_server.pool.scheduler import PlanGroup, Start, forecast, plan
 from para_attn_server.pool.shares import Shares
 from para_attn_server.pool.transitions import Transition
 from para_attn_server.pool.write_queue import Work
@@ -38,20 +39,24 @@ _WORKS = frozenset({GroupState.READY, GroupState.BUSY, GroupState.STARTING, Grou
 
 
 class Planner:
-    """groups: the pool's, as they are now. model: the name of the server's model, for jobs that name none."""
+    """running: the pool's, in which a job is still found when its end is observed here. groups: as they are now.
+
+    model: the name of the server's model, for jobs that name none.
+    """
 
     def __init__(
         self,
         queue: JobQueue,
+        running: RunningJobs,
         groups: Callable[[], Sequence[Group]],
         model: str,
         publish: Callable[[ToWeb], None],
     ) -> None:
-        self._queue, self._groups, self._model, self._publish = queue, groups, model, publish
+        self._queue, self._running, self._groups = queue, running, groups
+        self._model, self._publish = model, publish
         self._costs, self._shares = CostModel(), Shares()
-        self._running: dict[str, Job] = {}
         self._ends: dict[str, float] = {}  # of running jobs, by their own pace
-        self._published, self._published_at = QueueView(), 0.0
+        self._published, self._viewed_at = QueueView(), 0.0
         self._learned, self._saved_at = False, -SAVE_EVERY
 
     def restore(self, document: Mapping[str, Any] | None) -> None:
@@ -66,14 +71,6 @@ class Planner:
         decisions = plan(now, jobs, self._plan_groups(free, now), self._cost, self._used(jobs))
         return [(each.job, each.group) for each in decisions if isinstance(each, Start)]
 
-    def stops(self) -> list[Stop]:
-        """The queued jobs that are to be stopped now."""
-        now = steady()
-        if not self._queue.any_overdue(now):
-            return []
-        decisions = plan(now, self._queue.all(), [], self._cost)
-        return [each for each in decisions if isinstance(each, Stop)]
-
     def stepped(self, job_id: str, step: int, total: int | None) -> None:
         """A running job has done a step."""
         job = self._running.get(job_id)
@@ -85,9 +82,8 @@ class Planner:
         """Learn from what has run."""
         job = transition.job
         if transition.started:
-            self._running[job.id] = job
             return
-        before = self._running.pop(job.id, None)
+        before = self._running.get(job.id)
         self._ends.pop(job.id, None)
         if before is None or before.started_steady is None:
             return
@@ -98,13 +94,13 @@ class Planner:
 
     def tick(self, now: float) -> None:
         """Publish the order if it has changed. now: monotonic seconds."""
-        if now - self._published_at < PUBLISH_EVERY:
+        if now - self._viewed_at < PUBLISH_EVERY:
             return
         if not (self._queue or self._running or self._published.jobs or self._published.running):
             return
-        view = self.view()
+        view, self._viewed_at = self.view(), now
         if _differs(view, self._published):
-            self._published, self._published_at = view, now
+            self._published = view
             self._publish(view)
 
     def unsaved(self, now: float) -> bool:

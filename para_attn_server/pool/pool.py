@@ -75,7 +75,7 @@ class Pool:
         self._logs, self._life, self._progress = JobLogs(), LifeLog(soon), ProgressWriter(self._writes, soon)
         self._log_writer = LogWriter(self._logs, self._writes)
         self._outputs = Publisher(outputs, self._life.names)
-        self._planner = Planner(self.queue, lambda: self._groups, model_info.model, publish)
+        self._planner = Planner(self.queue, self._running, lambda: self._groups, model_info.model, publish)
         self._transitions = Transitions(self._observers(), durable=[self._logs.write_with])
         self._dispatcher = Dispatcher(
             uuid.uuid4().hex, self.queue, self._planner, self._writes, self._transitions, self._life.request_id
@@ -83,7 +83,7 @@ class Pool:
         self._cancels = Cancels(self._dispatcher, self.queue, self._running, self._writes, self._transitions)
         parts = self._dispatcher, self._writes, self._transitions, self._logs, self._outputs
         self._endings = Endings(*parts, self._life.names, max_attempts)
-        self._look = Look(self.queue, self._planner, self._writes, self._transitions, self._dispatcher.dispatch)
+        self._look = Look(self.queue, self._writes, self._transitions, self._dispatcher.dispatch)
         self._looked_at = 0.0
         self._view_is_due = False
         self.trouble: str | None = None
@@ -95,8 +95,8 @@ class Pool:
         return [
             lambda transition: self._dispatcher.observe(transition),
             self.queue.observe,
+            self._planner.observe,  # learns from what has run, which is forgotten then
             self._running.observe,
-            self._planner.observe,
             self._outputs.observe,
             self._logs.observe,
             self._life.observe,

@@ -168,11 +168,18 @@ class JobService:
         info = self.model_info()
         arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
-        new = NewJob(arguments, output_path="", seed=arguments.get(SEED), shape=info.shaper.shape(arguments))
+        new = NewJob(
+            arguments,
+            output_path="",
+            idempotency_key=key,
+            request_digest=digest,
+            seed=arguments.get(SEED),
+            model=info.name,
+            shape=info.shaper.shape(arguments),
+            **wishes.by_the_steady_clock(),
+        )
         path = self._outputs.resolve(requested, new.id, info.output_suffix, time.time())
         new = dataclasses.replace(new, output_path=str(path), output_root=str(self._outputs.root.resolve()))
-        new = dataclasses.replace(new, model=info.name, idempotency_key=key, request_digest=digest)
-        new = dataclasses.replace(new, **wishes.by_the_steady_clock())
         job = self._inserted(new)
         self._control.submitted(job, request_id)
         self._note(job)
