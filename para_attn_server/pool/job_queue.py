@@ -61,10 +61,6 @@ class JobQueue:
         self._places.remove(place)
         return self._jobs.pop(place)
 
-    def all(self) -> list[Job]:
-        """The oldest jobs first, those too whose deadline has passed."""
-        return [self._jobs[place] for place in self._places]
-
     def waiting(self, steady: float, most: int | None = None) -> list[Job]:
         """The oldest jobs first, up to `most` of them, without those whose deadline has passed by then."""
         return list(islice(self._waiting(steady), most))

@@ -85,11 +85,11 @@ def test_jobs_start_in_the_order_of_the_plan(bench: Bench) -> None:
 
 def test_queued_jobs_past_their_deadline_are_stopped(bench: Bench) -> None:
     past = bench.queued(1, deadline=1005.0)
-    bench.queued(2)
-    assert not bench.queue.any_overdue(bench.now) and plan(bench.now, bench.queue.all(), [], lambda *_: None) == []
+    jobs = [past, bench.queued(2)]
+    assert not bench.queue.any_overdue(bench.now) and plan(bench.now, jobs, [], lambda *_: None) == []
     bench.now = 1005.0
     assert bench.queue.any_overdue(bench.now)
-    assert [stop.job for stop in plan(bench.now, bench.queue.all(), [], lambda *_: None)] == [past]
+    assert [stop.job for stop in plan(bench.now, jobs, [], lambda *_: None)] == [past]
 
 
 def test_the_order_is_published_with_its_ends(bench: Bench) -> None:
