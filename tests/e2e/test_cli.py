@@ -100,12 +100,14 @@ def test_generate_draws_a_bar_on_a_terminal(counting: RunningServer, tmp_path: P
 
 
 def test_a_job_in_the_queue_shows_its_place(counting: RunningServer, tmp_path: Path) -> None:
-    first = counting.submit(steps=40, delay=0.03)
-    counting.submit(steps=1)
-    done = run(counting, "generate", "steps=2", "-o", str(tmp_path / "x.txt"))
-    assert done.returncode == 0
-    assert "queued, 1 job before it" in done.stderr
-    assert counting.result(first).status_code == 200
+    with counting.busy():
+        counting.submit(steps=1)
+        waiting = start(counting, "steps=2", "-o", str(tmp_path / "x.txt"), stderr=subprocess.PIPE)
+        assert waiting.stderr is not None
+        assert any("queued, 1 job before it" in line for line in waiting.stderr)
+    said = waiting.communicate(timeout=60)[1]
+    assert waiting.returncode == 0, said
+    assert (tmp_path / "x.txt").is_file()
 
 
 def test_a_failed_job_exits_with_1_and_says_why(counting: RunningServer, tmp_path: Path) -> None:

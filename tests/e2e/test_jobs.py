@@ -31,20 +31,6 @@ def test_a_job_runs_and_its_output_comes_back_in_every_form(counting: RunningSer
     assert Path(body["output_path"]).read_bytes() == content
 
 
-def _positions(server: RunningServer, ids: list[str]) -> list[int] | None:
-    """Once all are planned."""
-    found = [server.status(job_id).get("queue_position") for job_id in ids]
-    return None if None in found else found
-
-
-def test_jobs_queue_and_are_done_in_order(counting: RunningServer) -> None:
-    ids = [counting.submit(steps=40, delay=0.02, seed=i) for i in range(4)]
-    positions = wait_until(lambda: _positions(counting, ids[1:]), 5)
-    assert positions == [0, 1, 2]
-    ended = [counting.result(job_id).json()["timings"]["finished_at"] for job_id in ids]
-    assert ended == sorted(ended)
-
-
 def test_progress_is_seen_while_a_job_runs(counting: RunningServer) -> None:
     job_id = counting.submit(steps=60, delay=0.02)
     counting.wait_step(job_id, 10)

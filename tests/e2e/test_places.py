@@ -55,7 +55,7 @@ def test_an_output_root_that_is_removed_is_made_anew(server: RunningServer, fold
 def test_where_it_cannot_be_made_no_job_is_taken_or_started_and_none_is_lost(
     server: RunningServer, folder: Path
 ) -> None:
-    running = server.submit(steps=100, delay=0.02)
+    running = server.submit(steps=5000, delay=0.01)
     server.wait_step(running, 2)
     queued = server.submit(seed=2)
     shutil.rmtree(folder / "outputs")

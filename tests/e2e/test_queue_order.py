@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,15 +16,6 @@ def submit(server: RunningServer, headers: dict[str, str] | None = None, **argum
     assert answer.status_code == 202, answer.text
     job_id: str = answer.json()["request_id"]
     return job_id
-
-
-@contextmanager
-def blocked(server: RunningServer) -> Iterator[None]:
-    """The server's group is at work for as long as this lasts."""
-    job_id = submit(server, steps=100000, delay=0.01)
-    server.wait_step(job_id, 1)
-    yield
-    assert server.post(f"/cancel/{job_id}").status_code == 200
 
 
 def wait_for_order(server: RunningServer, *job_ids: str) -> None:
@@ -46,7 +36,7 @@ def started_at(server: RunningServer, job_id: str) -> float:
 
 
 def test_a_job_of_a_higher_class_overtakes_those_of_a_lower_one(counting: RunningServer) -> None:
-    with blocked(counting):
+    with counting.busy():
         low, normal, high = (submit(counting, {"Job-Priority": each}) for each in ("low", "normal", "high"))
         wait_for_order(counting, high, normal, low)
     moments = [started_at(counting, job_id) for job_id in (high, normal, low)]
@@ -54,7 +44,7 @@ def test_a_job_of_a_higher_class_overtakes_those_of_a_lower_one(counting: Runnin
 
 
 def test_equal_jobs_start_in_the_order_in_which_they_came(counting: RunningServer) -> None:
-    with blocked(counting):
+    with counting.busy():
         jobs = [submit(counting, seed=seed, text="x" * seed) for seed in range(4)]
         wait_for_order(counting, *jobs)
     moments = [started_at(counting, job_id) for job_id in jobs]
@@ -63,7 +53,7 @@ def test_equal_jobs_start_in_the_order_in_which_they_came(counting: RunningServe
 
 def test_a_job_that_cannot_meet_its_target_yields_and_is_not_failed_for_it(counting: RunningServer) -> None:
     assert counting.result(submit(counting, steps=10, delay=0.01)).status_code == 200
-    with blocked(counting):
+    with counting.busy():
         late = submit(counting, {"Job-Target": "1s"}, steps=3000, delay=0.01)
         in_time = submit(counting, {"Job-Target": "1h"}, steps=10, delay=0.01)
         wait_for_order(counting, in_time, late)
@@ -87,7 +77,7 @@ def test_costs_are_learned_and_outlive_the_server(serve: Callable[..., RunningSe
 
     again = serve(counting_model, max_queue=1)
     again.wait_ready()
-    with blocked(again):
+    with again.busy():
         queued = submit(again, steps=10, delay=0.05)
         eta = wait_until(lambda: again.status(queued)["eta_seconds"], 5, "the estimate")
         assert eta > 0.5

@@ -114,6 +114,14 @@ class RunningServer:
         """Return when the job has done that many steps."""
         wait_until(lambda: (self.status(job_id).get("step") or 0) >= step, 30, f"step {step} of {job_id}")
 
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[str]:
+        """A job, whose id this is, keeps the first free group at work for as long as this lasts."""
+        job_id = self.submit(steps=100000, delay=0.01)
+        self.wait_step(job_id, 1)
+        yield job_id
+        assert self.post(f"/cancel/{job_id}").status_code == 200
+
     def group(self, index: int = 0) -> dict[str, Any]:
         """One group as /server_status shows it."""
         view: dict[str, Any] = self.get("/server_status").json()["groups"][index]
