@@ -35,7 +35,7 @@ LEFTOVER = re.compile(r"\.([0-9a-f]{32})\.part.*")
 """The name of a job's folder; the group is the job's id."""
 LEAST_FREE = 64 * 2**10
 """Bytes without which no job is begun: no picture fits."""
-_DATE = re.compile(r"[0-9]{4}/[0-9]{2}/[0-9]{2}")
+_DATE = re.compile(r"/[0-9]{4}/[0-9]{2}/[0-9]{2}\Z")
 _BLOCK = 2**20
 _OF_RANK = ".rank-"
 _KINDS = {
@@ -59,28 +59,31 @@ def dated(root: Path, now: float, name: str) -> Path:
 
 def part_folder(output_path: str | Path, job_id: str) -> Path:
     """The job's own folder: beside its output, or in the root for one that lies in a day's folder."""
-    path = Path(output_path)
-    return (path.parents[3] if _is_dated(path, job_id) else path.parent) / f".{job_id}.part"
+    folder, name = os.path.split(output_path)
+    if _is_dated(folder, name, job_id):
+        folder = folder[: -len("/yyyy/mm/dd")] or "/"
+    return Path(os.path.join(folder, f".{job_id}.part"))  # noqa: PTH118 - several times for each job
 
 
 def make_day(output_path: str | Path, job_id: str) -> None:
     """Make the folder of the day where the output lies in one, but not the root. Raises OSError."""
-    path = Path(output_path)
-    for folder in path.parents[2::-1] if _is_dated(path, job_id) else ():
-        folder.mkdir(exist_ok=True)
+    folder, name = os.path.split(output_path)
+    if _is_dated(folder, name, job_id) and not os.path.isdir(folder):  # noqa: PTH112 - once for each job
+        for each in (*Path(folder).parents[1::-1], Path(folder)):
+            each.mkdir(exist_ok=True)
 
 
 def drop_day(output_path: str | Path, job_id: str) -> None:
     """Remove the folder of the day where it is empty, then the month's and the year's."""
-    path = Path(output_path)
+    folder, name = os.path.split(output_path)
     with contextlib.suppress(OSError):
-        for folder in path.parents[:3] if _is_dated(path, job_id) else ():
-            folder.rmdir()
+        for each in (folder, *map(str, Path(folder).parents[:2])) if _is_dated(folder, name, job_id) else ():
+            os.rmdir(each)  # noqa: PTH106
 
 
-def _is_dated(path: Path, job_id: str) -> bool:
+def _is_dated(folder: str, name: str, job_id: str) -> bool:
     """Whether the server has named it: no request knows the id of its job."""
-    return path.name.startswith(job_id) and _DATE.fullmatch("/".join(path.parts[-4:-1])) is not None
+    return name.startswith(job_id) and _DATE.search(folder) is not None
 
 
 def temporary_path(output_path: str | Path, job_id: str, rank: int = 0) -> Path:

@@ -28,7 +28,9 @@ from para_attn_server.core.output import (
     dated,
     drop_day,
     make_day,
+    part_folder,
     regular,
+    remove_leftover,
     sweep,
     temporary_path,
 )
@@ -132,8 +134,8 @@ class OutputFolder:
         refuses.
         """
         replaced = [output.path for output in outputs if _renamed(job_id, output)]
-        for output in outputs:
-            sweep(output.path, job_id)
+        for folder in {part_folder(output.path, job_id) for output in outputs}:
+            remove_leftover(folder)
         return replaced
 
     def discard(self, job_id: str, output_path: str | Path) -> None:

@@ -20,6 +20,7 @@ from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Rem
 from para_attn_server.stores import refusals
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, LogWrite, OutputTotals, Progress, QueueCounts
+from para_attn_server.stores.prepared import insert, rows
 from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
 from para_attn_server.stores.sql_handle import SqlHandle
 from para_attn_server.stores.sql_rows import job_of, job_of_all, output_of, output_rows, row_of
@@ -54,12 +55,11 @@ class SqlStore(SqlHandle, JobStore):
                 known = _known_job(connection, new.idempotency_key, new.request_digest)
                 if known is not None:
                     return known
-            if connection.execute(sql.COUNT_QUEUED).scalar_one() >= max_queued:
+            if rows(connection, sql.COUNT_QUEUED, {})[0].jobs >= max_queued:
                 raise QueueFull(max_queued)
-            result = connection.execute(sql.INSERT_JOB, row)
-            connection.execute(sql.INSERT_ARGUMENTS, {"job_id": new.id, "arguments": new.arguments})
+            seq = insert(connection, sql.INSERT_JOB, row)
+            insert(connection, sql.INSERT_ARGUMENTS, {"job_id": new.id, "arguments": new.arguments})
             _add_event(connection, new.id, "queued", now, {})
-        (seq,) = result.inserted_primary_key or (0,)
         return new.queued(seq, now, steady)
 
     def by_key(self, idempotency_key: str, request_digest: str) -> Job | None:
@@ -81,7 +81,7 @@ class SqlStore(SqlHandle, JobStore):
 
     def counts(self) -> QueueCounts:
         with self._reading() as connection:
-            found = connection.execute(sql.COUNT_BY_STATUS).all()
+            found = rows(connection, sql.COUNT_BY_STATUS, {})
         counts = dict.fromkeys(map(str, JobStatus), 0)
         counts.update((status, count) for status, count in found)
         return QueueCounts(**counts)
@@ -146,7 +146,8 @@ class SqlStore(SqlHandle, JobStore):
         with self._writing() as connection:
             job = _change(connection, sql.SUCCEED, job_id, refusals.SUCCEED, values, run)
             job = dataclasses.replace(job, outputs=result.outputs)
-            connection.execute(sql.INSERT_OUTPUTS, output_rows(job))
+            for row in output_rows(job):
+                insert(connection, sql.INSERT_OUTPUTS, row)
             _add_event(connection, job_id, "succeeded", now, shown(result))
         return job
 
@@ -261,9 +262,8 @@ def _changed_row(
 ) -> Any:
     if run is not None or JobStatus.QUEUED not in write.sources:  # no running job is in the run None
         values = {"of_controller": run and run.controller, "of_run": run and run.number, **values}
-    row = connection.execute(statement, {"job_id": job_id, **values}).first()
-    if row is not None:
-        return row
+    if changed := rows(connection, statement, {"job_id": job_id, **values}):
+        return changed[0]
     job = _found(connection, job_id)
     raise unknown(job_id) if job is None else refused(job, write, run)
 
@@ -279,7 +279,7 @@ def _known_job(connection: Connection, key: str, digest: str | None) -> Job | No
 
 
 def _found(connection: Connection, job_id: str) -> Job | None:
-    return job_of_all(connection.execute(sql.GET_JOB, {"job_id": job_id}).all())
+    return job_of_all(rows(connection, sql.GET_JOB, {"job_id": job_id}))
 
 
 def _steps(progress: Progress | None) -> dict[str, int | None]:
@@ -288,6 +288,4 @@ def _steps(progress: Progress | None) -> dict[str, int | None]:
 
 
 def _add_event(connection: Connection, job_id: str, kind: str, now: float, data: dict[str, Any]) -> int:
-    result = connection.execute(sql.INSERT_EVENT, {"job_id": job_id, "type": kind, "at": now, "data": data})
-    (event_id,) = result.inserted_primary_key or (0,)
-    return int(event_id)
+    return insert(connection, sql.INSERT_EVENT, {"job_id": job_id, "type": kind, "at": now, "data": data})

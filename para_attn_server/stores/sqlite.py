@@ -61,7 +61,7 @@ def create_sqlite_engine(path: str, *, durable: bool, create: bool = False) -> E
         hide_parameters=True,
     )
     event.listen(engine, "connect", lambda connection, _: _prepare(connection, durable))
-    event.listen(engine, "handle_error", _in_plain_words)
+    event.listen(engine, "handle_error", _handle)
     return engine
 
 
@@ -169,9 +169,12 @@ def _compact_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _in_plain_words(context: ExceptionContext) -> StoreUnavailable | None:
-    error = context.original_exception
+def _handle(context: ExceptionContext) -> StoreUnavailable | None:
+    return in_plain_words(context.original_exception, context.engine.url.database if context.engine else None)
+
+
+def in_plain_words(error: BaseException, path: str | None) -> StoreUnavailable | None:
+    """What to raise in the place of SQLite's own error: None where the caller is to blame."""
     if not isinstance(error, sqlite3.DatabaseError) or isinstance(error, _CALLERS_FAULT):
         return None
-    path = context.engine.url.database if context.engine is not None else "the database"
-    return refusal(error, str(path))
+    return refusal(error, path or "the database")

@@ -118,3 +118,17 @@ def test_no_job_is_begun_where_no_output_can_be_written(tmp_path: Path, monkeypa
     with pytest.raises(OSError) as caught:
         output.prepare(tmp_path / "a.png", JOB)
     assert caught.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        (f"/o/2026/11/26/{JOB}.png", f"/o/.{JOB}.part"),
+        (f"/2026/11/26/{JOB}.png", f"/.{JOB}.part"),
+        ("/o/2026/11/26/mine.png", f"/o/2026/11/26/.{JOB}.part"),
+        ("/mine.png", f"/.{JOB}.part"),
+    ],
+)
+def test_a_jobs_folder_is_in_the_root_where_the_server_named_the_file(path: str, folder: str) -> None:
+    assert output.part_folder(path, JOB) == Path(folder)
+    assert output.temporary_path(path, JOB, 1) == Path(folder, ".rank-1", Path(path).name)

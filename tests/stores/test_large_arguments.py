@@ -11,7 +11,6 @@ from unittest.mock import create_autospec
 
 import pytest
 from runs import run_of
-from sqlalchemy import event
 from sqlalchemy.sql.base import Executable
 
 from para_attn_server.core.job import Job, NewJob
@@ -57,15 +56,17 @@ def test_no_answer_reads_the_arguments(store: SqlStore, tmp_path: Path) -> None:
     queued, canceled = add(store, LARGE, KEY), add(store, LARGE)
     store.cancel(canceled.id, 2.0, run=run_of(store, canceled.id))
     executed: list[str] = []
-    event.listen(store._engine, "before_cursor_execute", lambda *args: executed.append(args[2]))
+    with store._reading() as connection:
+        driver: Any = connection.connection.dbapi_connection
+    driver.set_trace_callback(executed.append)
     control: Any = create_autospec(ControlClient, instance=True, connected=True, closing=False)
-    control.pool.return_value = control.live.return_value = None
+    control.pool.return_value = control.live.return_value = control.place.return_value = None
     control.cancel.return_value = CancelReply(1, None)
     service = JobService(store, control, None, Settings(model="m", state_dir=tmp_path))  # type: ignore[arg-type]
     client = create_app(service, Settings(model="m")).test_client()
     for job in (queued, canceled):
         for route in ("request_status", "get_output", "outputs"):
-            client.get(f"/{route}/{job.id}")
+            assert client.get(f"/{route}/{job.id}").status_code in (202, 409, 410)
     assert client.post(f"/cancel/{canceled.id}").status_code == 404
     assert store.by_key(KEY, DIGEST) == queued
     assert len(executed) >= 8 and not [statement for statement in executed if "arguments" in statement]
