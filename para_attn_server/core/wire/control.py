@@ -11,7 +11,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -155,13 +155,7 @@ _TYPES: dict[str, Any] = {cls.__name__: cls for cls in _MESSAGES}
 
 def encode(message: ToController | ToWeb) -> bytes:
     """One line of JSON."""
-    if isinstance(message, PoolView):
-        content = asdict(message)
-    else:  # flat, and sent at every step: no deep copy
-        content = {name: getattr(message, name) for name in type(message).__slots__}
-    if isinstance(content.get("job"), Job):
-        content["job"] = _job_fields(content["job"])
-    return json.dumps({"type": type(message).__name__, **content}).encode() + b"\n"
+    return json.dumps({"type": type(message).__name__, **_fields_of(message)}, default=_fields_of).encode() + b"\n"
 
 
 def decode(line: bytes) -> ToController | ToWeb:
@@ -191,10 +185,12 @@ def _job_of(fields: dict[str, Any]) -> Job:
     return Job(**fields)
 
 
-def _job_fields(job: Job) -> dict[str, Any]:
-    """Of a job that has not ended: what is not the same in every new one."""
-    values = ((field, getattr(job, field.name)) for field in _JOB_FIELDS)
-    return {field.name: value for field, value in values if value != field.default}
+def _fields_of(value: Any) -> dict[str, Any]:
+    """Of a message or what is in one; of a job what is not the same in every new one. Half of what asdict() takes."""
+    if isinstance(value, Job):
+        values = ((field, getattr(value, field.name)) for field in _JOB_FIELDS)
+        return {field.name: value for field, value in values if value != field.default}
+    return {name: getattr(value, name) for name in type(value).__slots__}
 
 
 class LineBuffer:
