@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
 import os
 import pickle
 import struct
@@ -26,6 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 from para_attn_server.executors.rank_process import _HEADER
 
 ATTRIBUTES: list[tuple[Any, str, str]] = [
+    (logging, "_srcfile", "core/logs.py"),
     (forkserver, "_forkserver", "executors/forkserver.py"),
     (forkserver._forkserver, "_forkserver_pid", "executors/local.py, executors/forkserver.py"),
     (forkserver._forkserver, "_forkserver_address", "executors/forkserver.py"),

@@ -19,10 +19,11 @@ from para_attn_server.core.streams import LossyStream, lose_what_cannot_be_writt
 _LOST = {"msg": "log lines were lost", "levelno": logging.WARNING, "levelname": "WARNING", "name": __name__}
 
 
-def configure_logging(level: str, log_format: str, process: str, fd: int | None = None) -> None:
+def configure_logging(level: str, log_format: str, process: str, fd: int | None = None, foreign: bool = False) -> None:
     """Log from `level` on. log_format: `console` or `json`; process: who speaks, such as `web` or `group 0 rank 1`.
 
     With `json` all that this process prints becomes a part of the log. fd: a descriptor to log to instead of stderr.
+    foreign: code of others logs here too, and its handlers may show a record's caller and thread.
     """
     lose_what_cannot_be_written()
 
@@ -43,10 +44,19 @@ def configure_logging(level: str, log_format: str, process: str, fd: int | None 
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=True,
     )
+    if not foreign:
+        _leave_out_what_no_line_shows()
     handler = _handler(log_format, shared, fd)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     if log_format == "json":
         lead_to_log()
+
+
+def _leave_out_what_no_line_shows() -> None:
+    """Half of what a line costs: https://docs.python.org/3/howto/logging.html#optimization."""
+    logging._srcfile = None
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.logAsyncioTasks = False  # type: ignore[attr-defined]
 
 
 def _handler(log_format: str, shared: list[Any], fd: int | None) -> logging.Handler:

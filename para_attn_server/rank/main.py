@@ -164,7 +164,8 @@ def _guard(spec: RankSpec, log_fd: int | None) -> None:
     for variable in (CONTROLLER_VARIABLE, LOG_FD_VARIABLE):
         os.environ.pop(variable, None)  # a helper that imports this package is no forkserver
     os.environ.update(spec.environment())
-    configure_logging(spec.of.log_level, spec.of.log_format, f"group {spec.of.group} rank {spec.rank}", log_fd)
+    name = f"group {spec.of.group} rank {spec.rank}"
+    configure_logging(spec.of.log_level, spec.of.log_format, name, log_fd, foreign=True)
     if spec.place.threads:
         torch.set_num_threads(spec.place.threads)
 
