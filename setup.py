@@ -10,6 +10,11 @@ if sys.platform != "linux":
         "para-attn-server runs on Linux only: it needs pidfd, memfd and PR_SET_PDEATHSIG. Use Linux, WSL 2 or Docker."
     )
 
+# The client and the command line, on any machine; what serves comes with the extra `server`.
+CLIENT = ["click>=8.1", "httpx>=0.28", "pydantic>=2.10", "pydantic-settings>=2.7", "rich>=13", "tenacity>=9"]
+SERVER = ["torch>=2.6", "diffusers>=0.42", "transformers>=4.56", "accelerate>=1.0", "sentencepiece>=0.2"]
+SERVER += ["protobuf>=5", "numpy>=1.26", "pillow>=11", "flask>=3.1", "gunicorn[gevent]>=23", "sqlalchemy>=2.0.36"]
+SERVER += ["alembic>=1.14", "structlog>=24.4", "cloudpickle>=3.1", "jsonschema>=4.23", "psutil>=6"]
 TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.7"]
 TEST += ["hypothesis>=6.100", "openapi-spec-validator>=0.7", "schemathesis>=4"]
 LINT = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-psutil", "types-jsonschema"]
@@ -31,39 +36,18 @@ setup(
         "para_attn_server": ["py.typed"],
         "para_attn_predictors": ["demo_weights/*", "demo_weights/*/*"],
     },
-    install_requires=[
-        "torch>=2.6",
-        "diffusers>=0.42",
-        "transformers>=4.56",
-        "accelerate>=1.0",
-        "sentencepiece>=0.2",
-        "protobuf>=5",
-        "numpy>=1.26",
-        "pillow>=11",
-        "flask>=3.1",
-        "gunicorn[gevent]>=23",
-        "click>=8.1",
-        "rich>=13",
-        "pydantic>=2.10",
-        "pydantic-settings>=2.7",
-        "sqlalchemy>=2.0.36",
-        "alembic>=1.14",
-        "structlog>=24.4",
-        "cloudpickle>=3.1",
-        "httpx>=0.28",
-        "tenacity>=9",
-        "jsonschema>=4.23",
-        "psutil>=6",
-    ],
+    install_requires=[*CLIENT],
     extras_require={
+        "server": [*SERVER],
+        "demo": [*SERVER],
         # para-attn 0.3.38's metadata names a direct URL, which pip 26.3 refuses: as an extra, it keeps nobody from
         # installing the server. README and Makefile install it with pip 26.2.1, run from its wheel.
-        "para-attn": ["para-attn>=0.3.38"],
-        "gpu": ["nvidia-ml-py>=12"],
+        "para-attn": [*SERVER, "para-attn>=0.3.38"],
+        "gpu": [*SERVER, "nvidia-ml-py>=12"],
         "video": ["imageio>=2.36", "imageio-ffmpeg>=0.6"],
         "lora": ["peft>=0.17"],
-        "test": [*TEST],
-        "dev": [*TEST, *LINT],
+        "test": [*SERVER, *TEST],
+        "dev": [*SERVER, *TEST, *LINT],
     },
     entry_points={
         "console_scripts": ["para-attn-server = para_attn_server.__main__:main"],

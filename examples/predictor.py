@@ -10,7 +10,7 @@ import torch.distributed as dist
 from diffusers import DiffusionPipeline
 from pydantic import Field
 
-from para_attn_server.core.predictor import Predictor
+from para_attn_server import Predictor
 from para_attn_server.parallel import parallelize, rank_device
 
 Prompt = Annotated[str, Field(min_length=1, max_length=1000)]

@@ -1,7 +1,7 @@
 """Serve a diffusers pipeline that runs on several GPUs at once.
 
-The names below are loaded when they are first used: ranks and the controller import this package, and must not pay for
-the client's or the server's imports.
+What users need is here by its name; `parallel` shares a pipeline between ranks. A name is loaded when it is first used:
+ranks and the controller import this package, and must not pay for the client's or the server's imports.
 """
 
 from __future__ import annotations
@@ -10,24 +10,74 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from para_attn_server import parallel
     from para_attn_server.client import Client
+    from para_attn_server.client.errors import (
+        ClientError,
+        InvalidArgument,
+        JobCanceled,
+        JobFailed,
+        RequestRefused,
+        ServerUnavailable,
+        WaitTimedOut,
+    )
+    from para_attn_server.core.errors import PortTaken, ServerError, SetupFailed, StateDirError, UsageError
     from para_attn_server.core.predictor import Predictor, TransientError
     from para_attn_server.server import ParaAttentionServer
     from para_attn_server.stores.memory import MemoryStore
 
 __version__ = "0.1.0"
-__all__ = ["Client", "MemoryStore", "ParaAttentionServer", "Predictor", "TransientError", "__version__"]
 
 _HOMES = {
-    "Client": "para_attn_server.client",
-    "MemoryStore": "para_attn_server.stores.memory",
-    "ParaAttentionServer": "para_attn_server.server",
-    "Predictor": "para_attn_server.core.predictor",
-    "TransientError": "para_attn_server.core.predictor",
+    "client": ("Client",),
+    "client.errors": (
+        "ClientError",
+        "InvalidArgument",
+        "JobCanceled",
+        "JobFailed",
+        "RequestRefused",
+        "ServerUnavailable",
+        "WaitTimedOut",
+    ),
+    "core.errors": ("PortTaken", "ServerError", "SetupFailed", "StateDirError", "UsageError"),
+    "core.predictor": ("Predictor", "TransientError"),
+    "server": ("ParaAttentionServer",),
+    "stores.memory": ("MemoryStore",),
 }
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = [
+    "Client",
+    "ClientError",
+    "InvalidArgument",
+    "JobCanceled",
+    "JobFailed",
+    "MemoryStore",
+    "ParaAttentionServer",
+    "PortTaken",
+    "Predictor",
+    "RequestRefused",
+    "ServerError",
+    "ServerUnavailable",
+    "SetupFailed",
+    "StateDirError",
+    "TransientError",
+    "UsageError",
+    "WaitTimedOut",
+    "__version__",
+    "parallel",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name == "parallel":
+        return importlib.import_module("para_attn_server.parallel")
+    if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        return getattr(importlib.import_module(f"para_attn_server.{_HOME_OF[name]}"), name)
+    except ModuleNotFoundError as error:
+        from para_attn_server.core import install
+
+        if not install.missing_for_server():
+            raise
+        raise ImportError(f"{name} needs what a server needs: {install.server()}") from error

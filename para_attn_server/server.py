@@ -21,8 +21,9 @@ from typing import Any, NoReturn
 
 from para_attn_server.client import Client
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
+from para_attn_server.core.install import require_server
 from para_attn_server.core.lookup import check_model
-from para_attn_server.core.process import WITH_DOCSTRINGS, docstrings_are_lost, python_command, require_linux
+from para_attn_server.core.process import WITH_DOCSTRINGS, docstrings_are_lost, python_command
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.core.wire import owner
 from para_attn_server.core.wire.launch import ModelSpec
@@ -59,7 +60,7 @@ class ParaAttentionServer:
         num_devices: int | None = None,
         **settings: Any,
     ) -> None:
-        require_linux()
+        require_server()
         _check_kind(predictor)
         given = {"host": host, "port": port, "num_devices": num_devices, **settings, "model": _label(predictor)}
         self.settings: Settings = load_settings(**{name: value for name, value in given.items() if value is not None})

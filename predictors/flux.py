@@ -9,7 +9,7 @@ import torch.distributed as dist
 from diffusers import FluxPipeline
 from pydantic import Field
 
-from para_attn_server.core.predictor import Predictor
+from para_attn_server import Predictor
 from para_attn_server.parallel import parallelize, rank_device, ulysses_limits
 
 Seed = Annotated[

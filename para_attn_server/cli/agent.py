@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from para_attn_server.core.errors import UsageError
-from para_attn_server.core.process import python_command, require_linux
+from para_attn_server.core.install import require_server
+from para_attn_server.core.process import python_command
 from para_attn_server.core.settings import parse_duration
 from para_attn_server.core.signals import held
 
@@ -46,7 +47,7 @@ def command(listen: str, state_dir: Path, controller_timeout: str, log_level: st
       para-attn-server agent
       PARA_ATTN_AGENT_SECRET_FILE=secret para-attn-server agent --listen 10.0.0.7:5800
     """
-    require_linux()
+    require_server()
     try:
         seconds = parse_duration(controller_timeout)
     except ValueError as error:

@@ -10,6 +10,7 @@ import click
 
 from para_attn_server.cli.child import ask
 from para_attn_server.core.errors import UsageError
+from para_attn_server.core.install import require_server
 
 _BOUNDS = {
     "minimum": ">=",
@@ -39,6 +40,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
       para-attn-server predictors demo
       para-attn-server predictors my_predictor.py:MyPredictor --json
     """
+    require_server()
     described = ask("para_attn_server.rank.describe", *names)
     if as_json:
         click.echo(json.dumps(described, indent=2))

@@ -10,8 +10,9 @@ import click
 
 from para_attn_server.cli.options import SettingsCommand, given, setting_options
 from para_attn_server.core.errors import UsageError
+from para_attn_server.core.install import require_server
 from para_attn_server.core.lookup import check_model, installed
-from para_attn_server.core.process import python_command, require_linux
+from para_attn_server.core.process import python_command
 from para_attn_server.core.settings import load_settings
 from para_attn_server.core.signals import held
 
@@ -33,7 +34,7 @@ def command(**options: Any) -> None:
       para-attn-server --model my_predictor.py:MyPredictor --host 0.0.0.0 --port 8080
       PARA_ATTN_SERVER_MODEL=flux para-attn-server --model-path /models/FLUX.1-dev
     """
-    require_linux()
+    require_server()
     settings = load_settings(**given(options))
     if not settings.model:
         names = ", ".join(installed())

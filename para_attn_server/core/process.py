@@ -8,8 +8,6 @@ import resource
 import signal
 import sys
 
-from para_attn_server.core.errors import UsageError
-
 _PR_SET_PDEATHSIG = 1
 
 
@@ -64,12 +62,3 @@ def raise_descriptor_limit(wanted: int) -> None:
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-
-
-def require_linux() -> None:
-    """Raises UsageError on any other system, before something fails there that nobody could explain."""
-    if sys.platform != "linux":
-        raise UsageError(
-            f"para-attn-server runs on Linux only, not on {sys.platform}: it needs pidfd, memfd and PR_SET_PDEATHSIG. "
-            "Use Linux, WSL 2 or Docker"
-        )

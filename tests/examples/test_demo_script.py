@@ -41,5 +41,5 @@ def test_a_demo_that_cannot_start_shows_the_servers_log(tmp_path: Path) -> None:
     weights.mkdir()
     done = demo(tmp_path, PARA_ATTN_SERVER_MODEL_PATH=str(weights))
     assert done.returncode == 1
-    assert "exit code 3" in done.stderr
-    assert "setup failed" in done.stderr
+    assert "[error" in done.stderr
+    assert "the demo failed: setup failed on rank" in done.stderr

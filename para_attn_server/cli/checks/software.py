@@ -24,7 +24,7 @@ def software_checks(facts: dict[str, Any]) -> list[Check]:
 def _package(name: str, facts: dict[str, Any]) -> Check:
     installed = _version(name)
     if installed is None:
-        return problem(name, "not installed", f"pip install {name}")
+        return problem(name, "not installed", install.server())
     if "error" in facts:
         return problem(name, f"{installed}, but: {facts['error']}", install.again(name, installed))
     if name == "torch" and not facts["gloo"]:
