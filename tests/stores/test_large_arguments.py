@@ -57,7 +57,7 @@ def test_no_answer_reads_the_arguments(store: SqlStore, tmp_path: Path) -> None:
     queued, canceled = add(store, LARGE, KEY), add(store, LARGE)
     store.cancel(canceled.id, 2.0, run=run_of(store, canceled.id))
     executed: list[str] = []
-    event.listen(store._engine, "before_cursor_execute", lambda *args: executed.append(args[2]))
+    event.listen(store.handle.engine, "before_cursor_execute", lambda *args: executed.append(args[2]))
     control: Any = create_autospec(ControlClient, instance=True, connected=True, closing=False)
     control.pool.return_value = control.live.return_value = None
     control.cancel.return_value = CancelReply(1, None)
