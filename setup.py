@@ -10,7 +10,8 @@ if sys.platform != "linux":
         "para-attn-server runs on Linux only: it needs pidfd, memfd and PR_SET_PDEATHSIG. Use Linux, WSL 2 or Docker."
     )
 
-TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.7"]
+POSTGRES = ["psycopg[binary]>=3.2.2"]
+TEST = [*POSTGRES, "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.7"]
 TEST += ["hypothesis>=6.100", "openapi-spec-validator>=0.7", "schemathesis>=4"]
 LINT = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-psutil", "types-jsonschema"]
 
@@ -62,6 +63,7 @@ setup(
         "gpu": ["nvidia-ml-py>=12"],
         "video": ["imageio>=2.36", "imageio-ffmpeg>=0.6"],
         "lora": ["peft>=0.17"],
+        "postgres": POSTGRES,
         "test": [*TEST],
         "dev": [*TEST, *LINT],
     },

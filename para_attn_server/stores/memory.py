@@ -368,7 +368,7 @@ def _open(place: str, *, durable: bool, steady: Callable[[], float] | None) -> M
     return _named.setdefault(place, MemoryStore()).another(steady) if place else MemoryStore(steady)
 
 
-def _refuse(_place: str) -> None:
+def _refuse(_place: str, _migrate: bool) -> None:
     raise UsageError("store: memory:// is for tests: each process of a server would have a store of its own")
 
 
