@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import time
 from collections.abc import Callable, Generator
@@ -16,6 +17,7 @@ from typing import Any
 import psycopg
 from psycopg import errors as pg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.types.json import set_json_dumps
 from sqlalchemy import Engine, ExceptionContext, QueuePool, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
@@ -86,10 +88,12 @@ class Address:
         try:
             given = conninfo_to_dict(url)
         except psycopg.Error:  # whose message may have the password in it
+            given = None
+        if given is None or _is_ambiguous(url):
             raise UsageError(
                 "store: the URL cannot be read; it must be postgresql://USER:PASSWORD@HOST:PORT/DATABASE?OPTION=VALUE, "
                 "with special characters of its parts as %XX (@ is %40, / is %2F)"
-            ) from None
+            )
         given = {name: value for name, value in given.items() if value is not None}
         free = {
             name: value
@@ -97,7 +101,7 @@ class Address:
             if name not in given and _VARIABLES.get(name, "") not in os.environ
         }
         self._conninfo = make_conninfo(url, **free)
-        self._secrets = [str(given[name]) for name in ("password", "sslpassword") if given.get(name)]
+        self._secrets = [str(given[name]) for name in ("password", "sslpassword") if len(str(given.get(name, ""))) > 2]
         self.shown = _shown(given)
 
     def connect(self, name: str, limit: float | None = REPLY_WITHIN) -> StoreConnection:
@@ -106,6 +110,7 @@ class Address:
             self._conninfo, autocommit=True, application_name=f"para-attn-server {name}"
         )
         connection.limit = limit
+        set_json_dumps(_strict_json, connection)
         return connection
 
     def clean(self, text: str) -> str:
@@ -113,6 +118,12 @@ class Address:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _is_ambiguous(url: str) -> bool:
+    """Whether what was meant for the password may have been taken for a host or a database, and would be shown."""
+    before, _, after = url.partition("?")[0].partition("://")[2].partition("/")
+    return before.count("@") > 1 or "@" in after
 
 
 def _shown(given: dict[str, Any]) -> str:
@@ -159,7 +170,6 @@ def create_postgres_engine(connect: Callable[[], StoreConnection], address: Addr
         pool_timeout=REPLY_WITHIN,
         pool_use_lifo=True,
         use_native_hstore=False,
-        json_serializer=strict_json,
         creator=connect,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
@@ -171,15 +181,18 @@ def create_postgres_engine(connect: Callable[[], StoreConnection], address: Addr
 
 def _check_alive(connection: Any, _record: Any, _proxy: Any) -> None:
     """Before each use, without a round trip: what the server has closed can be read to its end."""
+    arrived = select.poll()
+    arrived.register(connection.fileno(), select.POLLIN)
     try:
-        connection.pgconn.consume_input()
+        while arrived.poll(0):  # the server's last words come before its end
+            connection.pgconn.consume_input()
     except psycopg.Error:
         connection.close()
     if connection.closed:
         raise DisconnectionError  # the pool makes another one
 
 
-def strict_json(value: Any) -> str:
+def _strict_json(value: Any) -> str:
     """Raises ValueError for NaN and infinities before anything is sent: the database would refuse the transaction."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
@@ -198,9 +211,6 @@ _REASONS: tuple[tuple[tuple[type[psycopg.Error], ...], str], ...] = (
     ((pg.DiskFull,), "has no room on its disk: free some space"),
     ((pg.LockNotAvailable, pg.QueryCanceled, pg.DeadlockDetected), "is busy with another write"),
     ((pg.ReadOnlySqlTransaction,), "is read-only"),
-    ((pg.TooManyConnections,), "has no connection free: raise its max_connections"),
-    ((pg.CannotConnectNow,), "is starting up or shutting down"),
-    ((pg.InvalidAuthorizationSpecification, pg.InvalidPassword), "refuses the user or the password"),
     ((pg.InsufficientPrivilege,), "does not allow this to the user: GRANT what is missing"),
     ((pg.UndefinedTable, pg.UndefinedColumn), "lacks a table or a column: run para-attn-server db upgrade"),
 )
