@@ -15,7 +15,8 @@ CLIENT = ["click>=8.1", "httpx>=0.28", "pydantic>=2.10", "pydantic-settings>=2.7
 SERVER = ["torch>=2.6", "diffusers>=0.42", "transformers>=4.56", "accelerate>=1.0", "sentencepiece>=0.2"]
 SERVER += ["protobuf>=5", "numpy>=1.26", "pillow>=11", "flask>=3.1", "gunicorn[gevent]>=23", "sqlalchemy>=2.0.36"]
 SERVER += ["alembic>=1.14", "structlog>=24.4", "cloudpickle>=3.1", "jsonschema>=4.23", "psutil>=6"]
-TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.7"]
+POSTGRES = ["psycopg[binary]>=3.2.2"]
+TEST = [*POSTGRES, "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.7"]
 TEST += ["hypothesis>=6.100", "openapi-spec-validator>=0.7", "schemathesis>=4"]
 LINT = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-psutil", "types-jsonschema"]
 
@@ -46,6 +47,7 @@ setup(
         "gpu": [*SERVER, "nvidia-ml-py>=12"],
         "video": ["imageio>=2.36", "imageio-ffmpeg>=0.6"],
         "lora": ["peft>=0.17"],
+        "postgres": [*SERVER, *POSTGRES],
         "test": [*SERVER, *TEST],
         "dev": [*SERVER, *TEST, *LINT],
     },

@@ -14,6 +14,7 @@ from typing import Any
 import hypothesis
 import pytest
 from leftovers import MARK, marked_processes
+from postgres import RunningPostgres, prepared, running_postgres
 from serving import CHAOS, CHAOS_STEP_TIMEOUT, COUNTING, RunningServer, shared_server
 from waiting import wait_until
 
@@ -93,3 +94,23 @@ def store(database: Path) -> Iterator[SqlStore]:
     """A store in it, as the controller opens it."""
     with closing(SqlStore.open(database, durable=False)) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[RunningPostgres]:
+    """One PostgreSQL for all tests."""
+    yield from running_postgres()
+
+
+@pytest.fixture(scope="session")
+def empty_postgres(postgres: RunningPostgres) -> str:
+    """A database in it with the present schema and nothing in it, which nobody has open: a template."""
+    return prepared(postgres)
+
+
+@pytest.fixture
+def postgres_database(postgres: RunningPostgres, empty_postgres: str) -> Iterator[str]:
+    """A test's own copy of it."""
+    name = postgres.new_database(empty_postgres)
+    yield name
+    postgres.drop(name)

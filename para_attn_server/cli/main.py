@@ -16,19 +16,19 @@ import click
 from para_attn_server.core.errors import ExitCode, ServerError
 from para_attn_server.core.signals import INTERRUPTED
 
-COMMANDS = ("serve", "agent", "generate", "status", "cancel", "log", "predictors", "doctor")
+COMMANDS = ("serve", "agent", "generate", "status", "cancel", "log", "predictors", "db", "doctor")
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EXIT_CODES = """\b
 Exit codes:
   0    done; for the server: stopped cleanly
   1    a job failed or was canceled, the server could not be reached or
-       refused, or doctor found a problem
+       refused, doctor found a problem, or db check another schema
   2    usage: a wrong option, setting or model name
   3    setup failed: the predictor could not be set up
   4    port taken: the address cannot be listened on
-  5    state directory: in use by another server, unwritable, or written
-       by a newer version
+  5    state directory or store: in use by another server, unusable, or
+       written by a newer version
   130  interrupted with Ctrl-C (generate cancels its job first; a server
        had not begun to serve)
   143  ended by SIGTERM before it had begun to serve

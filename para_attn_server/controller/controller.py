@@ -30,7 +30,7 @@ from para_attn_server.core.listening import advice, listen
 from para_attn_server.core.lock import LOCK_NAME, StateDirLock
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.lookup import check_model
-from para_attn_server.core.settings import ENV_PREFIX, Settings, load_settings
+from para_attn_server.core.settings import DATABASE_URL, ENV_PREFIX, Settings, load_settings
 from para_attn_server.core.signals import StopSignals
 from para_attn_server.core.steady import steady
 from para_attn_server.core.stray_output import DescriptorReader
@@ -274,11 +274,19 @@ def main(signals: StopSignals) -> int:
         try:
             settings = load_settings()
             configure_logging(settings.log_level, settings.log_format, "controller", log_fd)
+            _keep_to_itself(settings.store)
             return _serve(settings, line, signals)
         except ServerError as error:
             _say_why(log_format, str(error))
             tell(line, reason=str(error))
             return int(error.exit_code)
+
+
+def _keep_to_itself(store: str | None) -> None:
+    """The store's URL may have a password in it: the ranks, which run other people's code, do not inherit it."""
+    for name in (f"{ENV_PREFIX}STORE", DATABASE_URL):
+        if store is not None and os.environ.get(name) == store:
+            del os.environ[name]
 
 
 @contextlib.contextmanager
@@ -311,7 +319,7 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
         run_folder = RunFolder(settings.state_dir)
         if isinstance(database := settings.job_store, Path) and not database.exists():
             log.info("new state directory", state_dir=str(settings.state_dir))
-        prepare_store(settings.job_store)
+        prepare_store(settings.job_store, settings.migrate)
         store = open_store(settings.job_store, durable=False, steady=steady)
         with contextlib.closing(store):
             settle_clock(store)

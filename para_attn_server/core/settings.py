@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from para_attn_server.core.errors import UsageError
 
 ENV_PREFIX = "PARA_ATTN_SERVER_"
+DATABASE_URL = "DATABASE_URL"
 _DURATION = re.compile(r"(\d{1,100}(?:\.\d{1,100})?)\s{0,10}(ms|s|m|h|d|)", re.ASCII)
 _BYTES = re.compile(r"(\d{1,30}(?:\.\d{1,30})?)\s{0,10}(b|[kmgt]i?b?|)", re.ASCII)
 _SIZES = {"": 1} | {f"{unit}{i}": (1024 if i else 1000) ** n for n, unit in enumerate("kmgt", 1) for i in ("", "i")}
@@ -159,7 +160,15 @@ class Settings(BaseSettings):
         Path(".para-attn-server"), description="Folder of the queue's database and the control socket."
     )
     store: str | None = Field(
-        None, description="URL of the job store, such as `sqlite:///path`. Default: a SQLite file in --state-dir."
+        None,
+        repr=False,  # it may have a password in it
+        description="URL of the job store: `sqlite:///path` or `postgresql://...`. Default: `DATABASE_URL`, where that "
+        "names a PostgreSQL database; else a SQLite file in --state-dir. See stores.md.",
+    )
+    migrate: bool = Field(
+        True,
+        description="Bring the job store to this version's schema at the start. With --no-migrate a store of another "
+        "schema is refused; para-attn-server db upgrade migrates it.",
     )
     output_dir: Path = Field(Path("outputs"), description="Output root; outputs are written below it.")
     allow_any_output_path: bool = Field(
@@ -220,6 +229,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @field_validator("store")
+    @classmethod
+    def _or_the_platforms(cls, value: str | None) -> str | None:
+        url = os.environ.get(DATABASE_URL, "")  # named so by platforms and for many programs: only what is meant for us
+        return url if not value and url.startswith(("postgresql://", "postgres://")) else value
 
     @field_validator("keep_outputs")
     @classmethod

@@ -215,7 +215,7 @@ class OpenHandle(Protocol):
     def __call__(self, place: str, *, durable: bool, steady: Callable[[], float] | None) -> JobStore: ...
 
 
-def _nothing(place: str) -> None:
+def _nothing(place: str, migrate: bool) -> None:
     """A store that needs no preparation."""
 
 
@@ -223,14 +223,20 @@ def _no_notices(place: str) -> list[str]:
     return []
 
 
+def _no_revision(place: str) -> str | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class StoreKind:
     """A kind of store, for the list in `open.py`. place: what follows the scheme in a store's URL.
 
     prepare: run by the controller before anybody opens the store. It makes the store ready, or raises
-    StoreUnavailable. notices: what an operator must know of what earlier servers have lost or kept.
+    StoreUnavailable; it migrates it only where that is allowed. notices: what an operator must know of what earlier
+    servers have lost or kept. revision: of the store's schema, None where it has none.
     """
 
     open: OpenHandle
-    prepare: Callable[[str], None] = _nothing
+    prepare: Callable[[str, bool], None] = _nothing
     notices: Callable[[str], list[str]] = _no_notices
+    revision: Callable[[str], str | None] = _no_revision

@@ -14,7 +14,7 @@ from dataclasses import replace
 from heapq import nlargest, nsmallest
 from itertools import islice
 from statistics import fmean
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from para_attn_server.core.errors import JobError, QueueFull, UsageError
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal, Result, RunId
@@ -368,8 +368,8 @@ def _open(place: str, *, durable: bool, steady: Callable[[], float] | None) -> M
     return _named.setdefault(place, MemoryStore()).another(steady) if place else MemoryStore(steady)
 
 
-def _refuse(_place: str) -> None:
+def _refuse(_place: str, _migrate: bool = False) -> NoReturn:
     raise UsageError("store: memory:// is for tests: each process of a server would have a store of its own")
 
 
-KIND = StoreKind(_open, _refuse)
+KIND = StoreKind(_open, _refuse, revision=_refuse)

@@ -14,6 +14,8 @@ from para_attn_server.stores.base import JobStore, StoreKind
 
 KINDS = {
     "memory": "para_attn_server.stores.memory",
+    "postgres": "para_attn_server.stores.postgres_kind",
+    "postgresql": "para_attn_server.stores.postgres_kind",
     "sqlite": "para_attn_server.stores.sqlite_kind",
 }
 """By the scheme of its URL: the module that has a StoreKind named KIND."""
@@ -29,10 +31,17 @@ def open_store(url_or_path: str | Path, *, durable: bool, steady: Callable[[], f
     return kind.open(place, durable=durable, steady=steady)
 
 
-def prepare_store(url_or_path: str | Path) -> None:
-    """Make it ready to be opened: the controller, before anybody has it open. Raises StoreUnavailable."""
+def prepare_store(url_or_path: str | Path, migrate: bool = True) -> None:
+    """Make it ready to be opened: the controller, before anybody has it open. migrate: whether its schema may be
+    changed. Raises StoreUnavailable."""
     kind, place = find_kind(url_or_path)
-    kind.prepare(place)
+    kind.prepare(place, migrate)
+
+
+def store_revision(url_or_path: str | Path) -> str | None:
+    """The revision of its schema, None where it has none. Raises StoreUnavailable."""
+    kind, place = find_kind(url_or_path)
+    return kind.revision(place)
 
 
 def store_notices(url_or_path: str | Path) -> list[str]:

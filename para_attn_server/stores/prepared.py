@@ -31,7 +31,7 @@ def insert(connection: Connection, statement: Insert, values: dict[str, Any]) ->
     """Insert a row; its number, where the database gives it one."""
     if connection.dialect.name != "sqlite":
         (number, *_) = connection.execute(statement, values).inserted_primary_key or (0,)
-        return int(number)
+        return number if isinstance(number, int) else 0
     return _run(connection, _of(connection, statement, values), values).lastrowid or 0
 
 

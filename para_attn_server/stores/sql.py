@@ -1,17 +1,18 @@
-"""The store in a SQL database, through SQLAlchemy Core. Its SQL is in `statements.py`, SQLite's own in `sqlite.py`.
+"""The store in a SQL database, through SQLAlchemy Core. Its SQL is in `statements.py`, the same for every database.
 
-Every transition is one guarded UPDATE ... RETURNING and its event in the same transaction. The connection is
-`sql_handle.py`'s, rows become objects in `sql_rows.py`, and the schema is made by `migrate.py`.
+Every transition is one guarded UPDATE ... RETURNING and its event in the same transaction. Connections and transactions
+are the database's own (`sqlite_handle.py`, `postgres_handle.py`), rows become objects in `sql_rows.py`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Update
 
@@ -22,28 +23,76 @@ from para_attn_server.stores import statements as sql
 from para_attn_server.stores.base import JobStore, LogWrite, OutputTotals, Progress, QueueCounts
 from para_attn_server.stores.prepared import insert, rows
 from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
-from para_attn_server.stores.sql_handle import SqlHandle
 from para_attn_server.stores.sql_rows import job_of, job_of_all, output_of, output_rows, row_of
-from para_attn_server.stores.sqlite import create_sqlite_engine, data_version
+from para_attn_server.stores.sqlite_handle import SqliteHandle
 
 _DELETE_AT_ONCE = 500
 
 
-class SqlStore(SqlHandle, JobStore):
-    """A JobStore in one SQLite file. Safe for the threads or greenlets of a process, which take turns.
+class SqlHandle(Protocol):
+    """One process's handle on a database: its connections and transactions.
+
+    Whatever keeps it from its work is a StoreUnavailable.
+    """
+
+    def reading(self) -> AbstractContextManager[Connection]:
+        """A connection for statements that only read; within a transaction, that of the transaction."""
+
+    def writing(self, relaxed: bool = False) -> AbstractContextManager[Connection]:
+        """A connection in a transaction, committed at the end and rolled back where anything raises.
+
+        One within another joins it. relaxed: the last second of such writes may be lost with the database's crash.
+        """
+
+    def changes(self) -> int:
+        """See JobStore."""
+
+    def usable(self) -> None:
+        """See JobStore."""
+
+    def heal(self) -> str | None:
+        """See JobStore."""
+
+    def close(self) -> None:
+        """See JobStore."""
+
+
+class SqlStore(JobStore):
+    """A JobStore in a SQL database. Safe for the threads or greenlets of a process.
 
     Nothing is opened before the first call, and a forked process opens its own connection. Every method raises
-    StoreUnavailable when the database cannot be used (locked for longer than 5 s, damaged, disk full).
+    StoreUnavailable when the database cannot be used (locked for longer than 5 s, damaged, disk full, not reachable).
     """
+
+    def __init__(self, handle: SqlHandle, steady: Callable[[], float] | None = None) -> None:
+        self.handle, self._steady = handle, steady
+        self._reading, self._writing = handle.reading, handle.writing
 
     @classmethod
     def open(cls, path: str | Path, *, durable: bool, steady: Callable[[], float] | None = None) -> SqlStore:
-        """The store in that file, whose schema is already there.
+        """The store in that SQLite file, whose schema is already there.
 
         durable: each write is on disk when its method returns (web workers); else power loss may take the last ones.
         steady: the clock for durations; without it the caller's `now` counts.
         """
-        return cls(create_sqlite_engine(str(path), durable=durable), steady, owner=not durable)
+        return cls(SqliteHandle(str(path), durable=durable), steady)
+
+    def usable(self) -> None:
+        self.handle.usable()
+
+    def heal(self) -> str | None:
+        return self.handle.heal()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._writing():
+            yield
+
+    def close(self) -> None:
+        self.handle.close()
+
+    def _now(self, now: float) -> dict[str, float]:
+        return {"now": now, "steady": now if self._steady is None else self._steady()}
 
     # --- web workers ---
 
@@ -126,8 +175,7 @@ class SqlStore(SqlHandle, JobStore):
             return list(connection.execute(sql.OUTPUT_PATHS, {"last": last}).scalars())
 
     def changes(self) -> int:
-        with self._reading() as connection:
-            return data_version(connection)
+        return self.handle.changes()
 
     # --- transitions, the controller only ---
 
@@ -199,12 +247,12 @@ class SqlStore(SqlHandle, JobStore):
         return job
 
     def progress(self, job_id: str, step: int, total: int | None, now: float, *, run: RunId | None) -> None:
-        with self._writing() as connection:
+        with self._writing(relaxed=True) as connection:
             _changed_row(connection, sql.PROGRESS, job_id, refusals.PROGRESS, {"done": step, "total": total}, run)
             _add_event(connection, job_id, "step", now, {"step": step, "total_steps": total})
 
     def log(self, write: LogWrite) -> list[int]:
-        with self._writing() as connection:
+        with self._writing(relaxed=True) as connection:
             of_jobs = {row.job_id for row in write.rows}
             known = {job for job in of_jobs if connection.execute(sql.STATUS, {"job_id": job}).first() is not None}
             ids = [
@@ -279,6 +327,8 @@ def _known_job(connection: Connection, key: str, digest: str | None) -> Job | No
 
 
 def _found(connection: Connection, job_id: str) -> Job | None:
+    if "\0" in job_id:  # PostgreSQL has no such text
+        return None
     return job_of_all(rows(connection, sql.GET_JOB, {"job_id": job_id}))
 
 

@@ -12,7 +12,7 @@ import structlog
 
 from para_attn_server.core.errors import UsageError
 from para_attn_server.stores.base import StoreKind
-from para_attn_server.stores.migrate import ensure_schema
+from para_attn_server.stores.migrate import ensure_schema, revision_of
 from para_attn_server.stores.sql import SqlStore
 from para_attn_server.stores.sqlite import kept_copies
 from para_attn_server.stores.wal import damaged_logs, keep_damaged
@@ -24,13 +24,13 @@ def _open(place: str, *, durable: bool, steady: Callable[[], float] | None) -> S
     return SqlStore.open(_path(place), durable=durable, steady=steady)
 
 
-def _prepare(place: str) -> None:
+def _prepare(place: str, migrate: bool) -> None:
     database = _path(place)
     found = keep_damaged(database)  # before anybody opens it: SQLite throws a damaged log away without a word
     if found is not None and found.kept is not None:
         lost = {"transactions": found.transactions, "frames": found.frames}
         log.error("the queue's write-ahead log is damaged; what it held is lost", **lost, kept=found.kept.name)
-    ensure_schema(database)
+    ensure_schema(database, migrate)
 
 
 def _notices(place: str) -> list[str]:
@@ -48,4 +48,4 @@ def _path(place: str) -> Path:
     return Path(place[1:])
 
 
-KIND = StoreKind(_open, _prepare, _notices)
+KIND = StoreKind(_open, _prepare, _notices, lambda place: revision_of(_path(place)))

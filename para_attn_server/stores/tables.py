@@ -6,6 +6,7 @@ differences of them. `jobs.seq` orders the queue; AUTOINCREMENT keeps a number f
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
@@ -28,6 +29,8 @@ from sqlalchemy import (
 from para_attn_server.core.job import ANONYMOUS, NATIVE
 
 metadata = MetaData()
+Whole = BigInteger().with_variant(Integer, "sqlite")
+"""A whole number of 64 bits, which SQLite's own have, and its keys that number themselves only by that name."""
 
 
 class FileName(TypeDecorator[str]):
@@ -38,6 +41,8 @@ class FileName(TypeDecorator[str]):
 
     def process_bind_param(self, value: str | None, dialect: Any) -> Any:
         """To the database."""
+        if dialect.name != "sqlite":
+            return _as_text(value)
         name = os.fsencode(value or "")
         try:
             name.decode()
@@ -47,7 +52,46 @@ class FileName(TypeDecorator[str]):
 
     def process_result_value(self, value: Any, dialect: Any) -> Any:
         """From the database."""
+        if dialect.name != "sqlite":
+            return _of_text(value)
         return os.fsdecode(value) if isinstance(value, bytes) else value
+
+
+class AnyText(TypeDecorator[str]):
+    """Text with whatever a request may have in it: PostgreSQL's has neither NUL nor half a pair of UTF-16."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> Any:
+        """To the database."""
+        return value if dialect.name == "sqlite" else _as_text(value)
+
+    def process_result_value(self, value: Any, dialect: Any) -> Any:
+        """From the database."""
+        return value if dialect.name == "sqlite" else _of_text(value)
+
+
+_ESCAPED = "\ufffe"
+"""Begins a text that is written as JSON because it has what no text may have. No character of any script."""
+
+
+def _as_text(value: str | None) -> str | None:
+    if value is None or not (value.startswith(_ESCAPED) or "\0" in value or not _is_unicode(value)):
+        return value
+    return _ESCAPED + json.dumps(value)
+
+
+def _of_text(value: str | None) -> str | None:
+    return str(json.loads(value[1:])) if value is not None and value.startswith(_ESCAPED) else value
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class FileNumber(TypeDecorator[int]):
@@ -81,22 +125,27 @@ class Scalar(TypeDecorator[Any]):
         return value["value"] if isinstance(value, dict) else value
 
 
+def _where(condition: str) -> dict[str, Any]:
+    """An index of those rows alone."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
+
 jobs = Table(
     "jobs",
     metadata,
-    Column("seq", Integer, primary_key=True, autoincrement=True),
+    Column("seq", Whole, primary_key=True, autoincrement=True),
     Column("id", Text, nullable=False, unique=True),
     Column("status", Text, nullable=False),
     Column("output_path", FileName, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("started_at", Float),
     Column("finished_at", Float),
-    Column("attempts", Integer, nullable=False),
-    Column("group_index", Integer),
-    Column("step", Integer, nullable=False),
-    Column("total_steps", Integer),
+    Column("attempts", Whole, nullable=False),
+    Column("group_index", Whole),
+    Column("step", Whole, nullable=False),
+    Column("total_steps", Whole),
     Column("deadline", Float),
-    Column("idempotency_key", Text, unique=True),
+    Column("idempotency_key", AnyText, unique=True),
     Column("request_digest", Text),
     Column("cancel_requested", Boolean, nullable=False),
     Column("error", JSON(none_as_null=True)),
@@ -107,7 +156,7 @@ jobs = Table(
     Column("output_root", FileName),
     Column("model", FileName),
     Column("priority", Integer, nullable=False, server_default="0"),
-    Column("owner", Text, nullable=False, server_default=ANONYMOUS),
+    Column("owner", AnyText, nullable=False, server_default=ANONYMOUS),
     Column("api", Text, nullable=False, server_default=NATIVE),
     Column("target", Float),
     Column("metadata", JSON(none_as_null=True)),
@@ -117,15 +166,15 @@ jobs = Table(
     Column("timings", JSON(none_as_null=True)),
     Column("peak_memory", BigInteger),
     Column("controller", Text),
-    Column("run", Integer, nullable=False, server_default="0"),
+    Column("run", Whole, nullable=False, server_default="0"),
     Column("output_bytes", BigInteger),
     Column("outputs_removed_at", Float),
     Column("outputs_removed_for", Text),
-    Column("shape", Text, nullable=False, server_default=""),
+    Column("shape", AnyText, nullable=False, server_default=""),
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_end", "finished_at", "finished_steady"),
-    Index("jobs_by_output", "finished_at", "finished_steady", sqlite_where=text("output_bytes IS NOT NULL")),
-    Index("jobs_by_deadline", "status", "deadline", sqlite_where=text("deadline IS NOT NULL")),
+    Index("jobs_by_output", "finished_at", "finished_steady", **_where("output_bytes IS NOT NULL")),
+    Index("jobs_by_deadline", "status", "deadline", **_where("deadline IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 """One row per accepted request. What is polled reads a row whole: no column of it is large. output_bytes: of its
@@ -158,7 +207,7 @@ arguments = Table(
 """The arguments of each job. Apart from its row, for they may be megabytes, and SQLite writes a row as a whole."""
 
 job_counts = Table(
-    "job_counts", metadata, Column("status", Text, primary_key=True), Column("jobs", Integer, nullable=False)
+    "job_counts", metadata, Column("status", Text, primary_key=True), Column("jobs", Whole, nullable=False)
 )
 """How many jobs are in each status: kept by triggers of `jobs`, so that nobody counts all rows."""
 
@@ -166,9 +215,9 @@ output_totals = Table(
     "output_totals",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("jobs", Integer, nullable=False),
+    Column("jobs", Whole, nullable=False),
     Column("bytes", BigInteger, nullable=False),
-    Column("evicted", Integer, nullable=False),
+    Column("evicted", Whole, nullable=False),
 )
 """One row: how many jobs have outputs that are kept, of how many bytes (by triggers of `jobs`), and of how many jobs
 they were removed for --max-output-bytes."""
@@ -176,7 +225,7 @@ they were removed for --max-output-bytes."""
 events = Table(
     "events",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
     Column("type", Text, nullable=False),
     Column("at", Float, nullable=False),

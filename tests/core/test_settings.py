@@ -15,6 +15,7 @@ from para_attn_server.core.settings import ENV_PREFIX, Settings, load_settings, 
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(ENV_PREFIX + name.upper(), raising=False)
+    monkeypatch.delenv("DATABASE_URL", raising=False)
 
 
 def test_defaults_need_nothing() -> None:

@@ -234,7 +234,8 @@ def test_the_job_that_follows_is_started_in_the_transaction_that_ends_the_one_be
     begun: list[None] = []
     with monkeypatch.context() as patch:
         patch.setattr(
-            "para_attn_server.stores.sql_handle.begin_write", lambda connection: begun.append(begin_write(connection))
+            "para_attn_server.stores.sqlite_handle.begin_write",
+            lambda connection: begun.append(begin_write(connection)),
         )
         pool._writes.flush(at_once=True)
         loop.settle()

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+from postgres import EMPTY, RunningPostgres
 
 from para_attn_server.stores import sqlite
 from para_attn_server.stores.base import JobStore
@@ -24,18 +25,39 @@ def memory_url(request: pytest.FixtureRequest) -> str:
     return f"memory://{uuid.uuid4().hex}"
 
 
-BACKENDS: dict[str, Callable[[pytest.FixtureRequest], str]] = {"sqlite": sqlite_url, "memory": memory_url}
+@pytest.fixture(scope="session")
+def shared_postgres(postgres: RunningPostgres, empty_postgres: str) -> str:
+    """One database for the contract, which each test finds empty: to make one takes longer than a test."""
+    return postgres.new_database(empty_postgres)
+
+
+def postgres_url(request: pytest.FixtureRequest) -> str:
+    server: RunningPostgres = request.getfixturevalue("postgres")
+    name: str = request.getfixturevalue("shared_postgres")
+    with server.connect(name) as admin:
+        admin.execute(EMPTY)
+    from para_attn_server.stores import postgres
+
+    request.getfixturevalue("monkeypatch").setattr(postgres, "LOCK_WITHIN", 1.0)
+    return server.url(name)
+
+
+BACKENDS: dict[str, Callable[[pytest.FixtureRequest], str]] = {
+    "sqlite": sqlite_url,
+    "memory": memory_url,
+    "postgres": postgres_url,
+}
 """Each makes an empty store for one test; its URL."""
 
 
 @pytest.fixture(params=BACKENDS)
 def open_store(request: pytest.FixtureRequest) -> Iterator[OpenStore]:
-    """Opens one more handle on the test's store; closes all in the end."""
+    """Opens one more handle on the test's store, the first of them as the controller does; closes all in the end."""
     url = BACKENDS[request.param](request)
     opened: list[JobStore] = []
 
-    def open_one(durable: bool = False, steady: Steady | None = None) -> JobStore:
-        opened.append(open_url(url, durable=durable, steady=steady))
+    def open_one(steady: Steady | None = None) -> JobStore:
+        opened.append(open_url(url, durable=bool(opened), steady=steady))
         return opened[-1]
 
     yield open_one

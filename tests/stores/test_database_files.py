@@ -99,7 +99,7 @@ def test_a_job_that_is_inserted_while_the_database_goes_is_not_accepted(
         remove_all(database)
         controller.heal()
 
-    monkeypatch.setattr("para_attn_server.stores.sql_handle.begin_write", begin_then_lose)
+    monkeypatch.setattr("para_attn_server.stores.sqlite_handle.begin_write", begin_then_lose)
     with pytest.raises(StoreUnavailable, match="removed or replaced"):
         submit(web)
     monkeypatch.undo()

@@ -56,7 +56,7 @@ def test_no_answer_reads_the_arguments(store: SqlStore, tmp_path: Path) -> None:
     queued, canceled = add(store, LARGE, KEY), add(store, LARGE)
     store.cancel(canceled.id, 2.0, run=run_of(store, canceled.id))
     executed: list[str] = []
-    with store._reading() as connection:
+    with store.handle.reading() as connection:
         driver: Any = connection.connection.dbapi_connection
     driver.set_trace_callback(executed.append)
     control: Any = create_autospec(ControlClient, instance=True, connected=True, closing=False)

@@ -16,6 +16,7 @@ from para_attn_server.stores import sqlite
 from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.sql import SqlStore
 from para_attn_server.stores.sqlite import begin_write, create_sqlite_engine, refusal
+from para_attn_server.stores.sqlite_handle import SqliteHandle
 
 
 @pytest.fixture
@@ -27,17 +28,16 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def engine(database: Path) -> Iterator[Engine]:
-    engine = create_sqlite_engine(str(database), durable=False)
-    yield engine
-    engine.dispose()
+def store(database: Path) -> Iterator[SqlStore]:
+    store = SqlStore.open(database, durable=False)
+    yield store
+    store.close()
 
 
 @pytest.fixture
-def store(engine: Engine) -> Iterator[SqlStore]:
-    store = SqlStore(engine)
-    yield store
-    store.close()
+def engine(store: SqlStore) -> Engine:
+    assert isinstance(store.handle, SqliteHandle)
+    return store.handle.engine
 
 
 @pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])

@@ -42,7 +42,8 @@ def steps(store: SqlStore, action: Callable[[], object]) -> int:
         count += 1
         return 0
 
-    driver: Any = store._connected().connection.driver_connection
+    with store._reading() as connection:
+        driver: Any = connection.connection.driver_connection
     driver.set_progress_handler(counted, 10)
     action()
     driver.set_progress_handler(None, 0)

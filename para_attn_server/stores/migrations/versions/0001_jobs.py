@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from para_attn_server.stores.migrations import postgres
+from para_attn_server.stores.tables import Whole
+
 revision = "0001"
 down_revision = None
 
@@ -13,17 +16,17 @@ def upgrade() -> None:
     """Create the first tables."""
     op.create_table(
         "jobs",
-        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("seq", Whole, primary_key=True, autoincrement=True),
         sa.Column("id", sa.Text, nullable=False, unique=True),
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("output_path", sa.Text, nullable=False),
         sa.Column("created_at", sa.Float, nullable=False),
         sa.Column("started_at", sa.Float),
         sa.Column("finished_at", sa.Float),
-        sa.Column("attempts", sa.Integer, nullable=False),
-        sa.Column("group_index", sa.Integer),
-        sa.Column("step", sa.Integer, nullable=False),
-        sa.Column("total_steps", sa.Integer),
+        sa.Column("attempts", Whole, nullable=False),
+        sa.Column("group_index", Whole),
+        sa.Column("step", Whole, nullable=False),
+        sa.Column("total_steps", Whole),
         sa.Column("deadline", sa.Float),
         sa.Column("idempotency_key", sa.Text, unique=True),
         sa.Column("request_digest", sa.Text),
@@ -37,7 +40,7 @@ def upgrade() -> None:
     op.create_index("jobs_by_end", "jobs", ["finished_at"])
     op.create_table(
         "events",
-        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("id", Whole, primary_key=True),
         sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False),
         sa.Column("type", sa.Text, nullable=False),
         sa.Column("at", sa.Float, nullable=False),
@@ -49,3 +52,5 @@ def upgrade() -> None:
         sa.Column("name", sa.Text, primary_key=True),
         sa.Column("value", sa.JSON, nullable=False),
     )
+    if op.get_context().dialect.name != "sqlite":
+        postgres.note_writers()

@@ -18,5 +18,6 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO arguments SELECT id, kwargs FROM jobs")
     op.add_column("jobs", sa.Column("seed", sa.JSON))
-    op.execute("UPDATE jobs SET seed = nullif(json_quote(json_extract(kwargs, '$.seed')), 'null')")
+    if op.get_context().dialect.name == "sqlite":  # no other database had a job then
+        op.execute("UPDATE jobs SET seed = nullif(json_quote(json_extract(kwargs, '$.seed')), 'null')")
     op.drop_column("jobs", "kwargs")

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from para_attn_server.stores.migrations import postgres
+from para_attn_server.stores.tables import Whole
+
 revision = "0003"
 down_revision = "0002"
 
@@ -18,7 +21,8 @@ def upgrade() -> None:
     )
     op.drop_index("jobs_by_end")
     op.create_index("jobs_by_end", "jobs", ["finished_at", "finished_steady"])
-    op.create_index("jobs_by_deadline", "jobs", ["status", "deadline"], sqlite_where=sa.text("deadline IS NOT NULL"))
+    some = sa.text("deadline IS NOT NULL")
+    op.create_index("jobs_by_deadline", "jobs", ["status", "deadline"], sqlite_where=some, postgresql_where=some)
     _count()
 
 
@@ -26,10 +30,13 @@ def _count() -> None:
     op.create_table(
         "job_counts",
         sa.Column("status", sa.Text, primary_key=True),
-        sa.Column("jobs", sa.Integer, nullable=False),
+        sa.Column("jobs", Whole, nullable=False),
     )
     for status in ("queued", "running", "succeeded", "failed", "canceled"):
         op.execute(f"INSERT INTO job_counts SELECT '{status}', count(*) FROM jobs WHERE status = '{status}'")
+    if op.get_context().dialect.name != "sqlite":
+        postgres.count_jobs()
+        return
     for name, when, change, meant in (
         ("job_inserted", "INSERT", "1", "status = NEW.status"),
         ("job_deleted", "DELETE", "-1", "status = OLD.status"),

@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from para_attn_server.stores.tables import Whole
+
 revision = "0004"
 down_revision = "0003"
 
@@ -30,7 +32,7 @@ def upgrade() -> None:
         sa.Column("timings", sa.JSON),
         sa.Column("peak_memory", sa.BigInteger),
         sa.Column("controller", sa.Text),
-        sa.Column("run", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("run", Whole, nullable=False, server_default="0"),
     ):
         op.add_column("jobs", column)
     op.execute("UPDATE jobs SET run = attempts")
@@ -49,7 +51,8 @@ def upgrade() -> None:
         sa.Column("inode", sa.BigInteger, nullable=False),
         sa.Column("mtime_ns", sa.BigInteger, nullable=False),
     )
-    _move_outputs()
+    if op.get_context().dialect.name == "sqlite":  # no other database had a job then
+        _move_outputs()
     op.drop_column("jobs", "output")
 
 

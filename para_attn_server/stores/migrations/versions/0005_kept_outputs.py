@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from para_attn_server.stores.migrations import postgres
+from para_attn_server.stores.tables import Whole
+
 revision = "0005"
 down_revision = "0004"
 
@@ -21,15 +24,19 @@ def upgrade() -> None:
         "jobs",
         ["finished_at", "finished_steady"],
         sqlite_where=sa.text("output_bytes IS NOT NULL"),
+        postgresql_where=sa.text("output_bytes IS NOT NULL"),
     )
     op.create_table(
         "output_totals",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("jobs", sa.Integer, nullable=False),
+        sa.Column("jobs", Whole, nullable=False),
         sa.Column("bytes", sa.BigInteger, nullable=False),
-        sa.Column("evicted", sa.Integer, nullable=False),
+        sa.Column("evicted", Whole, nullable=False),
     )
     op.execute("INSERT INTO output_totals SELECT 1, count(output_bytes), coalesce(sum(output_bytes), 0), 0 FROM jobs")
+    if op.get_context().dialect.name != "sqlite":
+        postgres.total_outputs()
+        return
     op.execute(
         "CREATE TRIGGER output_changed AFTER UPDATE OF output_bytes ON jobs BEGIN UPDATE output_totals SET "
         "jobs = jobs + (NEW.output_bytes IS NOT NULL) - (OLD.output_bytes IS NOT NULL), "

@@ -1,4 +1,4 @@
-"""One process's handle on a SQL database: its connection, its transactions, what happens when the file is moved away.
+"""One process's handle on a SQLite database: its connection, its transactions, and what happens when the file moves.
 
 What is read and written is `sql.py`'s; SQLite's own ways are in `sqlite.py`.
 """
@@ -7,33 +7,40 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection
 
 from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.stores import statements as sql
 from para_attn_server.stores.files import DatabaseFiles
-from para_attn_server.stores.sqlite import begin_write, full, has_room, keep_open
+from para_attn_server.stores.sqlite import (
+    begin_write,
+    create_sqlite_engine,
+    data_version,
+    full,
+    has_room,
+    keep_open,
+)
 
 _inherited: list[Connection] = []
 """Connections of the process that forked this one. They are kept and never used: closing would be a use."""
 
 
-class SqlHandle:
+class SqliteHandle:
     """A connection that is opened at its first use, and again where it must be. Threads or greenlets take turns."""
 
-    def __init__(self, engine: Engine, steady: Callable[[], float] | None = None, owner: bool = False) -> None:
-        self._engine, self._steady = engine, steady
+    def __init__(self, path: str, *, durable: bool) -> None:
+        self.engine = create_sqlite_engine(path, durable=durable)
         self._lock = threading.RLock()
         self._connection: Connection | None = None
         self._pid = os.getpid()
-        self._path = str(engine.url.database)
+        self._path = path
         self._files = DatabaseFiles(self._path)
-        self._owner = owner
+        self._owner = not durable
         self._in_transaction = False
 
     def close(self) -> None:
@@ -44,7 +51,7 @@ class SqlHandle:
                 keep_open(self._connection)
             elif self._connection is not None and self._pid == os.getpid():
                 self._connection.close()
-                self._engine.dispose()
+                self.engine.dispose()
             self._connection = None
 
     def usable(self) -> None:
@@ -55,7 +62,7 @@ class SqlHandle:
             raise StoreUnavailable(f"{self._path} {why}", f"the queue's database {why}") from None
         if not room:
             raise full(self._path)
-        with self._reading():
+        with self.reading():
             pass
 
     def heal(self) -> str | None:
@@ -69,34 +76,26 @@ class SqlHandle:
                 raise StoreUnavailable(f"{self._path} {why}", f"{Path(self._path).name} {why}") from None
             if refusal is None:
                 self._connection = None
-                self._engine.dispose(close=False)
+                self.engine.dispose(close=False)
                 self._connected()
             return refusal
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with self._writing():
-            outer, self._in_transaction = self._in_transaction, True
-            try:
-                yield
-            finally:
-                self._in_transaction = outer
-
     def _state(self) -> Any:
         """What is in the database, roughly: a copy of it is made anew when that has changed."""
-        with self._reading() as connection:
+        with self.reading() as connection:
             return connection.execute(sql.COUNT_BY_STATUS).all()
 
-    def _now(self, now: float) -> dict[str, float]:
-        return {"now": now, "steady": now if self._steady is None else self._steady()}
+    def changes(self) -> int:
+        with self.reading() as connection:
+            return data_version(connection)
 
     @contextmanager
-    def _reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[Connection]:
         with self._lock:
             yield self._connected()
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
+    def writing(self, relaxed: bool = False) -> Iterator[Connection]:
         with self._lock:
             connection = self._connected()
             if self._in_transaction:
@@ -104,6 +103,7 @@ class SqlHandle:
                 return
             try:
                 begin_write(connection)
+                self._in_transaction = True
                 yield connection
                 connection.commit()
                 if not self._owner and self._files.moved:  # written where nobody will look for it
@@ -111,22 +111,24 @@ class SqlHandle:
             except BaseException:
                 connection.rollback()
                 raise
+            finally:
+                self._in_transaction = False
 
     def _connected(self) -> Connection:
         if self._pid != os.getpid():
             if self._connection is not None:
                 _inherited.append(self._connection)
                 self._connection = None
-            self._engine.dispose(close=False)
+            self.engine.dispose(close=False)
             self._pid = os.getpid()
         if self._connection is not None and not self._owner and self._files.moved:
             if self._files.gone:  # their owner puts them back
                 raise _lost(self._path, "was removed while it was in use")
             keep_open(self._connection)
             self._connection = None
-            self._engine.dispose(close=False)
+            self.engine.dispose(close=False)
         if self._connection is None:
-            self._connection = self._engine.connect()
+            self._connection = self.engine.connect()
             self._files.opened()
         return self._connection
 
