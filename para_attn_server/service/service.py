@@ -113,8 +113,8 @@ class JobService:
         pool = self._control.pool()
         if pool is not None and pool.stopping:
             raise NotAccepting("the server is stopping")
-        if pool is not None and pool.groups and all(group.state == "broken" for group in pool.groups):
-            raise NotAccepting(f"no worker group works: {pool.groups[0].cause or 'all are broken'}")
+        if pool is not None and (broken := pool.broken) is not None:
+            raise NotAccepting(f"no worker group works: {broken}")
         try:
             self._store.usable()
         except StoreUnavailable as error:

@@ -14,8 +14,8 @@ from para_attn_server.cli.main import COMMANDS, INTERRUPTED
 from para_attn_server.core.errors import ExitCode
 from para_attn_server.core.job import TRANSITIONS
 from para_attn_server.core.settings import ENV_PREFIX, Settings, load_settings
+from para_attn_server.core.wire.control import GroupState
 from para_attn_server.http.app import create_app
-from para_attn_server.pool.listener import GroupState
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "para_attn_server"

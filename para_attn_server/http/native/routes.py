@@ -190,9 +190,8 @@ class _Native:
             return problem(problems.POOL_DOWN, "The controller does not respond.")
         counts, outputs, lag = self._service.counts(), self._service.outputs(), self._service.lag()
         body = views.server_body(pool, self._service.queue(), counts, outputs, self._versions, lag)
-        if pool.groups and all(group.state == "broken" for group in pool.groups):
-            reason = pool.groups[0].cause or "all worker groups are broken"
-            return problem(problems.POOL_DOWN, reason, server=body)
+        if (broken := pool.broken) is not None:
+            return problem(problems.POOL_DOWN, broken, server=body)
         return body
 
     def schema(self) -> ResponseReturnValue:
