@@ -81,6 +81,8 @@ class Scalar(TypeDecorator[Any]):
         return value["value"] if isinstance(value, dict) else value
 
 
+_ENDED, _NAMED = text("finished_at IS NOT NULL"), text(f"owner <> '{ANONYMOUS}'")
+
 jobs = Table(
     "jobs",
     metadata,
@@ -125,11 +127,15 @@ jobs = Table(
     Index("jobs_by_status", "status", "seq"),
     Index("jobs_by_end", "finished_at", "finished_steady"),
     Index("jobs_by_output", "finished_at", "finished_steady", sqlite_where=text("output_bytes IS NOT NULL")),
+    Index("jobs_by_creation", "created_at", "seq"),
+    Index("jobs_by_model", "model", "created_at", "seq"),
+    Index("jobs_ended", "status", "created_at", "seq", sqlite_where=_ENDED, postgresql_where=_ENDED),
+    Index("jobs_by_owner", "owner", "created_at", "seq", sqlite_where=_NAMED, postgresql_where=_NAMED),
     Index("jobs_by_deadline", "status", "deadline", sqlite_where=text("deadline IS NOT NULL")),
     sqlite_autoincrement=True,
 )
 """One row per accepted request. What is polled reads a row whole: no column of it is large. output_bytes: of its
-outputs, NULL where no file of them is kept."""
+outputs, NULL where no file of them is kept. idempotency_key: with its owner (sql_rows.py)."""
 
 outputs = Table(
     "outputs",

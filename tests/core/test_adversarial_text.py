@@ -22,8 +22,8 @@ from para_attn_server.core.arguments.request import RequestValidator
 from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import ServerError
 from para_attn_server.core.settings import load_settings, parse_duration
-from para_attn_server.http import bodies
-from para_attn_server.http.headers import deadline, idempotency_key, priority, target
+from para_attn_server.http.kit import bodies
+from para_attn_server.http.native.headers import deadline, idempotency_key, priority, target
 from para_attn_server.http.native.routes import _checked
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.rank.failures import describe, full_text

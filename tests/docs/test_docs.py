@@ -147,7 +147,7 @@ def test_every_problem_type_is_documented_and_no_other() -> None:
 
 
 def test_every_header_of_a_job_is_documented() -> None:
-    read = set(re.findall(r'headers\.get\("([A-Za-z-]+)"\)', text("para_attn_server/http/headers.py")))
+    read = set(re.findall(r'headers\.get\("([A-Za-z-]+)"\)', text("para_attn_server/http/native/headers.py")))
     assert len(read) >= 3 and {f"`{name}`" for name in read} <= {row[0] for row in rows("docs/http-api.md")}
 
 

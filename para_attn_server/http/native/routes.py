@@ -1,4 +1,4 @@
-"""The native dialect: the routes of the server's own API. Shapes are in `views.py`, errors in `problems.py`."""
+"""The native dialect: the routes of the server's own API. Shapes are in `views.py`, errors in `problem_json.py`."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from flask.typing import ResponseReturnValue
 
 from para_attn_server.core.errors import JobNotFound
 from para_attn_server.core.job import JobStatus
-from para_attn_server.http import problems
-from para_attn_server.http.bodies import WAIT_PARAMETER, json_object, output_file, output_in_json, wait_seconds
-from para_attn_server.http.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT, after
-from para_attn_server.http.headers import PARAMETERS, deadline, idempotency_key, priority, target
+from para_attn_server.http.kit import problems
+from para_attn_server.http.kit.bodies import json_object
+from para_attn_server.http.kit.callers import caller
+from para_attn_server.http.kit.files import output_file
+from para_attn_server.http.kit.problems import http_problem
+from para_attn_server.http.kit.request_log import request_id
+from para_attn_server.http.kit.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route, endpoints
+from para_attn_server.http.kit.waiting import WAIT_PARAMETER, wait_seconds
 from para_attn_server.http.native import views
-from para_attn_server.http.problems import http_problem, problem
-from para_attn_server.http.request_log import request_id
-from para_attn_server.http.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route, endpoints
+from para_attn_server.http.native.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT, after
+from para_attn_server.http.native.headers import PARAMETERS, deadline, idempotency_key, priority, target
+from para_attn_server.http.native.outputs import output_in_json
+from para_attn_server.http.native.problem_json import problem
+from para_attn_server.service.job_request import JobRequest, Wishes
 from para_attn_server.service.job_view import JobView
 from para_attn_server.service.service import JobService
-from para_attn_server.service.wishes import Wishes
 
 _PACKAGE = "para-attn-server"
 JOB_ID = re.compile(r"[0-9a-f]{1,64}")
@@ -140,8 +145,8 @@ class _Native:
 
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
-        body, key = json_object(), idempotency_key()
-        job = self._service.submit(body, key, Wishes(deadline(), target(), priority()), request_id())
+        body, key, wishes = json_object(), idempotency_key(), Wishes(deadline(), target(), priority())
+        job = self._service.submit(caller(), JobRequest(body, key, wishes, request_id=request_id()))
         return {"request_id": job.id}, 202, {"Location": f"{request.script_root}/get_output/{job.id}", **POLL_AGAIN}
 
     def get_output(self, job_id: str) -> ResponseReturnValue:
@@ -173,30 +178,29 @@ class _Native:
 
     def log(self, job_id: str) -> ResponseReturnValue:
         """The log of a job as text, with the traceback of a failure."""
-        log = self._service.log(_checked(job_id), after())
+        log = self._service.log(caller(), _checked(job_id), after())
         return Response(
             log.text, mimetype="text/plain", headers={LOG_NEXT: str(log.next), JOB_STATUS: log.status.value}
         )
 
     def cancel(self, job_id: str | None = None) -> ResponseReturnValue:
         """Cancel a job; returns when it has ended."""
-        view = self._service.cancel(None if job_id is None else _checked(job_id))
+        view = self._service.cancel(caller(), None if job_id is None else _checked(job_id))
         return views.status_body(view), 200 if view.job.status.terminal else 202
 
     def server_status(self) -> ResponseReturnValue:
         """The worker groups, the queue, uptime and versions."""
-        pool = self._service.pool()
-        if pool is None:
+        server = self._service.server(caller())
+        if server is None:
             return problem(problems.POOL_DOWN, "The controller does not respond.")
-        counts, outputs, lag = self._service.counts(), self._service.outputs(), self._service.lag()
-        body = views.server_body(pool, self._service.queue(), counts, outputs, self._versions, lag)
-        if (broken := pool.broken) is not None:
+        body = views.server_body(server, self._versions)
+        if (broken := server.pool.broken) is not None:
             return problem(problems.POOL_DOWN, broken, server=body)
         return body
 
     def schema(self) -> ResponseReturnValue:
         """JSON Schema of the arguments of POST /generate."""
-        return self._service.model_info().schema
+        return self._service.model_info(caller()).schema
 
     def healthz(self) -> ResponseReturnValue:
         """Alive."""
@@ -210,7 +214,7 @@ class _Native:
     def _looked_up(self, job_id: str) -> JobView:
         seconds = wait_seconds()
         _checked(job_id)
-        return self._service.wait(job_id, seconds) if seconds else self._service.view(job_id)
+        return self._service.wait(caller(), job_id, seconds) if seconds else self._service.view(caller(), job_id)
 
 
 def _checked(job_id: str) -> str:

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from para_attn_server.core.job import JobStatus
-from para_attn_server.http.jsons import dumps
-from para_attn_server.http.kit import Short, Shortcut
+from para_attn_server.http.kit.callers import caller_of
+from para_attn_server.http.kit.dialect import Short, Shortcut
+from para_attn_server.http.kit.jsons import dumps
 from para_attn_server.http.native import views
 from para_attn_server.http.native.routes import JOB_ID, POLL_AGAIN
 from para_attn_server.service.job_view import JobView
@@ -35,7 +36,7 @@ def status_shortcut(service: JobService) -> Shortcut:
         if not JOB_ID.fullmatch(job_id):
             return None
         with suppress(Exception):  # the route will meet the same one, and says and logs what is wrong
-            return _short(service.view(job_id), with_result=start == "request_status")
+            return _short(service.view(caller_of(environ), job_id), with_result=start == "request_status")
         return None
 
     return respond

@@ -12,8 +12,8 @@ from typing_extensions import TypedDict
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output, Priority
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.control import Beat, GroupView, PoolView, QueueView
-from para_attn_server.service.job_view import JobView, OutputUse
+from para_attn_server.core.wire.control import Beat, GroupView
+from para_attn_server.service.job_view import JobView, ServerView
 from para_attn_server.stores.base import QueueCounts
 
 _PRIORITIES: dict[Priority, Literal["low", "normal", "high"]] = {
@@ -281,14 +281,13 @@ def _phases(job: Job) -> Phases:
     }
 
 
-def server_body(
-    pool: PoolView, queue: QueueView, counts: QueueCounts, outputs: OutputUse, versions: dict[str, str], lag: Beat
-) -> ServerBody:
+def server_body(server: ServerView, versions: dict[str, str]) -> ServerBody:
     """The pool, the queue, uptime and versions. versions: of this process; the ranks' are in the pool view."""
+    pool, queue, outputs = server.pool, server.queue, server.outputs
     return {
         "status": "stopping" if pool.stopping else "ok",
         "groups": pool.groups,
-        "queue": counts,
+        "queue": server.counts,
         "outputs": {
             "jobs": outputs.totals.jobs,
             "bytes": outputs.totals.bytes,
@@ -299,7 +298,7 @@ def server_body(
         "uptime_seconds": round(steady() - pool.started_steady, 3),
         "mean_job_seconds": pool.mean_seconds,
         "costs": {"shapes": queue.shapes, "median_error": None if queue.error is None else round(queue.error, 4)},
-        "loop_lag": lag,
+        "loop_lag": server.lag,
         "versions": {**versions, **pool.versions},
         "trouble": pool.trouble,
         "notices": pool.notices,

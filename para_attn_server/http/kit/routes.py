@@ -12,7 +12,7 @@ from typing import Any
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from para_attn_server.http.problems import ProblemType
+from para_attn_server.http.kit.problems import ProblemType
 
 
 @dataclass(frozen=True, slots=True)
