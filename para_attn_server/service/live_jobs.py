@@ -43,14 +43,21 @@ class LiveJobs:
         if news is not None and kept is not None and kept[0] == news.life:
             return _with_step(kept[1], news)
         try:
-            job = self._store.get(job_id)
-        except StoreUnavailable as error:
+            job = self.stored(job_id)
+        except StoreUnavailable:
             if (seen := self._moved_on(job_id, news)) is None:
-                raise self.explained(error) from error
+                raise
             return seen
         if job is None:
             raise not_found(job_id)
         return self.keep(job, news)
+
+    def stored(self, job_id: str) -> Job | None:
+        """The job's row as the store has it now."""
+        try:
+            return self._store.get(job_id)
+        except StoreUnavailable as error:
+            raise self.explained(error) from error
 
     def row_soon(self, job_id: str, ends: float) -> Job:
         """The row. Where the store refuses it is asked again until then: files that were removed are soon put back."""

@@ -210,15 +210,14 @@ class JobService:
 
     def delete(self, caller: Caller, job_id: str) -> None:
         """Remove a job that has ended, its files first. Raises JobNotFound, JobActive, OSError where a file stays."""
-        job = self._row(caller, job_id)
+        job = self._jobs.stored(job_id)
+        if job is None or not caller.sees(job.owner):
+            raise not_found(job_id)
         if not job.status.terminal:
             raise JobActive(f"job {job_id} is {job.status}; cancel it first")
         for output in () if job.outputs_removed_at is not None else job.outputs:
             self._outputs.remove(job_id, output, job.finished_at or 0.0)
-        try:
-            self._store.delete([job_id])
-        except StoreUnavailable as error:
-            raise self._jobs.explained(error) from error
+        self._store.delete([job_id])
         self._jobs.forget(job_id)
         log.info("job deleted", job=job_id)
 

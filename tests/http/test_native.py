@@ -225,12 +225,14 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     assert body["status"] == "succeeded"
     assert body["file_type"] == "image/png"
     assert body["output_path"] == web.job(first).output_path
+    assert body["output_url"] == f"/outputs/{first}"
     assert (body["size"], body["sha256"]) == (5, hashlib.sha256(b"bytes").hexdigest())
     assert body["seed"] == web.job(first).seed
     assert Path(body["output_path"]).parents[3] == Path(web.job(first).output_root or "")
     (only,) = body["outputs"]
     assert only == {name: body[name] for name in ("file_type", "output_path", "size", "sha256")} | {
         "role": "output",
+        "url": f"/outputs/{first}/0",
         **dict.fromkeys(("width", "height", "duration")),
     }
     timings = body["timings"]

@@ -118,6 +118,8 @@ def _answer(answer: ResponseSpec, references: dict[type, dict[str, Any]]) -> dic
         response["content"] = {"*/*": {}}
     elif answer.body is not None:
         response["content"] = {"application/json": {"schema": references.get(answer.body, {"type": "object"})}}
+    if answer.or_file:
+        response["content"]["*/*"] = {}
     if answer.headers:
         response["headers"] = {name: _header(description) for name, description in answer.headers}
     return response

@@ -19,13 +19,14 @@ from para_attn_server.http.kit.problems import ProblemType
 class ResponseSpec:
     """One response that is not a problem. body: the type of its JSON object, bytes for a file, None for no body.
 
-    headers: additional ones, by name, each with its meaning.
+    or_file: the client may ask for a file in its place. headers: additional ones, by name, each with its meaning.
     """
 
     status: int
     description: str
     body: type | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    or_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)
