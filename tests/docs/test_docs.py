@@ -79,7 +79,19 @@ def test_every_setting_is_documented(name: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_option_that_is_named_exists(page: Path) -> None:
     known = {f"--{no}{name.replace('_', '-')}" for name in Settings.model_fields for no in ("", "no-")}
-    known |= {"--url", "--param", "--output", "--json", "--help", "--version", "--listen", "--controller-timeout"}
+    known |= {
+        "--url",
+        "--param",
+        "--output",
+        "--json",
+        "--status",
+        "--limit",
+        "--metadata",
+        "--help",
+        "--version",
+        "--listen",
+        "--controller-timeout",
+    }
     lines = [line for line in text(page).splitlines() if "para-attn-server" in line]
     named = {option for line in lines for option in re.findall(r"(?<=\s)--[a-z][a-z-]+", line)}
     named |= {code.split()[0] for code in IN_CODE.findall(prose(page)) if code.startswith("--")}
