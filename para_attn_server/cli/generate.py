@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
     from para_attn_server.client import Client, JobOptions
 
 
+def _notes(_context: click.Context, _option: click.Parameter, text: str | None) -> dict[str, Any] | None:
+    try:
+        found = None if text is None else json.loads(text)
+    except ValueError:
+        found = text
+    if found is None or isinstance(found, dict):
+        return found
+    raise click.BadParameter("""must be a JSON object, such as '{"album": "spring"}'""")
+
+
 @click.command("generate")
 @click.argument("words", metavar="[PROMPT | NAME=VALUE]...", nargs=-1)
 @click.option("--param", "-p", "params", metavar="NAME=VALUE", multiple=True, help="An argument of the model.")
@@ -28,7 +39,7 @@ if TYPE_CHECKING:
     type=click.Path(allow_dash=True),
     default="./",
     help="File to save, a folder to save in (created if it ends with / and is missing), or - for standard output. "
-    "Default: named after the job, in the current folder.",
+    "Default: named after the job, in the current folder. Further outputs of the job are saved beside it, as NAME-1.",
 )
 @click.option("--ttl", metavar="DURATION", help="How long the result is of use, such as 5m; then the job fails.")
 @click.option("--deadline", metavar="TIME", help="The same as a time, such as 2030-01-31T12:00:00Z.")
@@ -37,9 +48,10 @@ if TYPE_CHECKING:
     "--target", metavar="DURATION|TIME", help="When the result should be there; orders the queue, no reason to fail."
 )
 @click.option("--idempotency-key", metavar="KEY", help="A name for the request: sent again, it is the same job.")
+@click.option("--metadata", metavar="JSON", callback=_notes, help="Notes of your own, a small JSON object.")
 @url_option
-def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: str, **options: str | None) -> None:
-    """Submit a job, follow its progress, save its output.
+def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: str, **options: Any) -> None:
+    """Submit a job, follow its progress, save its outputs.
 
     The words are the prompt; those of the form NAME=VALUE are other arguments of the model, which `para-attn-server
     predictors` and the server's GET /schema list. Ctrl-C cancels the job on the server.
@@ -65,13 +77,10 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: s
         except KeyboardInterrupt:
             _cancel(client, request_id)
             raise click.Abort from None
-    if saved is not None:
-        _warn_of_suffix(saved, status)
-    seed = "" if status.get("seed") is None else f" (seed {status['seed']})"
-    click.echo(f"saved {saved or 'to standard output'}{seed}", err=saved is None)
+    _say_saved(saved, status)
 
 
-def _given(options: dict[str, str | None]) -> JobOptions:
+def _given(options: dict[str, Any]) -> JobOptions:
     return cast("JobOptions", {name: value for name, value in options.items() if value is not None})
 
 
@@ -83,20 +92,28 @@ def _followed(client: Client, request_id: str) -> dict[str, Any]:
         return client.wait(request_id, on_progress=shown.show)
 
 
-def _saved(client: Client, request_id: str, output: str) -> Path | None:
-    """Where the output is now; None for standard output."""
+def _saved(client: Client, request_id: str, output: str) -> list[Path]:
+    """Where the outputs are now; empty for standard output, which gets the first one."""
     from para_attn_server.client import ClientError
 
     try:
         if output != "-":
-            return client.save(request_id, output)
+            return client.save_all(request_id, output)
         _write_to_stdout(client, request_id)
-        return None
+        return []
     except OSError as error:
         where = f"{client.url}/outputs/{request_id}"
         raise ClientError(
             f"the job is done, but {output} cannot be written ({error.strerror}); it is at {where}"
         ) from error
+
+
+def _say_saved(saved: list[Path], status: dict[str, Any]) -> None:
+    if saved:
+        _warn_of_suffix(saved[0], status)
+    seed = "" if status.get("seed") is None else f" (seed {status['seed']})"
+    where = ", ".join(map(str, saved)) or "to standard output"
+    click.echo(f"saved {where}{seed}", err=not saved)
 
 
 def _write_to_stdout(client: Client, request_id: str) -> None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx
+from typing_extensions import Unpack
 
 from para_attn_server.client import files
 from para_attn_server.client.arguments import as_json, checked_id
@@ -29,7 +30,7 @@ from para_attn_server.client.errors import (
     ServerUnavailable,
     WaitTimedOut,
 )
-from para_attn_server.client.options import JobOptions, headers
+from para_attn_server.client.options import JobFilters, JobOptions, headers, query
 from para_attn_server.client.transport import Transport, body_of, checked, checked_log, problem_kind
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "InvalidArgument",
     "JobCanceled",
     "JobFailed",
+    "JobFilters",
     "JobOptions",
     "RequestRefused",
     "ServerUnavailable",
@@ -47,6 +49,7 @@ __all__ = [
 Progress = Callable[[dict[str, Any]], None]
 
 _LONG_POLL = 20.0
+_PAGE = 100
 _LATE = 1.0  # seconds that the last answer may come after the end of a wait
 _FOLLOW_LOG = 0.5  # seconds between two polls of a followed log
 _ASK_AGAIN = 1.0  # seconds between two long polls, as the answers' Retry-After says
@@ -144,19 +147,29 @@ class Client:
         body = checked(self._ended(request_id, answer), "output")
         return {**body, "output": b64decode(body["output"])}
 
-    def save(self, request_id: str, path: str | Path) -> Path:
+    def save(self, request_id: str, path: str | Path, index: int = 0) -> Path:
         """Write a succeeded job's output to `path`, under a temporary name until it is whole; returns where it is.
 
-        path: a file, or a folder to save in under the job's name (it is made where the path ends with a slash). A file
-        that is replaced keeps its mode, a symlink is followed, and a device or FIFO is written to.
+        index: which of its outputs, from 0. path: a file, or a folder to save in under the job's name (it is made where
+        the path ends with a slash). A file that is replaced keeps its mode, a symlink is followed, and a device or FIFO
+        is written to.
         Raises what `result` raises, and OSError where the file cannot be written.
         """
 
         def download(file: Path) -> str:
-            answer = self._ended(request_id, self._transport.download(_path("outputs", request_id), file))
+            route = _path("outputs", request_id) + (f"/{index}" if index else "")
+            answer = self._ended(request_id, self._transport.download(route, file))
             return f"{request_id}{files.suffix_of(answer.headers['Content-Disposition'])}"
 
         return files.save(path, download)
+
+    def save_all(self, request_id: str, path: str | Path) -> list[Path]:
+        """Write all outputs of a succeeded job: the first one as `save` does, the others beside it with a number in
+        their names, such as `star-1.png`. Where `path` is a device or FIFO, the first one only.
+
+        Raises what `save` raises.
+        """
+        return self._save_all(request_id, path, self.status(request_id).get("outputs", ()))
 
     def generate(
         self,
@@ -166,15 +179,40 @@ class Client:
         options: JobOptions | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Submit a job, wait until it has succeeded, save its output to `path` if given; returns its status.
+        """Submit a job, wait until it has succeeded, save its outputs to `path` if given; returns its status.
 
-        Raises what `submit`, `wait` and `save` raise.
+        path: as for `save_all`. Raises what `submit`, `wait` and `save` raise.
         """
         request_id = self.submit(options=options, **kwargs)
         status = self.wait(request_id, on_progress=on_progress)
         if path is not None:
-            self.save(request_id, path)
+            self._save_all(request_id, path, status.get("outputs", ()))
         return status
+
+    def jobs(self, limit: int | None = None, **filters: Unpack[JobFilters]) -> Iterator[dict[str, Any]]:
+        """The newest jobs first: their status, `outputs` and `error`; asked for page by page.
+
+        limit: how many at most. filters: such as status="failed". Raises RequestRefused.
+        """
+        asked, left = query(filters), math.inf if limit is None else limit
+        while left > 0:
+            page = self._page({**asked, "limit": str(int(min(left, _PAGE)))})
+            yield from page["jobs"]
+            left -= len(page["jobs"])
+            if page["next_cursor"] is None:
+                return
+            asked["cursor"] = page["next_cursor"]
+
+    def job(self, request_id: str) -> dict[str, Any]:
+        """All that is known of a job, also of one that has failed: its `arguments`, `outputs`, `error`, `history`.
+
+        Raises RequestRefused if the job does not exist.
+        """
+        return checked(self._transport.request("GET", _path("jobs", request_id)), "request_id", "status", "outputs")
+
+    def delete(self, request_id: str) -> None:
+        """Delete a job that has ended, and its files on the server; raises RequestRefused where that cannot be."""
+        checked(self._transport.request("DELETE", _path("jobs", request_id)), "deleted")
 
     def cancel(self, request_id: str | None = None) -> dict[str, Any]:
         """Cancel a job (None: the oldest running one) and wait until it has ended; returns its status then.
@@ -233,6 +271,17 @@ class Client:
             self._transport.sleep(_FOLLOW)
 
     # --- inside ---
+
+    def _save_all(self, request_id: str, path: str | Path, outputs: Sequence[dict[str, Any]]) -> list[Path]:
+        saved = [self.save(request_id, path)]
+        if saved[0].is_file():
+            for index, output in enumerate(outputs[1:], start=1):
+                suffix = Path(output["output_path"]).suffix
+                saved.append(self.save(request_id, files.beside(saved[0], index, suffix), index))
+        return saved
+
+    def _page(self, asked: dict[str, str]) -> dict[str, Any]:
+        return checked(self._transport.request("GET", "/jobs", params=asked), "jobs", "next_cursor")
 
     def _look(self, request_id: str, wait: float, silence: float, retry_for: float | None = None) -> dict[str, Any]:
         """`status`. silence: seconds beyond `wait` that the server may take; retry_for: as for Transport.request."""

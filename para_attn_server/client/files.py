@@ -35,6 +35,11 @@ def save(path: str | Path, download: Callable[[Path], str]) -> Path:
         raise
 
 
+def beside(first: Path, index: int, suffix: str) -> Path:
+    """The name of a further file of a job whose first one is there: `star-1.png` beside `star.png`."""
+    return first.with_name(f"{first.stem}-{index}{suffix}")
+
+
 def suffix_of(disposition: str) -> str:
     """The suffix of the file name in a Content-Disposition; empty where there is none."""
     found = _SUFFIX.search(disposition)

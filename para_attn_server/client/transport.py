@@ -1,7 +1,8 @@
 """Requests that are repeated with care: never so that a job is made twice.
 
 A GET, or a POST with an Idempotency-Key, is repeated after any break of the connection and after 429, 502, 503, 504.
-Any other POST is repeated only when nothing was sent, or when the server answered 429 or 503: it did not take the work.
+Any other POST, and a DELETE, is repeated only when nothing was sent, or when the server answered 429 or 503: it did not
+take the work.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ from para_attn_server.core.errors import UsageError
 
 IDEMPOTENCY_KEY = "Idempotency-Key"
 _NOTHING_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-_AGAIN = {"GET": frozenset({429, 502, 503, 504}), "POST": frozenset({429, 503})}
+_AGAIN = {
+    "GET": frozenset({429, 502, 503, 504}),
+    "POST": frozenset({429, 503}),
+    "DELETE": frozenset({429, 503}),
+}
 _URL = re.compile(
     r"(?:https?://)?(?:[^/?#@\s]+@)?(?:\[[^]/?#@\s]+\]|[^][/?#@:\s]+)(?::\d{1,5})?(?:/[^?#\s]*)?", re.IGNORECASE
 )

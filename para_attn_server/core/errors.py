@@ -9,6 +9,7 @@
     ├── InvalidInput            a request's arguments are wrong; names each field
     ├── JobNotFound             no job has that id
     ├── NothingToCancel         no job is queued or running under that id (or at all)
+    ├── JobActive               a job is queued or running, and only one that has ended can be deleted
     ├── IdempotencyConflict     the same Idempotency-Key came with another request
     ├── QueueFull               --max-queue jobs are waiting already
     ├── NotAccepting            no schema yet, all groups broken, or the server is stopping
@@ -100,6 +101,10 @@ class JobNotFound(ServerError):
 
 class NothingToCancel(ServerError):
     """No job is queued or running under that id, or none is running at all."""
+
+
+class JobActive(ServerError):
+    """The job is queued or running; only one that has ended can be deleted."""
 
 
 class IdempotencyConflict(ServerError):

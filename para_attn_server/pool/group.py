@@ -106,7 +106,7 @@ class Group(GroupParts):
     def view(self) -> GroupView:
         """The group as users see it."""
         job_id = self.run.job_id if self.run else None
-        return GroupView(self.index, self.state.value, self.since, self.ranks.views(), job_id, self.cause or None)
+        return GroupView(self.index, self.state, self.since, self.ranks.views(), job_id, self.cause or None)
 
     @transition
     def tick(self, now: float) -> None:

@@ -1,26 +1,15 @@
-"""What users see of a group, and what a group reports to the pool."""
+"""What a group reports to the pool."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from typing import Protocol
 
+from para_attn_server.core.wire.control import GroupState as GroupState
 from para_attn_server.core.wire.ranks import Failed, Ready
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.run import Ending, Lost
 from para_attn_server.stores.base import Progress
-
-
-class GroupState(StrEnum):
-    """What users see of a group."""
-
-    STARTING = "starting"
-    READY = "ready"
-    BUSY = "busy"
-    RECOVERING = "recovering"
-    BROKEN = "broken"
-    STOPPING = "stopping"
 
 
 class GroupListener(Protocol):

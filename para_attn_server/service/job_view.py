@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from para_attn_server.core.job import Event, Job, JobStatus
-from para_attn_server.stores.base import OutputTotals
+from para_attn_server.core.wire.control import Beat, PoolView, QueueView
+from para_attn_server.stores.base import OutputTotals, Place, QueueCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,34 @@ class OutputUse:
 
     totals: OutputTotals
     max_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """The server as clients see it. counts: jobs by status. lag: how late the controller's loop was so far."""
+
+    pool: PoolView
+    queue: QueueView
+    counts: QueueCounts
+    outputs: OutputUse
+    lag: Beat
+
+
+@dataclass(frozen=True, slots=True)
+class WholeJob:
+    """All that is known of a job. history: its events in order, without steps and log."""
+
+    view: JobView
+    arguments: dict[str, Any]
+    history: list[Event]
+
+
+@dataclass(frozen=True, slots=True)
+class JobPage:
+    """Some jobs of a list, newest first. next: where the following page begins, None where this is the last."""
+
+    jobs: list[JobView]
+    next: Place | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
 from io import BufferedReader
@@ -23,7 +22,7 @@ from para_attn_server.core.errors import (
     ControllerUnreachable,
     FieldError,
     InvalidInput,
-    JobNotFound,
+    JobActive,
     NotAccepting,
     NothingToCancel,
     OutputEvicted,
@@ -34,21 +33,19 @@ from para_attn_server.core.errors import (
 from para_attn_server.core.job import Job, JobStatus, NewJob, Output, Removal
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.control import Beat, PoolView, QueueView
 from para_attn_server.service import budget
+from para_attn_server.service.caller import Caller
 from para_attn_server.service.control_client import ControlClient
-from para_attn_server.service.estimate import retry_after, running_seconds_left
-from para_attn_server.service.job_view import JobLog, JobView, OutputUse, log_text
+from para_attn_server.service.estimate import retry_after
+from para_attn_server.service.job_request import JobRequest
+from para_attn_server.service.job_view import JobLog, JobPage, JobView, OutputUse, ServerView, WholeJob, log_text
+from para_attn_server.service.live_jobs import LOOK_AGAIN_SOON, LiveJobs, not_found
 from para_attn_server.service.model_info import ModelInfo, ModelInfoReader
-from para_attn_server.service.news import JobNews
-from para_attn_server.service.wishes import NO_WISHES, Wishes
-from para_attn_server.stores.base import JobStore, QueueCounts
+from para_attn_server.stores.base import JobFilter, JobStore, Place
 
 log = structlog.get_logger()
-_LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN, _LOOK_AGAIN_SOON = 5.0, 0.5, 0.02
+_LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN = 5.0, 0.5
 _CANCEL_SLACK = 10.0
-_ROWS_KEPT = 64
-_SEEN_KEPT = 256
 _PUT_BACK_WITHIN = 1.0
 LOG_ROWS_AT_ONCE = 200
 """Rows of a log that are read in one go: the web worker has others to serve meanwhile."""
@@ -66,6 +63,9 @@ class Outputs(Protocol):
     def open(self, job_id: str, output: Output) -> BufferedReader:
         """The file of a job that has succeeded; raises OutputGone."""
 
+    def remove(self, job_id: str, output: Output, modified_before: float) -> bool:
+        """Remove that file, unless it is another job's or a person's by now; raises OSError."""
+
 
 class JobService:
     """The one entrance to jobs for a web worker. Thread-safe as far as its store is."""
@@ -79,13 +79,15 @@ class JobService:
         self._waiters = budget.waiters(settings.web_connections)
         self._cancelers = budget.cancelers(settings.web_connections)
         self._stopping = False
-        self._rows: OrderedDict[str, tuple[int, Job]] = OrderedDict()
-        self._seen: OrderedDict[str, Job] = OrderedDict()
+        self._jobs = LiveJobs(store, control)
 
     # --- what the server can do ---
 
-    def model_info(self) -> ModelInfo:
+    def model_info(self, caller: Caller) -> ModelInfo:
         """The model's request schema with its check; raises NotAccepting until the model has reported one."""
+        return self._model_info()
+
+    def _model_info(self) -> ModelInfo:
         info = self._models.current()
         if info is None:
             raise NotAccepting("the model is still being loaded; its arguments are not known yet")
@@ -113,78 +115,66 @@ class JobService:
         pool = self._control.pool()
         if pool is not None and pool.stopping:
             raise NotAccepting("the server is stopping")
-        if pool is not None and pool.groups and all(group.state == "broken" for group in pool.groups):
-            raise NotAccepting(f"no worker group works: {pool.groups[0].cause or 'all are broken'}")
+        if pool is not None and (broken := pool.broken) is not None:
+            raise NotAccepting(f"no worker group works: {broken}")
         try:
             self._store.usable()
         except StoreUnavailable as error:
-            raise self._explained(error) from error
+            raise self._jobs.explained(error) from error
         if pool is not None and pool.held:
             raise NotAccepting(pool.trouble or "the server cannot run jobs now")
-        self.model_info()
+        self._model_info()
 
-    def pool(self, timeout: float = 1.0) -> PoolView | None:
-        """The pool now, None when the controller does not respond; waits up to `timeout` seconds for a first word."""
-        pool = self._control.pool(timeout)
-        return pool if self._control.alive else None
-
-    def lag(self) -> Beat:
-        """How late the controller's loop was so far."""
-        return self._control.lag
-
-    def counts(self) -> QueueCounts:
-        """Jobs by status."""
+    def server(self, caller: Caller) -> ServerView | None:
+        """The server now, None when the controller does not respond; waits up to a second for its first word."""
+        pool = self._control.pool(1.0)
+        if pool is None or not self._control.alive:
+            return None
         try:
-            return self._store.counts()
+            use = OutputUse(self._store.output_totals(), self._settings.max_output_bytes)
+            return ServerView(pool, self._control.queue, self._store.counts(), use, self._control.lag)
         except StoreUnavailable as error:
-            raise self._explained(error) from error
+            raise self._jobs.explained(error) from error
 
-    def outputs(self) -> OutputUse:
-        """The output files that are kept."""
-        try:
-            return OutputUse(self._store.output_totals(), self._settings.max_output_bytes)
-        except StoreUnavailable as error:
-            raise self._explained(error) from error
+    # --- one job ---
 
-    # --- jobs ---
-
-    def submit(
-        self,
-        body: Mapping[str, Any],
-        key: str | None = None,
-        wishes: Wishes = NO_WISHES,
-        request_id: str | None = None,
-    ) -> Job:
+    def submit(self, caller: Caller, request: JobRequest) -> Job:
         """Check a request and put it into the queue; on disk when this returns.
 
-        key: the client's Idempotency-Key; a request that came before under it is answered with its job, whatever the
-        server's state. request_id: the request's name, for the log.
+        A request that came before under its key is answered with its job, whatever the server's state.
         Raises InvalidInput, NotAccepting, InsufficientStorage, QueueFull or IdempotencyConflict.
         """
-        digest = None if key is None else _digest(body)
-        if key is not None and digest is not None and (known := self._store.by_key(key, digest)) is not None:
-            return known
+        digest = None if request.key is None else _digest(request.body)
+        if request.key is not None and digest is not None:
+            known = self._store.by_key(caller.owner, request.key, digest)
+            if known is not None:
+                return known
         self.accepting()
-        info = self.model_info()
-        arguments = info.validator.validate(body)
+        job = self._inserted(self._new_job(caller, request, digest))
+        self._control.submitted(job, request.request_id)
+        self._jobs.note(job)
+        log.info("job accepted", job=job.id)
+        return job
+
+    def _new_job(self, caller: Caller, request: JobRequest, digest: str | None) -> NewJob:
+        info = self._model_info()
+        arguments = info.validator.validate(request.body)
         requested = arguments.pop(OUTPUT_PATH, None)
         new = NewJob(
             arguments,
             output_path="",
-            idempotency_key=key,
+            idempotency_key=request.key,
             request_digest=digest,
             seed=arguments.get(SEED),
             model=info.name,
+            owner=caller.owner,
+            api=request.api,
+            metadata=request.metadata,
             shape=info.shaper.shape(arguments),
-            **wishes.by_the_steady_clock(),
+            **request.wishes.by_the_steady_clock(),
         )
         path = self._outputs.resolve(requested, new.id, info.output_suffix, time.time())
-        new = dataclasses.replace(new, output_path=str(path), output_root=str(self._outputs.root.resolve()))
-        job = self._inserted(new)
-        self._control.submitted(job, request_id)
-        self._note(job)
-        log.info("job accepted", job=job.id)
-        return job
+        return dataclasses.replace(new, output_path=str(path), output_root=str(self._outputs.root.resolve()))
 
     def _inserted(self, new: NewJob) -> Job:
         try:
@@ -192,13 +182,44 @@ class JobService:
         except QueueFull as error:
             raise QueueFull(self._settings.max_queue, retry_after(self._control.queue.next_start, steady())) from error
 
-    def queue(self) -> QueueView:
-        """The queue as the controller has planned it."""
-        return self._control.queue
-
-    def view(self, job_id: str) -> JobView:
+    def view(self, caller: Caller, job_id: str) -> JobView:
         """The job now, with its live step; raises JobNotFound."""
-        return self._viewed(self._row(job_id))
+        return self._jobs.view(self._row(caller, job_id))
+
+    def job(self, caller: Caller, job_id: str) -> WholeJob:
+        """All that is known of the job; raises JobNotFound."""
+        view = self.view(caller, job_id)
+        try:
+            return WholeJob(view, self._store.arguments(job_id), self._store.history(job_id))
+        except StoreUnavailable as error:
+            raise self._jobs.explained(error) from error
+
+    def jobs(self, caller: Caller, wanted: JobFilter, limit: int, behind: Place | None = None) -> JobPage:
+        """The newest jobs that fit and that the caller may see. behind: the `next` of the page before."""
+        if not caller.sees_every_job:
+            if not caller.sees(wanted.owner or caller.owner):
+                return JobPage([], None)
+            wanted = dataclasses.replace(wanted, owner=caller.owner)
+        try:
+            found = self._store.listed(wanted, limit + 1, behind)
+        except StoreUnavailable as error:
+            raise self._jobs.explained(error) from error
+        shown = found[:limit]
+        more = (shown[-1].created_at, shown[-1].seq) if len(found) > limit else None
+        return JobPage([self._jobs.listed(job) for job in shown], more)
+
+    def delete(self, caller: Caller, job_id: str) -> None:
+        """Remove a job that has ended, its files first. Raises JobNotFound, JobActive, OSError where a file stays."""
+        job = self._jobs.stored(job_id)
+        if job is None or not caller.sees(job.owner):
+            raise not_found(job_id)
+        if not job.status.terminal:
+            raise JobActive(f"job {job_id} is {job.status}; cancel it first")
+        for output in () if job.outputs_removed_at is not None else job.outputs:
+            self._outputs.remove(job_id, output, job.finished_at or 0.0)
+        self._store.delete([job_id])
+        self._jobs.forget(job_id)
+        log.info("job deleted", job=job_id)
 
     def open(self, job: Job, output: Output) -> BufferedReader:
         """The file of an output of a job that has succeeded, where it is still there; else raises OutputGone, or what
@@ -208,9 +229,9 @@ class JobService:
             raise gone(job.outputs_removed_at)
         return self._outputs.open(job.id, output)
 
-    def log(self, job_id: str, after: int = 0) -> JobLog:
+    def log(self, caller: Caller, job_id: str, after: int = 0) -> JobLog:
         """The job's log behind the cursor `after`; raises JobNotFound."""
-        status = self._row(job_id).status
+        status = self._row(caller, job_id).status
         parts: list[str] = []
         while rows := self._store.log_rows(job_id, after, LOG_ROWS_AT_ONCE):
             parts += map(log_text, rows)
@@ -218,9 +239,11 @@ class JobService:
             time.sleep(0)  # in a web worker others take their turn
         return JobLog(status, "".join(parts), after)
 
-    def wait(self, job_id: str, seconds: float) -> JobView:
+    def wait(self, caller: Caller, job_id: str, seconds: float) -> JobView:
         """The job once it has ended, or as it is after `seconds`, or when nothing will move it here any more (the
         server is stopping and the job is still queued), or at once when as many wait as may. Raises JobNotFound."""
+        if not caller.sees_every_job:
+            self._row(caller, job_id)
         with self._waiters.place() as free:
             return self._waited(job_id, seconds if free else 0.0)
 
@@ -230,13 +253,13 @@ class JobService:
             # Registered first, then looked: a change in between is seen by one of the two.
             while True:
                 woken.clear()
-                job = self._row_soon(job_id, min(deadline, time.monotonic() + _PUT_BACK_WITHIN))
+                job = self._jobs.row_soon(job_id, min(deadline, time.monotonic() + _PUT_BACK_WITHIN))
                 left = deadline - time.monotonic()
                 if job.status.terminal or left <= 0 or self._idle_for(job):
-                    return self._viewed(job)
+                    return self._jobs.view(job)
                 woken.wait(min(left, self._look_again(job_id)))
 
-    def cancel(self, job_id: str | None = None) -> JobView:
+    def cancel(self, caller: Caller, job_id: str | None = None) -> JobView:
         """Cancel a job (None: the oldest running one) and wait until it has ended: all ranks have left it.
 
         Returns it as it ended, or as it is when cancel_timeout and 10 s more have passed, when as many wait as may, or
@@ -244,6 +267,8 @@ class JobService:
         Raises JobNotFound, NothingToCancel, ControllerUnreachable, or StoreUnavailable where a queued job cannot be
         canceled.
         """
+        if not caller.sees_every_job:
+            job_id = self._own(caller, job_id)
         deadline = time.monotonic() + self._settings.cancel_timeout + _CANCEL_SLACK
         try:
             reply = self._control.cancel(job_id, timeout=_CANCEL_SLACK)
@@ -254,15 +279,24 @@ class JobService:
             self._check_cancelable(job_id)
             raise NothingToCancel("no job is running" if job_id is None else f"job {job_id} has already ended")
         if reply.job is not None:
-            self._keep(reply.job, self._control.live(reply.job_id))
+            self._jobs.keep(reply.job, self._control.live(reply.job_id))
             if reply.unwritten is not None:
-                return JobView(self._row(reply.job_id))
+                return JobView(self._jobs.row(reply.job_id))
         with self._cancelers.place() as free:
             return self._waited(reply.job_id, deadline - time.monotonic() if free else 0.0)
 
+    def _own(self, caller: Caller, job_id: str | None) -> str:
+        """The id of a job of the caller's: that one, or their oldest running one."""
+        if job_id is not None:
+            return self._row(caller, job_id).id
+        running = (job.id for job in self._store.running() if caller.sees(job.owner))
+        if (oldest := next(running, None)) is None:
+            raise NothingToCancel("no job is running")
+        return oldest
+
     def _check_cancelable(self, job_id: str | None) -> None:
         with suppress(StoreUnavailable):
-            if job_id is not None and self._row(job_id).status.terminal:
+            if job_id is not None and self._jobs.row(job_id).status.terminal:
                 raise NothingToCancel(f"job {job_id} has already ended")
 
     def stop_waiting(self) -> None:
@@ -278,24 +312,12 @@ class JobService:
 
     # --- inside ---
 
-    def _explained(self, error: StoreUnavailable) -> StoreUnavailable:
-        """With the controller's reason where it has one: it knows what it has kept, say."""
-        pool = self._control.pool()
-        known = pool.trouble if pool is not None and pool.held else None
-        return StoreUnavailable(str(error), known or error.public)
-
-    def _viewed(self, job: Job) -> JobView:
-        if job.status is JobStatus.QUEUED:
-            return self._viewed_queued(job)
-        if job.status is not JobStatus.RUNNING:
-            return JobView(job)
-        self._control.follow(job.id)
-        return JobView(job, None, running_seconds_left(job, self._control.queue.running.get(job.id), steady()))
-
-    def _viewed_queued(self, job: Job) -> JobView:
-        """As the controller has planned it: nothing is counted here."""
-        place, ends = self._control.place(job.id) or (None, None)
-        return JobView(job, place, None if ends is None else max(0.0, ends - steady()))
+    def _row(self, caller: Caller, job_id: str) -> Job:
+        """The job's row. One of somebody else is not there."""
+        job = self._jobs.row(job_id)
+        if not caller.sees(job.owner):
+            raise not_found(job_id)
+        return job
 
     def _idle_for(self, job: Job) -> bool:
         pool = self._control.pool()
@@ -307,67 +329,7 @@ class JobService:
             return _LOOK_AGAIN_DOWN
         news = self._control.live(job_id)
         ended = news is not None and JobStatus(news.update.status).terminal
-        return _LOOK_AGAIN_SOON if ended else _LOOK_AGAIN_UP
-
-    def _row(self, job_id: str) -> Job:
-        """The job's row with its live step. A running job's row is read once and kept while its live news say that
-        nothing but the step has changed; every other row is read anew. While the store cannot be read, live news move
-        on what was seen last."""
-        news = self._control.live(job_id)
-        kept = self._rows.get(job_id)
-        if news is not None and kept is not None and kept[0] == news.life:
-            return _with_step(kept[1], news)
-        try:
-            job = self._store.get(job_id)
-        except StoreUnavailable as error:
-            if (seen := self._moved_on(job_id, news)) is None:
-                raise self._explained(error) from error
-            return seen
-        if job is None:
-            raise JobNotFound(f"there is no job {job_id}")
-        return self._keep(job, news)
-
-    def _keep(self, job: Job, news: JobNews | None) -> Job:
-        """The row with its live step; kept while it runs. news: those of the moment before the row was read."""
-        self._note(job)
-        if news is None or job.status is not JobStatus.RUNNING or news.update.status != job.status:
-            return job
-        self._rows[job.id] = (news.life, job)
-        if len(self._rows) > _ROWS_KEPT:
-            self._rows.popitem(last=False)
-        return _with_step(job, news)
-
-    def _row_soon(self, job_id: str, ends: float) -> Job:
-        """The row. Where the store refuses it is asked again until then: files that were removed are soon put back."""
-        while True:
-            try:
-                return self._row(job_id)
-            except StoreUnavailable:
-                if time.monotonic() >= ends:
-                    raise
-            time.sleep(_LOOK_AGAIN_SOON)
-
-    def _note(self, job: Job) -> None:
-        self._seen[job.id] = job
-        self._seen.move_to_end(job.id)
-        if len(self._seen) > _SEEN_KEPT:
-            self._seen.popitem(last=False)
-
-    def _moved_on(self, job_id: str, news: JobNews | None) -> Job | None:
-        """What was seen of a job last, and what the controller has said of it since; None where that says too little:
-        how a job ended is in the store alone."""
-        job = self._seen.get(job_id)
-        if job is None or job.status.terminal:
-            return job
-        if news is None:
-            return job if self._control.alive else None
-        status = JobStatus(news.update.status)
-        return None if status.terminal else _with_step(dataclasses.replace(job, status=status), news)
-
-
-def _with_step(job: Job, news: JobNews) -> Job:
-    step = max(job.step, news.update.step)
-    return dataclasses.replace(job, step=step, total_steps=news.update.total_steps or job.total_steps)
+        return LOOK_AGAIN_SOON if ended else _LOOK_AGAIN_UP
 
 
 def _digest(body: Mapping[str, Any]) -> str:

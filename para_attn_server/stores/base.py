@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Event, Job, NewJob, Output, Removal, Result, RunId
+from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal, Result, RunId
 
 SCHEMA_DOCUMENT = "schema"
 """Name of the document in which the controller leaves what the ranks reported of the model, for the web workers to
@@ -25,6 +25,29 @@ read."""
 
 Progress = tuple[int, int | None]
 """Steps done, and of how many (None where unknown)."""
+
+
+Place = tuple[float, int]
+"""Where a job is in a list, newest first: when it was created, and its `seq`."""
+BESIDE_HISTORY = ("step", "log", "traceback")
+"""Types of events of which a job may have thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list; None for any. created_after and created_before: Unix seconds, themselves left out."""
+
+    status: JobStatus | None = None
+    model: str | None = None
+    owner: str | None = None
+    created_after: float | None = None
+    created_before: float | None = None
+
+    def fits(self, job: Job) -> bool:
+        """Whether the job is one of them."""
+        after, before = self.created_after, self.created_before
+        same = all(getattr(self, name) in (None, getattr(job, name)) for name in ("status", "model", "owner"))
+        return same and (after is None or job.created_at > after) and (before is None or job.created_at < before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +109,12 @@ class JobStore(Protocol):
     def insert(self, new: NewJob, max_queued: int, now: float) -> Job:
         """Put a job at the end of the queue, durable when this returns.
 
-        Where its idempotency_key is known already, the job of that key is returned instead. All is checked in one
-        transaction; raises QueueFull, or IdempotencyConflict where the known key came with another request.
+        Where its owner has used its idempotency_key before, the job of that key is returned instead. All is checked in
+        one transaction; raises QueueFull, or IdempotencyConflict where the known key came with another request.
         """
 
-    def by_key(self, idempotency_key: str, request_digest: str) -> Job | None:
-        """The job of that key; raises IdempotencyConflict where it was another request's."""
+    def by_key(self, owner: str, idempotency_key: str, request_digest: str) -> Job | None:
+        """The job of that key of that owner; raises IdempotencyConflict where it was another request's."""
 
     # --- reading, anybody ---
 
@@ -109,6 +132,15 @@ class JobStore(Protocol):
 
     def events(self, job_id: str, after: int = 0) -> list[Event]:
         """A job's history in order, from the event after the one with that id."""
+
+    def history(self, job_id: str) -> list[Event]:
+        """The same without what it may have many of (BESIDE_HISTORY)."""
+
+    def listed(self, wanted: JobFilter, limit: int, behind: Place | None = None) -> list[Job]:
+        """The newest jobs that fit, in that order, with their outputs. behind: only what comes after that place.
+
+        Costs the same for a page of few and of many jobs; reads no arguments.
+        """
 
     def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
         """The next jobs to run, oldest first, without those whose deadline has passed by then.
@@ -195,7 +227,7 @@ class JobStore(Protocol):
         """Note that the files of these jobs' outputs are removed; nothing for a job of which none is kept."""
 
     def delete(self, job_ids: list[str]) -> None:
-        """Remove ended jobs and their events."""
+        """Remove ended jobs and their events. Web workers may do this too: nothing else changes an ended job."""
 
     # --- documents (the request schema, versions) ---
 

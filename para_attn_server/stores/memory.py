@@ -19,7 +19,17 @@ from typing import Any, NoReturn, TypeVar
 from para_attn_server.core.errors import JobError, QueueFull, UsageError
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal, Result, RunId
 from para_attn_server.stores import refusals
-from para_attn_server.stores.base import JobStore, LogWrite, OutputTotals, Progress, QueueCounts, StoreKind
+from para_attn_server.stores.base import (
+    BESIDE_HISTORY,
+    JobFilter,
+    JobStore,
+    LogWrite,
+    OutputTotals,
+    Place,
+    Progress,
+    QueueCounts,
+    StoreKind,
+)
 from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
 from para_attn_server.stores.rows import EventRow, Numbered, Request, Rows
 
@@ -63,7 +73,7 @@ class MemoryStore(JobStore):
         new = _copied(new)
         with self._writing() as rows:
             if new.idempotency_key is not None:
-                known = self.by_key(new.idempotency_key, new.request_digest)
+                known = self.by_key(new.owner, new.idempotency_key, new.request_digest)
                 if known is not None:
                     return known
             if len(rows.by_status[JobStatus.QUEUED]) >= max_queued:
@@ -71,13 +81,13 @@ class MemoryStore(JobStore):
             job = new.queued(next(rows.seqs), now, self._steadily(now))
             rows.put(rows.requests, job.id, request)
             if new.idempotency_key is not None:
-                rows.put(rows.keys, new.idempotency_key, job.id)
+                rows.put(rows.keys, (new.owner, new.idempotency_key), job.id)
             rows.put(rows.events, job.id, Numbered())
             return self._write(None, job, "queued", {}, now)
 
-    def by_key(self, idempotency_key: str, request_digest: str | None) -> Job | None:
+    def by_key(self, owner: str, idempotency_key: str, request_digest: str | None) -> Job | None:
         with self._reading() as rows:
-            job_id = rows.keys.get(idempotency_key)
+            job_id = rows.keys.get((owner, idempotency_key))
             if job_id is None:
                 return None
             if rows.requests[job_id].digest != request_digest:
@@ -107,6 +117,14 @@ class MemoryStore(JobStore):
         with self._reading() as rows:
             found = list(rows.events[job_id].after(after)) if job_id in rows.events else []
         return [_event(row) for row in found]
+
+    def history(self, job_id: str) -> list[Event]:
+        return [event for event in self.events(job_id) if event.type not in BESIDE_HISTORY]
+
+    def listed(self, wanted: JobFilter, limit: int, behind: Place | None = None) -> list[Job]:
+        with self._reading() as rows:
+            fitting = (job for job in rows.jobs.values() if wanted.fits(job) and (not behind or _place(job) < behind))
+            return list(map(_copied, nlargest(limit, fitting, key=_place)))
 
     def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
         with self._reading() as rows:
@@ -314,7 +332,7 @@ class MemoryStore(JobStore):
         rows = self._rows
         key = rows.requests[job.id].key
         if key is not None:
-            rows.put(rows.keys, key, None)
+            rows.put(rows.keys, (job.owner, key), None)
         for event_id in rows.events[job.id]:
             rows.put(rows.job_of_event, event_id, None)
         rows.put(rows.events, job.id, None)
@@ -353,6 +371,10 @@ def _copied(job: AnyJob) -> AnyJob:
 
 def _event(row: EventRow) -> Event:
     return Event(row.id, row.job_id, row.type, row.at, json.loads(row.data))
+
+
+def _place(job: Job) -> Place:
+    return job.created_at, job.seq
 
 
 def _end(job: Job) -> float:

@@ -66,7 +66,7 @@ class Rows:
         self.jobs: dict[str, Job] = {}
         self.by_status: dict[JobStatus, Numbered[Job]] = {status: Numbered() for status in JobStatus}
         self.requests: dict[str, Request] = {}
-        self.keys: dict[str, str] = {}
+        self.keys: dict[tuple[str, str], str] = {}
         self.events: dict[str, Numbered[EventRow]] = {}
         self.job_of_event: dict[int, str] = {}
         self.documents: dict[str, str] = {}

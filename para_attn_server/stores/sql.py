@@ -10,7 +10,6 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,10 +19,11 @@ from para_attn_server.core.errors import JobError, QueueFull
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal, Result, RunId
 from para_attn_server.stores import refusals
 from para_attn_server.stores import statements as sql
-from para_attn_server.stores.base import JobStore, LogWrite, OutputTotals, Progress, QueueCounts
+from para_attn_server.stores.base import JobFilter, JobStore, LogWrite, OutputTotals, Place, Progress, QueueCounts
+from para_attn_server.stores.listing import page
 from para_attn_server.stores.prepared import insert, rows
 from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
-from para_attn_server.stores.sql_rows import job_of, job_of_all, output_of, output_rows, row_of
+from para_attn_server.stores.sql_rows import job_of, job_of_all, jobs_of, output_of, output_rows, owned_key, row_of
 from para_attn_server.stores.sqlite_handle import SqliteHandle
 
 _DELETE_AT_ONCE = 500
@@ -101,7 +101,7 @@ class SqlStore(JobStore):
         row = {**row_of(new), "created_at": now, "created_steady": steady}
         with self._writing() as connection:
             if new.idempotency_key is not None:
-                known = _known_job(connection, new.idempotency_key, new.request_digest)
+                known = _known_job(connection, row["idempotency_key"], new.request_digest)
                 if known is not None:
                     return known
             if rows(connection, sql.COUNT_QUEUED, {})[0].jobs >= max_queued:
@@ -111,9 +111,9 @@ class SqlStore(JobStore):
             _add_event(connection, new.id, "queued", now, {})
         return new.queued(seq, now, steady)
 
-    def by_key(self, idempotency_key: str, request_digest: str) -> Job | None:
+    def by_key(self, owner: str, idempotency_key: str, request_digest: str) -> Job | None:
         with self._reading() as connection:
-            return _known_job(connection, idempotency_key, request_digest)
+            return _known_job(connection, owned_key(owner, idempotency_key), request_digest)
 
     # --- reading, anybody ---
 
@@ -139,6 +139,10 @@ class SqlStore(JobStore):
         with self._reading() as connection:
             return [Event(*row) for row in connection.execute(sql.EVENTS, {"of_job": job_id, "after": after})]
 
+    def history(self, job_id: str) -> list[Event]:
+        with self._reading() as connection:
+            return [Event(*row) for row in connection.execute(sql.HISTORY, {"of_job": job_id, "after": 0})]
+
     def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
         return self._jobs(sql.QUEUED, {"most": limit, "steady": steady, "after": after})
 
@@ -162,9 +166,12 @@ class SqlStore(JobStore):
 
     def with_outputs(self, limit: int, moment: float = math.inf, steady: float = math.inf) -> list[Job]:
         with self._reading() as connection:
-            rows = connection.execute(sql.WITH_OUTPUTS, {"moment": moment, "steady": steady, "most": limit}).all()
-        found = (job_of_all(list(of_job)) for _, of_job in groupby(rows, key=lambda row: row.id))
-        return [job for job in found if job is not None]
+            return jobs_of(connection.execute(sql.WITH_OUTPUTS, {"moment": moment, "steady": steady, "most": limit}))
+
+    def listed(self, wanted: JobFilter, limit: int, behind: Place | None = None) -> list[Job]:
+        statement, values = page(wanted, limit, behind)
+        with self._reading() as connection:
+            return jobs_of(connection.execute(statement, values))
 
     def output_totals(self) -> OutputTotals:
         with self._reading() as connection:

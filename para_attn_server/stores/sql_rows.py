@@ -6,13 +6,14 @@ The statements are in `statements.py`. Nothing is executed here.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
+from itertools import groupby
 from pathlib import PurePath
 from typing import Any
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import Job, JobStatus, NewJob, Output, Priority
+from para_attn_server.core.job import ANONYMOUS, Job, JobStatus, NewJob, Output, Priority
 from para_attn_server.stores.statements import JOB_FIELDS
 
 _ELSEWHERE = {"arguments"}
@@ -24,7 +25,17 @@ def row_of(new: NewJob) -> dict[str, Any]:
     """A request's columns of the table of jobs."""
     row = {name: getattr(new, name) for name in _STORED}
     row |= {"priority": int(new.priority), "inputs": list(new.inputs) or None}
+    if new.idempotency_key is not None:
+        row["idempotency_key"] = owned_key(new.owner, new.idempotency_key)
     return row
+
+
+def owned_key(owner: str, key: str) -> str:
+    """An idempotency key as its unique column has it: two owners may use the same one.
+
+    Nobody's has no owner before it, as in rows of earlier versions. No key has a line break.
+    """
+    return key if owner == ANONYMOUS else f"{owner}\n{key}"
 
 
 def job_of(row: Any, outputs: tuple[Output, ...] = ()) -> Job:
@@ -36,6 +47,12 @@ def job_of(row: Any, outputs: tuple[Output, ...] = ()) -> Job:
     if values["error"] is not None:
         values["error"] = JobError(**values["error"])
     return Job(**values, outputs=outputs)
+
+
+def jobs_of(rows: Iterable[Any]) -> list[Job]:
+    """The jobs of rows that come in order, each with a row for each of its outputs, or one without any."""
+    found = (job_of_all(list(of_job)) for _, of_job in groupby(rows, key=lambda row: row.id))
+    return [job for job in found if job is not None]
 
 
 def job_of_all(rows: Sequence[Any]) -> Job | None:

@@ -12,13 +12,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Update, and_, bindparam, delete, func, insert, or_, select, update
 
 from para_attn_server.core.job import Job, JobStatus, Output, sources_of
+from para_attn_server.stores.base import BESIDE_HISTORY
 from para_attn_server.stores.tables import arguments, documents, events, job_counts, jobs, output_totals, outputs
 
 _NAMED_OTHERWISE = {"group": "group_index"}
 JOB_FIELDS = tuple(field.name for field in fields(Job) if field.name != "outputs")
 """The fields of a job's columns, which come first in whatever reads jobs."""
-_JOB_COLUMNS = tuple(jobs.c[_NAMED_OTHERWISE.get(name, name)].label(name) for name in JOB_FIELDS)
-_OUTPUT_COLUMNS = tuple(outputs.c[field.name] for field in fields(Output))
+JOB_COLUMNS = tuple(jobs.c[_NAMED_OTHERWISE.get(name, name)].label(name) for name in JOB_FIELDS)
+OUTPUT_COLUMNS = tuple(outputs.c[field.name] for field in fields(Output))
 
 _IS_QUEUED = jobs.c.status == JobStatus.QUEUED.value
 
@@ -37,7 +38,7 @@ def _guarded(source: JobStatus, values: dict[str, Any]) -> Update:
 
 def _transition(source: JobStatus, target: JobStatus, values: dict[str, Any]) -> Update:
     assert source in sources_of(target)
-    return _guarded(source, {"status": target.value, **values}).returning(*_JOB_COLUMNS)
+    return _guarded(source, {"status": target.value, **values}).returning(*JOB_COLUMNS)
 
 
 # --- transitions ---
@@ -83,7 +84,7 @@ EXPIRE = (
         )
     )
     .values({"status": JobStatus.FAILED.value, **_ENDS_NOW, "error": bindparam("cause")})
-    .returning(*_JOB_COLUMNS)
+    .returning(*JOB_COLUMNS)
 )
 ANY_EXPIRED = select(jobs.c.id).where(_IS_QUEUED, jobs.c.deadline <= bindparam("passed")).limit(1)
 _STEPS = {"step": _DONE, "total_steps": _TOTAL}
@@ -115,7 +116,7 @@ INSERT_OUTPUTS = insert(outputs)
 INSERT_EVENT = insert(events)
 CHANGE_EVENT = update(events).where(events.c.id == bindparam("event_id")).values(data=bindparam("changed"))
 DELETE_EVENTS = delete(events).where(events.c.id.in_(bindparam("event_ids", expanding=True)))
-REQUEST_CANCEL = _guarded(JobStatus.RUNNING, {"cancel_requested": True}).returning(*_JOB_COLUMNS)
+REQUEST_CANCEL = _guarded(JobStatus.RUNNING, {"cancel_requested": True}).returning(*JOB_COLUMNS)
 PROGRESS = _guarded(JobStatus.RUNNING, {"step": bindparam("done"), "total_steps": bindparam("total")}).returning(
     jobs.c.id
 )
@@ -135,7 +136,7 @@ INSERT_DOCUMENT = insert(documents)
 GET_BY_KEY = select(jobs.c.id, jobs.c.request_digest).where(jobs.c.idempotency_key == bindparam("key"))
 # In one statement, so that no output is read of a job that is removed meanwhile.
 GET_JOB = (
-    select(*_JOB_COLUMNS, *_OUTPUT_COLUMNS)
+    select(*JOB_COLUMNS, *OUTPUT_COLUMNS)
     .select_from(jobs.outerjoin(outputs))
     .where(jobs.c.id == bindparam("job_id"))
     .order_by(outputs.c.output_index)
@@ -145,13 +146,13 @@ STATUS = select(jobs.c.status).where(jobs.c.id == bindparam("job_id"))
 COUNT_QUEUED = select(job_counts.c.jobs).where(job_counts.c.status == JobStatus.QUEUED.value)
 COUNT_BY_STATUS = select(job_counts.c.status, job_counts.c.jobs)
 QUEUED = (
-    select(*_JOB_COLUMNS)
+    select(*JOB_COLUMNS)
     .where(_IS_QUEUED, jobs.c.seq > bindparam("after"))
     .where(or_(jobs.c.deadline.is_(None), jobs.c.deadline > bindparam("steady")))
     .order_by(jobs.c.seq)
     .limit(bindparam("most"))
 )
-RUNNING = select(*_JOB_COLUMNS).where(jobs.c.status == JobStatus.RUNNING.value).order_by(jobs.c.started_at, jobs.c.seq)
+RUNNING = select(*JOB_COLUMNS).where(jobs.c.status == JobStatus.RUNNING.value).order_by(jobs.c.started_at, jobs.c.seq)
 _ENDED = (
     select(jobs.c.id, jobs.c.output_root, jobs.c.finished_at)
     .where(jobs.c.finished_at < bindparam("moment"), jobs.c.finished_steady < bindparam("steady"))
@@ -160,7 +161,7 @@ _ENDED = (
     .subquery()
 )
 ENDED_BEFORE = (
-    select(_ENDED.c.id.label("job_id"), _ENDED.c.output_root, *_OUTPUT_COLUMNS)
+    select(_ENDED.c.id.label("job_id"), _ENDED.c.output_root, *OUTPUT_COLUMNS)
     .select_from(_ENDED.outerjoin(outputs, outputs.c.job_id == _ENDED.c.id))
     .order_by(_ENDED.c.finished_at, _ENDED.c.id, outputs.c.output_index)
 )
@@ -176,7 +177,7 @@ _KEPT = (
     .subquery()
 )
 WITH_OUTPUTS = (
-    select(*_JOB_COLUMNS, *_OUTPUT_COLUMNS)
+    select(*JOB_COLUMNS, *OUTPUT_COLUMNS)
     .select_from(_KEPT.join(jobs, jobs.c.id == _KEPT.c.id).outerjoin(outputs))
     .order_by(jobs.c.finished_at, jobs.c.id, outputs.c.output_index)
 )
@@ -193,6 +194,7 @@ EVENTS = (
     .order_by(events.c.id)
 )
 LOG_ROWS = EVENTS.where(or_(events.c.type == "log", events.c.type == "traceback")).limit(bindparam("most"))
+HISTORY = EVENTS.where(events.c.type.not_in(BESIDE_HISTORY))
 GET_DOCUMENT = select(documents.c.value).where(documents.c.name == bindparam("of_name"))
 
 # Last in the queue's order, which the index gives; the order of their ends would take a sort of all.

@@ -175,10 +175,14 @@ jobs = Table(
     Index("jobs_by_end", "finished_at", "finished_steady"),
     Index("jobs_by_output", "finished_at", "finished_steady", **_where("output_bytes IS NOT NULL")),
     Index("jobs_by_deadline", "status", "deadline", **_where("deadline IS NOT NULL")),
+    Index("jobs_by_creation", "created_at", "seq"),
+    Index("jobs_by_model", "model", "created_at", "seq"),
+    Index("jobs_ended", "status", "created_at", "seq", **_where("finished_at IS NOT NULL")),
+    Index("jobs_by_owner", "owner", "created_at", "seq", **_where(f"owner <> '{ANONYMOUS}'")),
     sqlite_autoincrement=True,
 )
 """One row per accepted request. What is polled reads a row whole: no column of it is large. output_bytes: of its
-outputs, NULL where no file of them is kept."""
+outputs, NULL where no file of them is kept. idempotency_key: with its owner (sql_rows.py)."""
 
 outputs = Table(
     "outputs",

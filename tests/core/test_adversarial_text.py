@@ -22,9 +22,11 @@ from para_attn_server.core.arguments.request import RequestValidator
 from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import ServerError
 from para_attn_server.core.settings import load_settings, parse_duration
-from para_attn_server.http import bodies
-from para_attn_server.http.headers import deadline, idempotency_key, priority, target
-from para_attn_server.http.native.routes import _checked
+from para_attn_server.http.kit import bodies
+from para_attn_server.http.kit.waiting import wait_or_preference
+from para_attn_server.http.native.handlers import _checked
+from para_attn_server.http.native.headers import deadline, idempotency_key, metadata, priority, target
+from para_attn_server.http.native.listing import wanted
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.rank.failures import describe, full_text
 
@@ -64,6 +66,14 @@ def as_header(read: Callable[[], Any], name: str) -> Callable[[str], None]:
     return check
 
 
+def as_query(read: Callable[[], object], name: str) -> Callable[[str], None]:
+    def check(text: str) -> None:
+        with APP.test_request_context(query_string={name: text}):
+            read()
+
+    return check
+
+
 def as_body(text: str) -> None:
     body = text.encode()
     with APP.test_request_context(method="POST", data=body, content_type="application/json"):
@@ -84,6 +94,10 @@ PLACES: dict[str, tuple[Callable[[str], Any], tuple[str, ...], int]] = {
     "Job-TTL": (as_header(deadline, "Job-TTL"), ("1", " ", "1.", "s"), 500),
     "Job-Deadline": (as_header(deadline, "Job-Deadline"), ("2030-", "1", ":", " ", "T"), 500),
     "Job-Target": (as_header(target, "Job-Target"), ("2030-", "1", ":", " ", "s"), 500),
+    "Job-Metadata": (as_header(metadata, "Job-Metadata"), ("[", '{"a":', '"', "\\", "1", " "), 500),
+    "Prefer": (as_header(wait_or_preference, "Prefer"), ("wait", ",", "wait=", " ", ";", '"', "1"), 4000),
+    "a list's cursor": (as_query(wanted, "cursor"), ("A", "=", "-"), 1000),
+    "a list's moment": (as_query(wanted, "created_after"), ("1", ".", "2030-", "T", " "), 1000),
     "Job-Priority": (as_header(priority, "Job-Priority"), ("high", " ", "\u0130"), 500),
     "Idempotency-Key": (as_header(idempotency_key, "Idempotency-Key"), ("a", " ", "\x7f"), 500),
     "a job's id": (_checked, ("0", "g", " "), 250),

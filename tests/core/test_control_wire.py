@@ -19,6 +19,7 @@ from para_attn_server.core.wire.control import (
     CancelOrder,
     CancelReply,
     Follow,
+    GroupState,
     GroupView,
     JobUpdate,
     LineBuffer,
@@ -36,7 +37,12 @@ from para_attn_server.core.wire.control import (
 
 JOB = Job("j1", 3, JobStatus.QUEUED, None, "/out/\u00fc.png", 12.5)
 GROUP = GroupView(
-    0, "recovering", 12.5, [RankView(0, 4711, "cuda:0"), RankView(1, None, None)], job_id="j1", cause='died\n"ü"'
+    0,
+    GroupState.RECOVERING,
+    12.5,
+    [RankView(0, 4711, "cuda:0"), RankView(1, None, None)],
+    job_id="j1",
+    cause='died\n"ü"',
 )
 MESSAGES: list[ToController | ToWeb] = [
     Submitted(JOB),
@@ -55,7 +61,7 @@ MESSAGES: list[ToController | ToWeb] = [
     PoolView(12.5),
     QueueView(),
     QueueView(["j1", "j2"], [3.5, None], {"j3": 1.5}, 2.5, 1, 0.01),
-    PoolView(12.5, True, [GROUP, GroupView(1, "ready", 1.0, [])], 3.5, {"torch": "2.9", "para-attn": "0.3"}),
+    PoolView(12.5, True, [GROUP, GroupView(1, GroupState.READY, 1.0, [])], 3.5, {"torch": "2.9", "para-attn": "0.3"}),
 ]
 
 
@@ -98,12 +104,25 @@ def test_messages_arrive_whole_wherever_the_stream_is_cut(
         b'{"type": "Submitted", "job": "j1"}\n',
         b'{"type": "PoolView", "started_at": 1}\n',
         b'{"type": "PoolView", "started_at": 1, "groups": [3]}\n',
+        b'{"type": "PoolView", "started_at": 1, "groups": [{"index": 0, "state": "odd", "since": 1, "ranks": []}]}\n',
         b"\xff\n",
     ],
 )
 def test_a_line_that_is_no_message_is_a_value_error(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         decode(line)
+
+
+def test_a_pool_is_broken_where_all_of_its_groups_are() -> None:
+    broken, busy = (GroupView(0, state, 1.0, [], cause="no GPU") for state in (GroupState.BROKEN, GroupState.BUSY))
+    assert PoolView(1.0, groups=[broken, replace(broken, cause="other")]).broken == "no GPU"
+    assert PoolView(1.0, groups=[replace(broken, cause=None)]).broken == "all worker groups are broken"
+    assert PoolView(1.0, groups=[broken, busy]).broken is None and PoolView(1.0).broken is None
+
+
+def test_a_groups_state_crosses_as_a_type() -> None:
+    view = decode(encode(PoolView(1.0, groups=[GROUP])))
+    assert isinstance(view, PoolView) and view.groups[0].state is GroupState.RECOVERING
 
 
 @pytest.mark.parametrize("depth", [0, 12])

@@ -14,8 +14,8 @@ from para_attn_server.cli.main import COMMANDS, INTERRUPTED
 from para_attn_server.core.errors import ExitCode
 from para_attn_server.core.job import TRANSITIONS
 from para_attn_server.core.settings import ENV_PREFIX, Settings, load_settings
+from para_attn_server.core.wire.control import GroupState
 from para_attn_server.http.app import create_app
-from para_attn_server.pool.listener import GroupState
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "para_attn_server"
@@ -79,7 +79,19 @@ def test_every_setting_is_documented(name: str) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_option_that_is_named_exists(page: Path) -> None:
     known = {f"--{no}{name.replace('_', '-')}" for name in Settings.model_fields for no in ("", "no-")}
-    known |= {"--url", "--param", "--output", "--json", "--help", "--version", "--listen", "--controller-timeout"}
+    known |= {
+        "--url",
+        "--param",
+        "--output",
+        "--json",
+        "--status",
+        "--limit",
+        "--metadata",
+        "--help",
+        "--version",
+        "--listen",
+        "--controller-timeout",
+    }
     lines = [line for line in text(page).splitlines() if "para-attn-server" in line]
     named = {option for line in lines for option in re.findall(r"(?<=\s)--[a-z][a-z-]+", line)}
     named |= {code.split()[0] for code in IN_CODE.findall(prose(page)) if code.startswith("--")}
@@ -121,7 +133,7 @@ def routes() -> set[tuple[str, str]]:
 
 def documented_routes() -> set[tuple[str, str]]:
     found = [(row[0], re.search(r" (/\S*)`$", row[0])) for row in rows("docs/http-api.md")]
-    return {(method, path[1]) for cell, path in found if path for method in re.findall("GET|POST", cell)}
+    return {(method, path[1]) for cell, path in found if path for method in re.findall("GET|POST|DELETE", cell)}
 
 
 def test_every_route_is_documented_and_every_documented_route_exists() -> None:
@@ -147,7 +159,7 @@ def test_every_problem_type_is_documented_and_no_other() -> None:
 
 
 def test_every_header_of_a_job_is_documented() -> None:
-    read = set(re.findall(r'headers\.get\("([A-Za-z-]+)"\)', text("para_attn_server/http/headers.py")))
+    read = set(re.findall(r'headers\.get\("([A-Za-z-]+)"\)', text("para_attn_server/http/native/headers.py")))
     assert len(read) >= 3 and {f"`{name}`" for name in read} <= {row[0] for row in rows("docs/http-api.md")}
 
 

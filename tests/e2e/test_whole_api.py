@@ -18,7 +18,7 @@ import pytest
 from hostile import INSIDE, MAX_BODY
 from serving import BOUNDED, RunningServer
 
-from para_attn_server.http.bodies import MAX_WAIT
+from para_attn_server.http.kit.waiting import MAX_WAIT
 
 LEFT_OUT = "positive_data_acceptance,not_a_server_error"
 QUICK, THOROUGH = 10, 200

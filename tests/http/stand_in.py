@@ -24,6 +24,7 @@ from para_attn_server.core.wire.control import (
     Beat,
     CancelOrder,
     CancelReply,
+    GroupState,
     GroupView,
     JobUpdate,
     LineBuffer,
@@ -35,7 +36,7 @@ from para_attn_server.core.wire.control import (
 from para_attn_server.stores.sql import SqlStore
 
 
-def pool_view(state: str = "ready", **changes: Any) -> PoolView:
+def pool_view(state: GroupState = GroupState.READY, **changes: Any) -> PoolView:
     """A pool of one group with two ranks."""
     group = GroupView(0, state, time.time(), [RankView(0, 11, "cpu"), RankView(1, 12, "cpu")])
     return PoolView(**{"started_at": time.time(), "groups": [group], "versions": {"torch": "9.9"}, **changes})

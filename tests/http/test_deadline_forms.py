@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from para_attn_server.core.errors import InvalidInput
-from para_attn_server.http.headers import deadline
+from para_attn_server.http.native.headers import deadline
 
 NOON = 1896091200.0  # 2030-01-31T12:00:00Z
 NEW_YEAR = 1893456000.0  # 2030-01-01T00:00:00Z

@@ -20,10 +20,10 @@ URL = "https://a.example/pictures"
 def app(**settings: Any) -> Any:
     """A client of an app whose service takes every request and knows no job."""
 
-    def view(job_id: str) -> None:
+    def view(_: object, job_id: str) -> None:
         raise JobNotFound(f"there is no job {job_id}")
 
-    def model_info() -> None:
+    def model_info(_: object) -> None:
         raise NotAccepting("not yet")
 
     service = service_with(submit=lambda *_: SimpleNamespace(id=ID), view=view, model_info=model_info)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -68,3 +69,27 @@ def test_what_is_wrong_is_named(web: Web, header: str, text: str, words: str) ->
     (error,) = answer.json()["errors"]
     assert error["parameter"] == header
     assert words in error["detail"]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"album": "spring", "tags": [1, null]}', '{"name": "\\u00fc"}', '{"name": "ü"}', "{}"]
+)
+def test_a_job_keeps_the_clients_notes(web: Web, text: str) -> None:
+    answer = web.post("/generate", json={"prompt": "a"}, headers={b"Job-Metadata": text.encode()})
+    job_id = answer.json()["request_id"]
+    assert web.job(job_id).metadata == json.loads(text)
+    assert web.get(f"/request_status/{job_id}").json()["metadata"] == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "3", "null", "{", "album=spring", '{"a": NaN}', '{"a": 1e999}', '{"a": "\\ud800"}', '{"a": "\xff"}',
+        '{"a": ' + "[" * 3000 + "]" * 1000 + "}", '{"a": "' + "x" * 4096 + '"}', '{"a": ' + "9" * 4085 + "}",
+    ],
+    ids=lambda text: text[:12],
+)  # fmt: skip
+def test_notes_that_are_no_small_object_are_refused(web: Web, text: str) -> None:
+    answer = web.post("/generate", json={"prompt": "a"}, headers={b"Job-Metadata": text.encode("latin-1")})
+    assert answer.status_code == 400
+    assert [field["parameter"] for field in answer.json()["errors"]] == ["Job-Metadata"]

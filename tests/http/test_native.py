@@ -17,7 +17,7 @@ from web import Web
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.control import GroupView, QueueView, RankView
+from para_attn_server.core.wire.control import GroupState, GroupView, QueueView, RankView
 
 UNKNOWN = "0123456789abcdef" * 2
 JSON = {"content-type": "application/json"}
@@ -125,7 +125,7 @@ def test_without_a_known_schema_nothing_is_taken(web: Web) -> None:
 
 
 def test_a_broken_pool_takes_nothing_and_says_why(web: Web) -> None:
-    group = GroupView(0, "broken", 1.0, [RankView(0, None, None)], cause="setup() failed three times")
+    group = GroupView(0, GroupState.BROKEN, 1.0, [RankView(0, None, None)], cause="setup() failed three times")
     web.controller.show(pool_view(groups=[group]))
     wait_until(lambda: web.get("/readyz").status_code == 503, 5)
     answer = web.post("/generate", json={"prompt": "a"})
@@ -139,7 +139,7 @@ def test_a_broken_pool_takes_nothing_and_says_why(web: Web) -> None:
 
 
 def test_one_broken_group_of_two_is_no_reason(web: Web) -> None:
-    groups = [GroupView(0, "broken", 1.0, []), GroupView(1, "recovering", 1.0, [])]
+    groups = [GroupView(0, GroupState.BROKEN, 1.0, []), GroupView(1, GroupState.RECOVERING, 1.0, [])]
     web.controller.show(pool_view(groups=groups))
     wait_until(lambda: len(web.get("/server_status").json()["groups"]) == 2, 5)
     assert web.submit()
@@ -225,12 +225,14 @@ def test_the_stages_of_a_job(web: Web, route: str, method: str) -> None:
     assert body["status"] == "succeeded"
     assert body["file_type"] == "image/png"
     assert body["output_path"] == web.job(first).output_path
+    assert body["output_url"] == f"/outputs/{first}"
     assert (body["size"], body["sha256"]) == (5, hashlib.sha256(b"bytes").hexdigest())
     assert body["seed"] == web.job(first).seed
     assert Path(body["output_path"]).parents[3] == Path(web.job(first).output_root or "")
     (only,) = body["outputs"]
     assert only == {name: body[name] for name in ("file_type", "output_path", "size", "sha256")} | {
         "role": "output",
+        "url": f"/outputs/{first}/0",
         **dict.fromkeys(("width", "height", "duration")),
     }
     timings = body["timings"]

@@ -16,7 +16,7 @@ from werkzeug.datastructures import Headers
 from werkzeug.http import parse_options_header
 
 from para_attn_server.core.output import temporary_path
-from para_attn_server.http.bodies import _names
+from para_attn_server.http.kit.files import _names
 
 UNKNOWN = "0123456789abcdef" * 2
 

@@ -11,12 +11,12 @@ import pytest
 from jsonschema import ValidationError
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from waiting import wait_until
-from web import DOCUMENT, SCHEMA, Web, routes
+from web import DOCUMENT, SCHEMA, Web, dialects
 
 from para_attn_server.core.settings import load_settings
 from para_attn_server.http.app import create_app
-from para_attn_server.http.openapi import document
-from para_attn_server.http.routes import ResponseSpec, Route
+from para_attn_server.http.kit.openapi import document
+from para_attn_server.http.kit.routes import Route
 
 NESTED = {
     "type": "object",
@@ -46,19 +46,19 @@ def operations(made: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_no_reference_is_left_to_definitions_that_have_moved() -> None:
-    assert "#/$defs/" not in json.dumps(valid(document(routes(), CHOSEN)))
+    assert "#/$defs/" not in json.dumps(valid(document(dialects(), CHOSEN)))
 
 
 @pytest.mark.parametrize("schema", [None, SCHEMA, NESTED], ids=["unknown", "flat", "nested"])
 def test_it_is_valid_whatever_the_model_takes(schema: dict[str, Any] | None) -> None:
-    made = valid(document(routes(), schema))
+    made = valid(document(dialects(), schema))
     request = made["components"]["schemas"]["GenerateRequest"]
     assert request["type"] == "object"
     assert set(request.get("properties", {})) == set((schema or {}).get("properties", {}))
 
 
 def test_the_models_definitions_are_found_where_they_are_put() -> None:
-    schemas = document(routes(), NESTED)["components"]["schemas"]
+    schemas = document(dialects(), NESTED)["components"]["schemas"]
     reference = {"$ref": "#/components/schemas/GenerateRequest.Point"}
     assert schemas["GenerateRequest"]["properties"]["point"] == reference
     assert schemas["GenerateRequest.Point"]["properties"]["next"] == reference
@@ -74,24 +74,15 @@ def test_every_rule_is_in_it_and_no_other() -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert len(served) > 10
-    assert set(operations(document(routes(), None))) == served
+    assert set(operations(document(dialects(), None))) == served
 
 
-@pytest.mark.parametrize("route", routes(), ids=lambda route: route.rule)
+@pytest.mark.parametrize("route", dialects().first.routes, ids=lambda route: route.rule)
 def test_a_route_names_its_parameters_and_one_success_at_least(route: Route) -> None:
     in_path = {parameter["name"] for parameter in route.parameters if parameter["in"] == "path"}
     assert in_path == set(re.findall(r"<(\w+)>", route.rule))
     assert any(200 <= answer.status < 300 for answer in route.answers)
     assert route.summary
-
-
-def test_two_dialects_share_one_document() -> None:
-    def create() -> Any:
-        """Make a picture."""
-
-    of_another = Route("/v1/pictures", ("POST",), create, (ResponseSpec(200, "Made.", dict),))
-    made = valid(document([*routes(), of_another], None))
-    assert made["paths"]["/v1/pictures"]["post"]["summary"] == "Make a picture"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from fake_service import service_with
 from para_attn_server.core.errors import NothingToCancel
 from para_attn_server.core.settings import Settings
 from para_attn_server.http.app import create_app
-from para_attn_server.http.origins import is_loopback
+from para_attn_server.http.kit.origins import is_loopback
 
 HERE, ELSEWHERE, ALLOWED = "http://127.0.0.1:5000", "http://evil.example", "https://app.example.com"
 
@@ -18,7 +18,7 @@ HERE, ELSEWHERE, ALLOWED = "http://127.0.0.1:5000", "http://evil.example", "http
 def app(**settings: Any) -> Any:
     """A client of an app whose service has nothing to cancel: 404 says that a cancel has reached it."""
 
-    def cancel(_: object) -> None:
+    def cancel(*_: object) -> None:
         raise NothingToCancel("no job is running")
 
     return create_app(

@@ -24,7 +24,9 @@ def test_the_file_of_an_output_that_was_removed_is_410_with_the_reason_and_its_j
         assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (410, f"output-{reason}")
         assert answer.json()["removed_at"] == 1795651199.5
     after = web.get(f"/request_status/{job_id}").json()
-    assert after == {**before, "output_removed": {"at": 1795651199.5, "reason": reason.value}}
+    assert before["output_url"] and before["outputs"][0].pop("url")
+    gone = {"output_url": None, "outputs": [{**before["outputs"][0], "url": None}]}
+    assert after == {**before, **gone, "output_removed": {"at": 1795651199.5, "reason": reason.value}}
 
 
 def test_the_server_status_has_the_sum_of_all_outputs(web: Web) -> None:

@@ -22,9 +22,9 @@ from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.job import Job
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.wire.control import PoolView
-from para_attn_server.http.native.routes import native_routes
-from para_attn_server.http.openapi import add_document, document
-from para_attn_server.http.routes import Route
+from para_attn_server.http.dialects import make_dialects
+from para_attn_server.http.kit.dialect import Dialects
+from para_attn_server.http.kit.openapi import add_document, document
 from para_attn_server.stores.migrate import ensure_schema
 
 PROBLEM_JSON = "application/problem+json"
@@ -41,16 +41,16 @@ def predict(
     """The predictor that the stand-in controller pretends to have."""
 
 
-def routes() -> list[Route]:
-    """The table of all routes, of a service that is never asked."""
+def dialects() -> Dialects:
+    """All dialects, of a service that is never asked."""
     service: Any = None
-    table = native_routes(service)
-    add_document(table, service)
-    return table
+    made = make_dialects(service)
+    add_document(made, service)
+    return made
 
 
 SCHEMA = request_schema(arguments_model(predict))
-DOCUMENT = Document(document(routes(), SCHEMA))
+DOCUMENT = Document(document(dialects(), SCHEMA))
 
 
 class Web:

@@ -21,6 +21,7 @@ from para_attn_server.core.wire.control import (
     CancelOrder,
     CancelReply,
     Follow,
+    GroupState,
     GroupView,
     JobUpdate,
     LineBuffer,
@@ -31,7 +32,7 @@ from para_attn_server.core.wire.control import (
 )
 from para_attn_server.service.control_client import ControlClient
 
-VIEW = PoolView(started_at=1.0, groups=[GroupView(0, "ready", 2.0, [RankView(0, 7, "cpu")])], mean_seconds=3.0)
+VIEW = PoolView(started_at=1.0, groups=[GroupView(0, GroupState.READY, 2.0, [RankView(0, 7, "cpu")])], mean_seconds=3.0)
 
 
 def job(job_id: str) -> Job:

@@ -13,7 +13,7 @@ import pytest
 from runs import run_of
 from sqlalchemy.sql.base import Executable
 
-from para_attn_server.core.job import Job, NewJob
+from para_attn_server.core.job import ANONYMOUS, Job, NewJob
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.wire.control import CancelReply
 from para_attn_server.http.app import create_app
@@ -68,7 +68,7 @@ def test_no_answer_reads_the_arguments(store: SqlStore, tmp_path: Path) -> None:
         for route in ("request_status", "get_output", "outputs"):
             assert client.get(f"/{route}/{job.id}").status_code in (202, 409, 410)
     assert client.post(f"/cancel/{canceled.id}").status_code == 404
-    assert store.by_key(KEY, DIGEST) == queued
+    assert store.by_key(ANONYMOUS, KEY, DIGEST) == queued
     assert len(executed) >= 8 and not [statement for statement in executed if "arguments" in statement]
 
 

@@ -273,7 +273,7 @@ def test_an_id_that_no_text_can_be_is_no_job(store: SqlStore) -> None:
 def test_names_and_keys_that_no_text_can_be_read_back(store: SqlStore) -> None:
     new = NewJob({}, "/out/\udcff.png", model="\0", shape="\ud800", idempotency_key="\ufffe\0", request_digest="d")
     job = store.insert(new, 10, 1.0)
-    assert store.get(job.id) == job == store.by_key("\ufffe\0", "d")
+    assert store.get(job.id) == job == store.by_key(job.owner, "\ufffe\0", "d")
     assert (job.output_path, job.model, job.shape) == ("/out/\udcff.png", "\0", "\ud800")
 
 

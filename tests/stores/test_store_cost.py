@@ -9,7 +9,8 @@ from typing import Any
 from runs import run_of
 
 from para_attn_server.core.errors import JobError
-from para_attn_server.core.job import NewJob
+from para_attn_server.core.job import JobStatus, NewJob
+from para_attn_server.stores.base import JobFilter
 from para_attn_server.stores.migrate import migrate
 from para_attn_server.stores.sql import SqlStore
 
@@ -24,10 +25,10 @@ def filled(path: Path, jobs: int, deadline: float = 1e9) -> SqlStore:
     with store._writing() as connection:
         driver: Any = connection.connection.driver_connection
         for name, status, until, ended in (("e", "canceled", None, 2.0), ("q", "queued", deadline, None)):
-            rows = [(f"{name}{number:031x}", status, until, ended, ended) for number in range(jobs)]
+            rows = [(f"{name}{number:031x}", status, 1.0 + number / 1e5, until, ended, ended) for number in range(jobs)]
             driver.executemany(
                 "INSERT INTO jobs (id, status, output_path, created_at, attempts, step, cancel_requested, deadline, "
-                "finished_at, finished_steady) VALUES (?, ?, '/a', 1.0, 0, 0, 0, ?, ?, ?)",
+                "finished_at, finished_steady) VALUES (?, ?, '/a', ?, 0, 0, 0, ?, ?, ?)",
                 rows,
             )
     return store
@@ -64,6 +65,14 @@ def costs(store: SqlStore) -> dict[str, int]:
         "mean": store.mean_seconds,
         "cancel": lambda: store.cancel(job.id, 3.0, run=run_of(store, job.id)),
         "expire": lambda: store.expire(ERROR, 5.0, 5.0, len(late)),
+        "newest": lambda: store.listed(JobFilter(), 20),
+        "newest of a status": lambda: store.listed(JobFilter(JobStatus.CANCELED), 20),
+        "newest of a rare status": lambda: store.listed(JobFilter(JobStatus.FAILED), 20),
+        "newest of a rare model": lambda: store.listed(JobFilter(model="none"), 20),
+        "newest of a rare owner": lambda: store.listed(JobFilter(owner="none"), 20),
+        "newest of a time": lambda: store.listed(JobFilter(created_after=1.5), 20),
+        "later page": lambda: store.listed(JobFilter(), 20, (1.0005, 50)),
+        "history": lambda: store.history(job.id),
         "ended_before": lambda: store.ended_before(4.0, 10),
         "delete": lambda: store.delete(list(store.ended_before(4.0, 10))),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 
 import pytest
 from runs import run_of
@@ -16,7 +17,7 @@ from para_attn_server.core.errors import (
     QueueFull,
     StoreUnavailable,
 )
-from para_attn_server.core.job import Job, NewJob, Output, Result
+from para_attn_server.core.job import ANONYMOUS, Job, NewJob, Output, Result
 from para_attn_server.stores.base import JobStore, LogRow, LogWrite, QueueCounts
 
 OUTPUT = Output("/out/a.png", "image/png", 1234, "ab" * 32)
@@ -80,8 +81,8 @@ def test_a_transaction_takes_back_every_kind_of_write(store: JobStore) -> None:
         store.put_document("versions", {})
         raise ZeroDivisionError
     assert [(store.get(job.id), store.events(job.id)) for job in jobs] == everything
-    assert store.arguments(gone.id) == {} and store.by_key("gone", "d") == gone
-    assert store.get(new.id) is None and store.by_key("new", "d") is None
+    assert store.arguments(gone.id) == {} and store.by_key(ANONYMOUS, "gone", "d") == gone
+    assert store.get(new.id) is None and store.by_key(ANONYMOUS, "new", "d") is None
     assert store.document("schema") == {"a": 1} and store.document("versions") is None
     assert store.counts() == QueueCounts(queued=2, running=1, succeeded=0, failed=0, canceled=1)
     assert store.queued(9) == [queued, late] and store.running() == [running]
@@ -112,8 +113,8 @@ def test_a_request_of_a_known_key_is_the_job_that_it_was(store: JobStore) -> Non
     first = add_keyed(store, "k", "d1")
     store.start(first.id, 0, 2.0)
     again = add_keyed(store, "k", "d1", max_queued=0)
-    assert again == store.get(first.id) == store.by_key("k", "d1")
-    assert len(store.events(first.id)) == 2 and store.by_key("other", "d1") is None
+    assert again == store.get(first.id) == store.by_key(ANONYMOUS, "k", "d1")
+    assert len(store.events(first.id)) == 2 and store.by_key(ANONYMOUS, "other", "d1") is None
 
 
 def test_a_known_key_of_another_request_is_a_conflict_that_writes_nothing(store: JobStore) -> None:
@@ -121,15 +122,29 @@ def test_a_known_key_of_another_request_is_a_conflict_that_writes_nothing(store:
     with pytest.raises(IdempotencyConflict, match=first.id):
         add_keyed(store, "k", "d2")
     with pytest.raises(IdempotencyConflict, match=first.id):
-        store.by_key("k", "d2")
+        store.by_key(ANONYMOUS, "k", "d2")
     assert store.counts().queued == 1
+
+
+def test_a_key_belongs_to_its_owner(store: JobStore) -> None:
+    owners = (ANONYMOUS, "ann", "ben")
+    new = [NewJob({}, "/a", idempotency_key="k", request_digest=f"d-{owner}", owner=owner) for owner in owners]
+    jobs = [store.insert(each, 1000, 1.0) for each in new]
+    assert len({job.id for job in jobs}) == 3
+    for owner, job in zip(owners, jobs, strict=True):
+        assert store.by_key(owner, "k", f"d-{owner}") == job
+    with pytest.raises(IdempotencyConflict):
+        store.insert(replace(new[1], id="other", request_digest="d-ben"), 1000, 2.0)
+    store.cancel(jobs[1].id, 2.0)
+    store.delete([jobs[1].id])
+    assert store.by_key("ann", "k", "d-ann") is None and store.by_key("ben", "k", "d-ben") == jobs[2]
 
 
 def test_a_removed_job_gives_its_key_free(store: JobStore) -> None:
     first = add_keyed(store, "k", "d1")
     store.cancel(first.id, 2.0, run=run_of(store, first.id))
     store.delete([first.id])
-    assert store.by_key("k", "d1") is None
+    assert store.by_key(ANONYMOUS, "k", "d1") is None
     assert add_keyed(store, "k", "d2").id != first.id
 
 

@@ -38,7 +38,7 @@ class ScriptedServer:
             def do_GET(self) -> None:
                 server.answer(self)
 
-            do_POST = do_GET
+            do_POST = do_DELETE = do_GET
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -87,13 +88,23 @@ class RankView:
     device: str | None
 
 
+class GroupState(StrEnum):
+    """What users see of a group."""
+
+    STARTING = "starting"
+    READY = "ready"
+    BUSY = "busy"
+    RECOVERING = "recovering"
+    BROKEN = "broken"
+    STOPPING = "stopping"
+
+
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """One worker group as users see it. state: starting, ready, busy, recovering, broken or stopping; since: Unix
-    seconds; cause: why it is recovering or broken."""
+    """One worker group as users see it. since: Unix seconds; cause: why it is recovering or broken."""
 
     index: int
-    state: str
+    state: GroupState
     since: float
     ranks: list[RankView]
     job_id: str | None = None
@@ -116,6 +127,13 @@ class PoolView:
     trouble: str | None = None
     held: bool = False
     notices: list[str] = field(default_factory=list)
+
+    @property
+    def broken(self) -> str | None:
+        """Why no group works; None while one does, or is being started."""
+        if not self.groups or any(group.state is not GroupState.BROKEN for group in self.groups):
+            return None
+        return self.groups[0].cause or "all worker groups are broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,16 +184,19 @@ def decode(line: bytes) -> ToController | ToWeb:
         raise ValueError("unknown control message")
     try:
         if cls is PoolView:
-            data["groups"] = [
-                GroupView(**{**group, "ranks": [RankView(**rank) for rank in group["ranks"]]})
-                for group in data["groups"]
-            ]
+            data["groups"] = [_group_of(group) for group in data["groups"]]
         if data.get("job") is not None:
             data["job"] = _job_of(data["job"])
         message: ToController | ToWeb = cls(**data)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"malformed control message: {error}") from error
     return message
+
+
+def _group_of(fields: dict[str, Any]) -> GroupView:
+    fields["state"] = GroupState(fields["state"])
+    fields["ranks"] = [RankView(**rank) for rank in fields["ranks"]]
+    return GroupView(**fields)
 
 
 def _job_of(fields: dict[str, Any]) -> Job:

@@ -9,10 +9,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from para_attn_server.core.job import JobStatus
-from para_attn_server.http.jsons import dumps
-from para_attn_server.http.kit import Short, Shortcut
+from para_attn_server.http.kit.callers import caller_of
+from para_attn_server.http.kit.dialect import Short, Shortcut
+from para_attn_server.http.kit.jsons import dumps
 from para_attn_server.http.native import views
-from para_attn_server.http.native.routes import JOB_ID, POLL_AGAIN
+from para_attn_server.http.native.handlers import JOB_ID, POLL_AGAIN
 from para_attn_server.service.job_view import JobView
 from para_attn_server.service.service import JobService
 
@@ -35,17 +36,19 @@ def status_shortcut(service: JobService) -> Shortcut:
         if not JOB_ID.fullmatch(job_id):
             return None
         with suppress(Exception):  # the route will meet the same one, and says and logs what is wrong
-            return _short(service.view(job_id), with_result=start == "request_status")
+            view = service.view(caller_of(environ), job_id)
+            return _short(view, environ.get("SCRIPT_NAME", "").rstrip("/") if start == "request_status" else None)
         return None
 
     return respond
 
 
-def _short(view: JobView, with_result: bool) -> Short | None:
+def _short(view: JobView, root: str | None) -> Short | None:
+    """root: what the paths in a result begin with; None where the result is Flask's."""
     if view.job.status in (JobStatus.QUEUED, JobStatus.RUNNING):
         return Short(202, _UNDER_WAY, _text(views.status_body(view)))
-    output = view.job.output if with_result else None
-    return None if output is None else Short(200, [_JSON], _text(views.result_body(view, output)))
+    output = view.job.output
+    return None if output is None or root is None else Short(200, [_JSON], _text(views.result_body(view, output, root)))
 
 
 def _text(body: views.StatusBody) -> bytes:

@@ -1,20 +1,22 @@
-"""The JSON shapes of the native dialect. Pure: from the service's objects to dictionaries.
+"""The JSON shapes of jobs in the native dialect. Pure: from the service's objects to dictionaries.
+
+root: what paths of this server begin with, behind a proxy.
 
 All times are Unix seconds; all durations are seconds. The types are what GET /openapi.json says of the answers.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output, Priority
-from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.control import Beat, GroupView, PoolView, QueueView
-from para_attn_server.service.job_view import JobView, OutputUse
-from para_attn_server.stores.base import QueueCounts
+from para_attn_server.http.native.server_views import ServerBody
+from para_attn_server.service.job_view import JobPage, JobView, WholeJob
+from para_attn_server.stores.base import Place
 
 _PRIORITIES: dict[Priority, Literal["low", "normal", "high"]] = {
     Priority.LOW: "low",
@@ -23,35 +25,23 @@ _PRIORITIES: dict[Priority, Literal["low", "normal", "high"]] = {
 }
 
 
-class IndexBody(TypedDict):
-    """Name, version, and what each route is for."""
-
-    name: str
-    version: str
-    endpoints: dict[str, str]
-
-
 class AcceptedBody(TypedDict):
     """The id of a job that was queued."""
 
     request_id: str
 
 
-class AliveBody(TypedDict):
-    """A web worker responds."""
+class DeletedBody(TypedDict):
+    """A job that is not there any more."""
 
-    status: Literal["alive"]
-
-
-class ReadyBody(TypedDict):
-    """New jobs are accepted."""
-
-    status: Literal["ready"]
+    request_id: str
+    deleted: Literal[True]
 
 
 class OutputInfo(TypedDict):
-    """One of a job's outputs: pixels and seconds are null where they are not known."""
+    """One of a job's outputs: pixels and seconds are null where they are not known, the URL where the file is gone."""
 
+    url: str | None
     role: str
     file_type: str
     output_path: str
@@ -116,6 +106,7 @@ class ResultBody(StatusBody):
     """A job that has succeeded, without the bytes of its output."""
 
     file_type: str
+    output_url: str | None
     output_path: str
     size: int
     sha256: str
@@ -132,41 +123,50 @@ class OutputBody(ResultBody):
     output: str
 
 
-class OutputsBody(TypedDict):
-    """Of how many jobs the output files are kept, and how many bytes they have together (`max_bytes`: at most).
+class ErrorBody(TypedDict):
+    """Why a job has failed."""
 
-    evicted: of how many jobs they were removed to stay below that.
-    """
-
-    jobs: int
-    bytes: int
-    max_bytes: int | None
-    evicted: int
+    type: str
+    message: str
+    rank: NotRequired[int]
+    step: NotRequired[int]
+    hint: NotRequired[str]
 
 
-class CostsBody(TypedDict):
-    """What is known of the time that jobs take: of how many shapes, and the median relative error of the last
-    estimates."""
+class JobSummary(StatusBody):
+    """A job in a list, whatever its status. Outputs are those of a job that has succeeded."""
 
-    shapes: int
-    median_error: float | None
+    owner: str
+    output_url: str | None
+    outputs: list[OutputInfo]
+    output_removed: Removed | None
+    error: ErrorBody | None
 
 
-class ServerBody(TypedDict):
-    """The pool, the queue, uptime and versions."""
+class JobsBody(TypedDict):
+    """Some jobs, newest first. next_cursor: of the next ones, null where there are none."""
 
-    status: Literal["ok", "stopping"]
-    groups: list[GroupView]
-    queue: QueueCounts
-    outputs: OutputsBody
-    started_at: float
-    uptime_seconds: float
-    mean_job_seconds: float | None
-    costs: CostsBody
-    loop_lag: Beat
-    versions: dict[str, str]
-    trouble: str | None
-    notices: list[str]
+    jobs: list[JobSummary]
+    next_cursor: str | None
+
+
+class HistoryEvent(TypedDict):
+    """Something that has happened to a job."""
+
+    type: str
+    at: float
+    data: dict[str, Any]
+
+
+class JobBody(JobSummary):
+    """All that is known of a job, but for its log."""
+
+    arguments: dict[str, Any]
+    deadline_at: float | None
+    applied: dict[str, Any] | None
+    peak_memory: int | None
+    timings: Timings
+    history: list[HistoryEvent]
 
 
 class WrongField(TypedDict):
@@ -213,7 +213,7 @@ def status_body(view: JobView) -> StatusBody:
         "seed": job.seed,
         "model": job.model,
         "priority": _PRIORITIES[job.priority],
-        "target_at": None if job.target is None else round(job.created_at + job.target - job.created_steady, 3),
+        "target_at": _wall_time(job, job.target),
         "metadata": job.metadata,
         "created_at": job.created_at,
         "started_at": job.started_at,
@@ -221,20 +221,78 @@ def status_body(view: JobView) -> StatusBody:
     }
 
 
-def result_body(view: JobView, output: Output) -> ResultBody:
+def _wall_time(job: Job, steady: float | None) -> float | None:
+    """A moment by the steady clock in Unix seconds."""
+    return None if steady is None else round(job.created_at + steady - job.created_steady, 3)
+
+
+def result_body(view: JobView, output: Output, root: str) -> ResultBody:
     """A succeeded job: its status and what is known of its output, without the bytes."""
     return {
         **status_body(view),
         "file_type": output.media_type,
+        "output_url": _output_url(view.job, root),
         "output_path": output.path,
         "size": output.size,
         "sha256": output.sha256,
-        "outputs": [_output_info(each) for each in view.job.outputs],
+        "outputs": _output_infos(view.job, root),
         "applied": view.job.applied,
         "peak_memory": view.job.peak_memory,
         "output_removed": _removed(view.job),
         "timings": timings(view.job),
     }
+
+
+def deleted_body(job_id: str) -> DeletedBody:
+    """The job is not there any more."""
+    return {"request_id": job_id, "deleted": True}
+
+
+def job_summary(view: JobView, root: str) -> JobSummary:
+    """A job in a list."""
+    error: Any = None if view.job.error is None else view.job.error.as_dict()
+    return {
+        **status_body(view),
+        "owner": view.job.owner,
+        "output_url": _output_url(view.job, root),
+        "outputs": _output_infos(view.job, root),
+        "output_removed": _removed(view.job),
+        "error": error,
+    }
+
+
+def job_body(whole: WholeJob, root: str) -> JobBody:
+    """All of a job."""
+    job = whole.view.job
+    return {
+        **job_summary(whole.view, root),
+        "arguments": whole.arguments,
+        "deadline_at": _wall_time(job, job.deadline),
+        "applied": job.applied,
+        "peak_memory": job.peak_memory,
+        "timings": timings(job),
+        "history": [{"type": event.type, "at": event.at, "data": event.data} for event in whole.history],
+    }
+
+
+def jobs_body(page: JobPage, cursor: Callable[[Place], str], root: str) -> JobsBody:
+    """A page of a list. cursor: writes the place where the next one begins."""
+    jobs = [job_summary(view, root) for view in page.jobs]
+    return {"jobs": jobs, "next_cursor": None if page.next is None else cursor(page.next)}
+
+
+def output_url(job: Job, root: str, index: int | None = None) -> str:
+    """Where an output's file is, the first one's without an index."""
+    return f"{root}/outputs/{job.id}" if index is None else f"{root}/outputs/{job.id}/{index}"
+
+
+def _output_url(job: Job, root: str) -> str | None:
+    return output_url(job, root) if job.outputs and job.outputs_removed_at is None else None
+
+
+def _output_infos(job: Job, root: str) -> list[OutputInfo]:
+    kept = job.outputs_removed_at is None
+    return [_output_info(each, output_url(job, root, n) if kept else None) for n, each in enumerate(job.outputs)]
 
 
 def _removed(job: Job) -> Removed | None:
@@ -256,8 +314,9 @@ def timings(job: Job) -> Timings:
     }
 
 
-def _output_info(output: Output) -> OutputInfo:
+def _output_info(output: Output, url: str | None) -> OutputInfo:
     return {
+        "url": url,
         "role": output.role,
         "file_type": output.media_type,
         "output_path": output.path,
@@ -278,29 +337,4 @@ def _phases(job: Job) -> Phases:
         "denoise": known.get("denoise"),
         "decode": known.get("decode"),
         "write": known.get("write"),
-    }
-
-
-def server_body(
-    pool: PoolView, queue: QueueView, counts: QueueCounts, outputs: OutputUse, versions: dict[str, str], lag: Beat
-) -> ServerBody:
-    """The pool, the queue, uptime and versions. versions: of this process; the ranks' are in the pool view."""
-    return {
-        "status": "stopping" if pool.stopping else "ok",
-        "groups": pool.groups,
-        "queue": counts,
-        "outputs": {
-            "jobs": outputs.totals.jobs,
-            "bytes": outputs.totals.bytes,
-            "max_bytes": outputs.max_bytes,
-            "evicted": outputs.totals.evicted,
-        },
-        "started_at": pool.started_at,
-        "uptime_seconds": round(steady() - pool.started_steady, 3),
-        "mean_job_seconds": pool.mean_seconds,
-        "costs": {"shapes": queue.shapes, "median_error": None if queue.error is None else round(queue.error, 4)},
-        "loop_lag": lag,
-        "versions": {**versions, **pool.versions},
-        "trouble": pool.trouble,
-        "notices": pool.notices,
     }

@@ -30,8 +30,8 @@ from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-from para_attn_server.http.bodies import NO_FRAMES
-from para_attn_server.http.request_log import REQUEST_ID, new_request_id
+from para_attn_server.http.kit.files import NO_FRAMES
+from para_attn_server.http.kit.request_log import REQUEST_ID, new_request_id
 from para_attn_server.http.server.connection import Connection
 from para_attn_server.service.budget import spare
 

@@ -24,6 +24,7 @@ from para_attn_server.core.process import die_with_parent
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
 from para_attn_server.http.app import create_app
+from para_attn_server.http.dialects import load_dialects
 from para_attn_server.http.server.connection import KEEPALIVE_SECONDS
 from para_attn_server.http.server.gevent_worker import HEARTBEAT, WebWorker
 from para_attn_server.outputs.folder import output_folder
@@ -115,6 +116,7 @@ class Master(Arbiter):
 def serve(settings: Settings, fd: int, beats: int | None = None) -> None:
     """Serve until SIGTERM; raises SystemExit."""
     find_kind(settings.job_store)  # loads what its workers will need
+    load_dialects()
     Master(GunicornApp(settings, fd), beats).run()
 
 

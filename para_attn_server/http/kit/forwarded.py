@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from para_attn_server.core.settings import PATH_PREFIX, Settings, listed
-from para_attn_server.http.origins import HOST
+from para_attn_server.http.kit.origins import HOST
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

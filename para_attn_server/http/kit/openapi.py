@@ -1,13 +1,13 @@
 """GET /openapi.json: the OpenAPI 3.1 document of all dialects, made from their tables of routes.
 
-Shapes of answers come from the types in `views.py`, problems from `problems.py`, the body of a request from the model.
+Shapes of responses and errors come from the dialects' types, the body of a request from the model.
 """
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -17,10 +17,11 @@ from flask.typing import ResponseReturnValue
 from pydantic import TypeAdapter
 
 from para_attn_server.core.errors import NotAccepting
-from para_attn_server.http import problems
-from para_attn_server.http.native.views import ProblemBody
-from para_attn_server.http.problems import PROBLEM_JSON, ProblemType, http_problem
-from para_attn_server.http.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route
+from para_attn_server.http.kit import problems
+from para_attn_server.http.kit.callers import caller
+from para_attn_server.http.kit.dialect import Dialect, Dialects
+from para_attn_server.http.kit.problems import ProblemType, http_problem
+from para_attn_server.http.kit.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route
 from para_attn_server.service.service import JobService
 
 EVERYWHERE = (*tuple(http_problem(status) for status in (400, 403, 408, 414, 417, 421, 431, 501)), problems.INTERNAL)
@@ -30,34 +31,38 @@ for another host, and a mistake of the server."""
 _SCHEMAS = "#/components/schemas/"
 
 
-def add_document(routes: list[Route], service: JobService) -> None:
-    """Append the route of the document that describes them all, itself included."""
+def add_document(dialects: Dialects, service: JobService) -> None:
+    """Give the first dialect the route of the document that describes all of them, itself included."""
 
     def openapi() -> ResponseReturnValue:
         """This API as an OpenAPI 3.1 document."""
         try:
-            schema = service.model_info().schema
+            schema = service.model_info(caller()).schema
         except NotAccepting:
             schema = None
-        return document(routes, schema, request.root_url.rstrip("/"))
+        return document(dialects, schema, request.root_url.rstrip("/"))
 
     answer = ResponseSpec(200, "An OpenAPI document.", dict)
-    routes.append(Route("/openapi.json", ("GET",), openapi, (answer,), (problems.STORE_UNUSABLE,)))
+    dialects.first.routes.append(Route("/openapi.json", ("GET",), openapi, (answer,), (problems.STORE_UNUSABLE,)))
 
 
-def document(routes: Sequence[Route], request_schema: dict[str, Any] | None, url: str = "/") -> dict[str, Any]:
+def document(dialects: Iterable[Dialect], request_schema: dict[str, Any] | None, url: str = "/") -> dict[str, Any]:
     """The document. request_schema: of the model's arguments; None, as long as it is not known, for any object.
 
     url: where the client finds the server.
     """
-    types = tuple(a.body for r in routes for a in r.answers if a.body not in (None, bytes, dict))
-    references, schemas = _shapes(types)
+    dialects = list(dialects)
+    answers = tuple(a.body for d in dialects for r in d.routes for a in r.answers if a.body not in (None, bytes, dict))
+    references, schemas = _shapes(answers, tuple(dialect.errors.body for dialect in dialects))
     paths: dict[str, dict[str, Any]] = {}
-    for route in routes:
-        item = paths.setdefault(route.path, {})
-        for method in route.methods:
-            item[method.lower()] = _operation(route, method, references)
-    shared = {str(status): _problem(kinds, references[ProblemBody]) for status, kinds in _SHARED.items()}
+    shared: dict[str, dict[str, Any]] = {}
+    for dialect in dialects:
+        errors = _Errors(dialect, references)
+        shared |= errors.shared
+        for route in dialect.routes:
+            item = paths.setdefault(route.path, {})
+            for method in route.methods:
+                item[method.lower()] = _operation(route, method, references, errors)
     return {
         "openapi": "3.1.0",
         "info": {"title": "para-attn-server", "version": version("para-attn-server")},
@@ -68,10 +73,10 @@ def document(routes: Sequence[Route], request_schema: dict[str, Any] | None, url
 
 
 @cache
-def _shapes(types: tuple[type, ...]) -> tuple[dict[type, dict[str, Any]], dict[str, Any]]:
+def _shapes(types: tuple[type, ...], errors: tuple[type, ...]) -> tuple[dict[type, dict[str, Any]], dict[str, Any]]:
     """A reference for each type, and the schemas that they refer to."""
     adapters: list[Any] = [(t, "serialization", TypeAdapter(t)) for t in dict.fromkeys(types)]
-    adapters.append((ProblemBody, "validation", TypeAdapter(ProblemBody)))  # an error leaves out what is not set
+    adapters += [(t, "validation", TypeAdapter(t)) for t in dict.fromkeys(errors)]  # which leave out what is not set
     references, schemas = TypeAdapter.json_schemas(adapters, ref_template=_SCHEMAS + "{model}")
     return {key: reference for (key, _), reference in references.items()}, schemas["$defs"]
 
@@ -95,13 +100,12 @@ def _move_references(node: Any, target: str) -> None:
             node[key] = value.replace("#/$defs/", target)
 
 
-def _operation(route: Route, method: str, references: dict[type, dict[str, Any]]) -> dict[str, Any]:
+def _operation(route: Route, method: str, references: dict[type, dict[str, Any]], errors: _Errors) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": "_".join([method.lower(), *re.findall(r"\w+", route.rule)]),
         "summary": route.summary,
         "parameters": list(route.parameters),
-        "responses": {str(a.status): _answer(a, references) for a in route.answers}
-        | dict(_problems(route, references[ProblemBody])),
+        "responses": {str(a.status): _answer(a, references) for a in route.answers} | dict(errors.of(route)),
     }
     if route.body is not None:
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
@@ -114,18 +118,35 @@ def _answer(answer: ResponseSpec, references: dict[type, dict[str, Any]]) -> dic
         response["content"] = {"*/*": {}}
     elif answer.body is not None:
         response["content"] = {"application/json": {"schema": references.get(answer.body, {"type": "object"})}}
+    if answer.or_file:
+        response["content"]["*/*"] = {}
     if answer.headers:
         response["headers"] = {name: _header(description) for name, description in answer.headers}
     return response
 
 
-def _problems(route: Route, problem: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """By status. Any status may also come with nothing more to say of it than that."""
-    for status, kinds in sorted(_by_status((*route.problems, *EVERYWHERE)).items()):
-        if kinds == _SHARED.get(status):
-            yield str(status), {"$ref": f"#/components/responses/{status}"}
-        else:
-            yield str(status), _problem(kinds, problem)
+class _Errors:
+    """The errors of a dialect's routes, as it describes them."""
+
+    def __init__(self, dialect: Dialect, references: dict[type, dict[str, Any]]) -> None:
+        self._dialect, self._reference = dialect, references[dialect.errors.body]
+        self.shared = {f"{dialect.name}-{status}": self._response(kinds) for status, kinds in _SHARED.items()}
+
+    def of(self, route: Route) -> Iterator[tuple[str, dict[str, Any]]]:
+        """By status. Any status may also come with nothing more to say of it than that."""
+        for status, kinds in sorted(_by_status((*route.problems, *EVERYWHERE)).items()):
+            if kinds == _SHARED.get(status):
+                yield str(status), {"$ref": f"#/components/responses/{self._dialect.name}-{status}"}
+            else:
+                yield str(status), self._response(kinds)
+
+    def _response(self, kinds: list[ProblemType]) -> dict[str, Any]:
+        shape = self._dialect.errors
+        content = {shape.media_type: {"schema": shape.narrowed(self._reference, kinds)}}
+        response: dict[str, Any] = {"description": "; ".join(kind.title for kind in kinds), "content": content}
+        if any(kind.retry_after for kind in kinds):
+            response["headers"] = {RETRY_AFTER[0]: _header(RETRY_AFTER[1])}
+        return response
 
 
 def _by_status(kinds: Iterable[ProblemType]) -> dict[int, list[ProblemType]]:
@@ -138,14 +159,6 @@ def _by_status(kinds: Iterable[ProblemType]) -> dict[int, list[ProblemType]]:
 
 
 _SHARED = _by_status(EVERYWHERE)
-
-
-def _problem(kinds: list[ProblemType], problem: dict[str, Any]) -> dict[str, Any]:
-    schema = {"allOf": [problem], "properties": {"type": {"enum": [kind.type for kind in kinds]}}}
-    response = {"description": "; ".join(k.title for k in kinds), "content": {PROBLEM_JSON: {"schema": schema}}}
-    if any(kind.retry_after for kind in kinds):
-        response["headers"] = {RETRY_AFTER[0]: _header(RETRY_AFTER[1])}
-    return response
 
 
 def _header(description: str) -> dict[str, Any]:

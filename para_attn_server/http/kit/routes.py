@@ -12,20 +12,21 @@ from typing import Any
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from para_attn_server.http.problems import ProblemType
+from para_attn_server.http.kit.problems import ProblemType
 
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
     """One response that is not a problem. body: the type of its JSON object, bytes for a file, None for no body.
 
-    headers: additional ones, by name, each with its meaning.
+    or_file: the client may ask for a file in its place. headers: additional ones, by name, each with its meaning.
     """
 
     status: int
     description: str
     body: type | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    or_file: bool = False
 
 
 @dataclass(frozen=True, slots=True)

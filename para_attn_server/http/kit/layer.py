@@ -6,39 +6,28 @@ that comes again and again from here (`Shortcut`): Flask costs ten times as much
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from para_attn_server.http import request_log
-from para_attn_server.http.bodies import NO_FRAMES
-from para_attn_server.http.origins import Origins
+from para_attn_server.http.kit import request_log
+from para_attn_server.http.kit.dialect import Dialects, Headers
+from para_attn_server.http.kit.files import NO_FRAMES
+from para_attn_server.http.kit.origins import Origins
+from para_attn_server.http.kit.problems import Problem
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-Headers = list[tuple[str, str]]
 _CACHE, _POLICY = "Cache-Control", "Content-Security-Policy"
 _ALWAYS: Headers = [(_CACHE, "no-store"), ("X-Content-Type-Options", "nosniff")]
-
-
-class Short(NamedTuple):
-    """A response that is whole: its status, its headers without Content-Length, its body."""
-
-    status: int
-    headers: Headers
-    body: bytes
-
-
-Shortcut = Callable[["WSGIEnvironment"], Short | None]
-"""A response at once, or None where the request is Flask's, as every one is that fails."""
 
 
 class Kit:
     """The layer. app: Flask. access_log: one line for each request."""
 
-    def __init__(self, app: WSGIApplication, origins: Origins, shortcut: Shortcut, access_log: bool) -> None:
-        self._app, self._origins, self._shortcut, self._access_log = app, origins, shortcut, access_log
+    def __init__(self, app: WSGIApplication, origins: Origins, dialects: Dialects, access_log: bool) -> None:
+        self._app, self._origins, self._dialects, self._access_log = app, origins, dialects, access_log
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         name = request_log.begin(environ)
@@ -54,15 +43,16 @@ class Kit:
             return start_response(status, kept + added, exc_info)
 
         refusal = self._origins.check(environ)
-        if refusal is None and (short := self._shortcut(environ)) is not None:
+        if refusal is None and (short := self._dialects.short(environ)) is not None:
             self._log(environ, short.status)
             length = ("Content-Length", str(len(short.body)))
             start_response(_line(short.status), [*short.headers, length, (_POLICY, NO_FRAMES), *added])
             return [short.body]
         if refusal is None:
             return self._app(environ, start)
-        self._log(environ, refusal.status_code)
-        return refusal(environ, start)
+        response = self._dialects.render(refusal, environ) if isinstance(refusal, Problem) else refusal
+        self._log(environ, response.status_code)
+        return response(environ, start)
 
     def _log(self, environ: WSGIEnvironment, status: int) -> None:
         if self._access_log:

@@ -1,12 +1,13 @@
-"""What a client wants of a job's time and place in the queue, whatever the dialect. No Flask in here."""
+"""What a client asks for, whatever the dialect. Data only; no Flask in here."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from para_attn_server.core.job import Priority
+from para_attn_server.core.job import NATIVE, Priority
 from para_attn_server.core.steady import steady
 
 
@@ -28,3 +29,19 @@ class Wishes:
 
 
 NO_WISHES = Wishes()
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """A request for a job.
+
+    body: the model's arguments, not checked yet. key: the client's Idempotency-Key. metadata: the client's own notes,
+    a small JSON object. request_id: the request's name, for the log. api: the dialect.
+    """
+
+    body: Mapping[str, Any]
+    key: str | None = None
+    wishes: Wishes = NO_WISHES
+    metadata: dict[str, Any] | None = None
+    request_id: str | None = None
+    api: str = NATIVE

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from flask import Response
 
 from para_attn_server.core.settings import Settings, listed
-from para_attn_server.http.problems import http_problem, problem
+from para_attn_server.http.kit.problems import Problem, http_problem
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -25,10 +25,9 @@ HOST = re.compile(r"(?:\[(?P<address>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(?::\
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _MAY_ASK = {
-    "Access-Control-Allow-Methods": "GET, HEAD, POST",
+    "Access-Control-Allow-Methods": "DELETE, GET, HEAD, POST",
     "Access-Control-Allow-Headers": "Content-Type, Idempotency-Key, If-Match, If-None-Match, Job-Deadline, "
-    "Job-Priority, Job-TTL, Job-Target, "
-    "Range, X-Request-Id",
+    "Job-Metadata, Job-Priority, Job-TTL, Job-Target, Prefer, Range, X-Request-Id",
     "Access-Control-Max-Age": "600",
 }
 _MAY_READ = (
@@ -47,16 +46,16 @@ class Origins:
         self._every_host = not self._hosts and not is_loopback(settings.host)
         self._known = lru_cache(256)(self._is_served)
 
-    def check(self, environ: WSGIEnvironment) -> Response | None:
+    def check(self, environ: WSGIEnvironment) -> Problem | Response | None:
         """A refusal, or the answer to a browser that asks whether a page may ask; None for any other request."""
         host = environ.get("werkzeug.proxy_fix.orig", environ).get("HTTP_HOST")  # never a forwarded one
         if host is None:
-            return None if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else _no_host(environ, "has no Host header")
+            return None if environ.get("SERVER_PROTOCOL") == "HTTP/1.0" else _no_host("has no Host header")
         if not HOST.fullmatch(host):
-            return _no_host(environ, "has a Host header that is not one host with its port")
+            return _no_host("has a Host header that is not one host with its port")
         if not self._known(host):
             detail = f"The host {host} is not served here; to serve it, add it to --allowed-host."
-            return problem(http_problem(421), detail, environ)
+            return Problem(http_problem(421), detail)
         origin = environ.get("HTTP_ORIGIN")
         method = environ["REQUEST_METHOD"]
         if method in _SAFE:
@@ -77,7 +76,7 @@ class Origins:
             headers += [("Access-Control-Allow-Origin", origin), ("Access-Control-Expose-Headers", _MAY_READ)]
         return headers
 
-    def _foreign(self, environ: WSGIEnvironment, host: str, origin: str | None) -> Response | None:
+    def _foreign(self, environ: WSGIEnvironment, host: str, origin: str | None) -> Problem | None:
         """A refusal for what a browser sends on behalf of a page of another origin."""
         site = environ.get("HTTP_SEC_FETCH_SITE")
         if site is not None:
@@ -88,7 +87,7 @@ class Origins:
         if not foreign:
             return None
         detail = f"A web page of another origin ({origin or site}) may not do this; allow it with --cors-origin."
-        return problem(http_problem(403), detail, environ)
+        return Problem(http_problem(403), detail)
 
     def _is_served(self, host: str) -> bool:
         found = HOST.fullmatch(host)
@@ -119,5 +118,5 @@ def _is_at(origin: str, host: str) -> bool:
     return authority == host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, ""))
 
 
-def _no_host(environ: WSGIEnvironment, detail: str) -> Response:
-    return problem(http_problem(400), f"The request {detail}.", environ)
+def _no_host(detail: str) -> Problem:
+    return Problem(http_problem(400), f"The request {detail}.")

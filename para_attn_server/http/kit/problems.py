@@ -1,26 +1,27 @@
-"""Every error answer: RFC 9457 problem+json, from one table over the project's error tree.
+"""Which errors there are, whatever the dialect: from one table over the project's error tree.
 
-No answer carries a traceback or a path of this machine: what is not meant for clients is logged instead.
+How an error looks is its dialect's (`ErrorShape`). None carries a traceback or a path of this machine: what is not
+meant for clients is logged instead.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-from werkzeug.wsgi import get_path_info
+from flask import request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from para_attn_server.core.errors import (
     ControllerUnreachable,
     IdempotencyConflict,
     InsufficientStorage,
     InvalidInput,
+    JobActive,
     JobNotFound,
     NotAccepting,
     NothingToCancel,
@@ -31,21 +32,15 @@ from para_attn_server.core.errors import (
     ServerError,
     StoreUnavailable,
 )
-from para_attn_server.http.jsons import dumps
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
 
 _log = logging.getLogger(__name__)
-PROBLEM_JSON = "application/problem+json"
 _QUIET = 60.0
-_TYPE_PREFIX = "urn:para-attn-server:problem:"
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """One kind of problem: its status, the last part of its type (None: about:blank), its title, and after how many
-    seconds to try again.
+    """One kind of problem: its status, its name (None: it says nothing beyond its status), its title, and after how
+    many seconds to try again.
 
     detail: said instead of an error's own message, where that is not meant for clients.
     """
@@ -56,13 +51,31 @@ class ProblemType:
     retry_after: int | None = None
     detail: str | None = None
 
-    @property
-    def type(self) -> str:
-        """The problem's type, a URI."""
-        return _TYPE_PREFIX + self.slug if self.slug else "about:blank"
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error that has no shape yet. retry_after: seconds, if not those of its kind.
+
+    further: what else is known of it, by name, ready for JSON. `errors` among it: what is wrong with the request, each
+    with `detail`, and `pointer` (into the body) or `parameter`.
+    """
+
+    kind: ProblemType
+    detail: str
+    further: Mapping[str, Any] = field(default_factory=dict)
+    headers: tuple[tuple[str, str], ...] = ()
+    retry_after: int | None = None
+
+    def all_headers(self) -> Iterator[tuple[str, str]]:
+        """Its headers, `Retry-After` among them."""
+        yield from self.headers
+        seconds = self.kind.retry_after if self.retry_after is None else self.retry_after
+        if seconds is not None:
+            yield "Retry-After", str(seconds)
 
 
 INVALID_INPUT = ProblemType(400, "invalid-input", "Invalid arguments")
+JOB_ACTIVE = ProblemType(409, "job-active", "The job has not ended")
 JOB_NOT_FOUND = ProblemType(404, "job-not-found", "No such job")
 NOTHING_TO_CANCEL = ProblemType(404, "nothing-to-cancel", "Nothing to cancel")
 OUTPUT_GONE = ProblemType(410, "output-gone", "The output's file is gone")
@@ -81,6 +94,7 @@ STORE_UNUSABLE = ProblemType(503, "store-unusable", "Job store unavailable", 5, 
 
 _KINDS: dict[type[ServerError], ProblemType] = {
     InvalidInput: INVALID_INPUT,
+    JobActive: JOB_ACTIVE,
     JobNotFound: JOB_NOT_FOUND,
     NothingToCancel: NOTHING_TO_CANCEL,
     IdempotencyConflict: IDEMPOTENCY_CONFLICT,
@@ -101,50 +115,27 @@ def http_problem(status: int) -> ProblemType:
     return ProblemType(status, None, HTTPStatus(status).phrase)
 
 
-def problem(kind: ProblemType, detail: str, environ: WSGIEnvironment | None = None, **further: Any) -> Response:
-    """A problem+json response. environ: of the request, where Flask does not know it. further: more members."""
-    environ = request.environ if environ is None else environ
-    body = {
-        "type": kind.type,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": detail,
-        "instance": environ.get("SCRIPT_NAME", "").rstrip("/") + get_path_info(environ),
-        **further,
-    }
-    response = Response(dumps(body) + "\n", kind.status, mimetype=PROBLEM_JSON)
-    if kind.retry_after is not None:
-        response.headers["Retry-After"] = str(kind.retry_after)
-    return response
+def problem_of(error: Exception) -> Problem:
+    """What a client may know of an error; the rest is logged."""
+    if isinstance(error, ServerError):
+        return _of_server_error(error)
+    if isinstance(error, HTTPException):
+        return _of_http_error(error)
+    _log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return Problem(INTERNAL, str(INTERNAL.detail))
 
 
-def register(app: Flask, endpoints: Callable[[], dict[str, str]]) -> None:
-    """Have every error of the app answered from here. endpoints: what a 404 lists."""
-
-    def not_found(_error: NotFound) -> Response:
-        known = endpoints()
-        detail = f"{request.path} does not exist. The endpoints are: {', '.join(known)}."
-        return problem(http_problem(404), detail, endpoints=known)
-
-    app.register_error_handler(ServerError, _server_error)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(NotFound, not_found)
-    app.register_error_handler(Exception, _unforeseen)
-
-
-def _server_error(error: ServerError) -> Response:
+def _of_server_error(error: ServerError) -> Problem:
     kind = next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
     if isinstance(error, StoreUnavailable):
         if _store_refusals.is_new(str(error)):
             traceback = None if error.public else error  # what was foreseen needs none
             _log.error("the queue's database cannot be used: %s", error, exc_info=traceback)
-        return problem(kind, error.public or str(kind.detail))
+        return Problem(kind, error.public or str(kind.detail))
     if kind.detail is not None:
         _log.error("%s %s: %s", request.method, request.path, error, exc_info=error)
-    response = problem(kind, kind.detail or str(error), **_further(error))
-    if isinstance(error, QueueFull) and error.retry_after is not None:
-        response.headers["Retry-After"] = str(error.retry_after)
-    return response
+    retry_after = error.retry_after if isinstance(error, QueueFull) else None
+    return Problem(kind, kind.detail or str(error), _further(error), retry_after=retry_after)
 
 
 def _further(error: ServerError) -> dict[str, Any]:
@@ -182,19 +173,13 @@ def _fields(error: InvalidInput) -> list[dict[str, str]]:
     ]
 
 
-def _http_error(error: HTTPException) -> HTTPException | Response:
-    if error.code is None or error.code < 400:
-        return error  # a redirect
+def _of_http_error(error: HTTPException) -> Problem:
     detail = error.description or error.name
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         detail = f"{request.method} is not allowed here; allowed: {', '.join(sorted(error.valid_methods))}."
-    response = problem(http_problem(error.code), detail)
-    for name, value in error.get_headers(request.environ):
-        if name not in ("Content-Type", "Content-Length"):
-            response.headers[name] = value
-    return response
-
-
-def _unforeseen(error: Exception) -> Response:
-    _log.error("%s %s failed", request.method, request.path, exc_info=error)
-    return problem(INTERNAL, str(INTERNAL.detail))
+    headers = tuple(
+        (name, value)
+        for name, value in error.get_headers(request.environ)
+        if name not in ("Content-Type", "Content-Length")
+    )
+    return Problem(http_problem(error.code or 500), detail, headers=headers)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import time
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import request
 
@@ -15,6 +17,8 @@ from para_attn_server.core.settings import parse_duration
 
 _KEY = re.compile(r"[!-~]{1,255}")
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+_MOST_METADATA, _MOST_DIGITS = 4096, 300
+_SECONDS = re.compile(r"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _LONGEST = 36500 * 86400.0
 _MOMENT = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -46,6 +50,12 @@ PARAMETERS: tuple[dict[str, Any], ...] = (
         "in": "header",
         "description": "The class of the job: those of a higher one start first.",
         "schema": {"type": "string", "enum": list(_PRIORITIES), "default": "normal"},
+    },
+    {
+        "name": "Job-Metadata",
+        "in": "header",
+        "description": "The client's own notes: a JSON object of up to 4096 bytes, which the job shows.",
+        "schema": {"type": "string"},
     },
     {
         "name": "Job-Target",
@@ -94,6 +104,38 @@ def deadline() -> float | None:
     return None if until is None else _moment("Job-Deadline", until)
 
 
+def metadata() -> dict[str, Any] | None:
+    """`Job-Metadata`: a small JSON object; None without it. What is not ASCII may be escaped, or be UTF-8."""
+    text = request.headers.get("Job-Metadata")
+    if text is None:
+        return None
+    if len(text) > _MOST_METADATA:
+        raise _wrong("Job-Metadata", f"may have {_MOST_METADATA} bytes at most")
+    try:
+        found = json.loads(
+            text.encode("latin-1").decode(), parse_constant=_refuse, parse_float=_finite, parse_int=_short
+        )
+        json.dumps(found, ensure_ascii=False).encode()  # a lone surrogate is no text
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _wrong("Job-Metadata", 'must be a JSON object, such as {"album": "spring"}')
+    return found
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _short(number: str) -> int:
+    return int(number) if len(number) <= _MOST_DIGITS else _refuse(number)
+
+
+def _finite(number: str) -> float:
+    found = float(number)
+    return found if math.isfinite(found) else _refuse(number)
+
+
 def _duration(header: str, text: str) -> float:
     try:
         seconds = float(parse_duration(text))
@@ -104,15 +146,32 @@ def _duration(header: str, text: str) -> float:
     return seconds
 
 
-def _moment(header: str, text: str) -> float:
+def past_or_future(parameter: str, text: str) -> float:
+    """Unix seconds of a moment in RFC 3339, or themselves; raises InvalidInput."""
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    moment = _parsed(text)
+    if moment is None:
+        raise _wrong(parameter, "must be Unix seconds, or a time with its zone such as 2030-01-31T12:00:00Z")
+    return moment
+
+
+def _parsed(text: str) -> float | None:
+    """Unix seconds of a moment in RFC 3339."""
     leap = _LEAP_SECOND.fullmatch(text)  # has no place in datetime: it is the one after the 59th
+    if not _MOMENT.fullmatch(text):
+        return None
     try:
         moment = datetime.fromisoformat((f"{leap[1]}59{leap[2]}" if leap else text).upper())
     except ValueError:
-        moment = None
-    if moment is None or not _MOMENT.fullmatch(text):
+        return None
+    return moment.timestamp() + (leap is not None)
+
+
+def _moment(header: str, text: str) -> float:
+    seconds = _parsed(text)
+    if seconds is None:
         raise _wrong(header, "must be a time with its zone as in RFC 3339, such as 2030-01-31T12:00:00Z")
-    seconds = moment.timestamp() + (leap is not None)
     if seconds <= time.time():
         raise _wrong(header, "must lie in the future")
     return seconds

@@ -1,0 +1,1 @@
+"""What all dialects share. Nothing in here knows a dialect, or the shape of its responses and errors."""
