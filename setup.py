@@ -11,7 +11,7 @@ if sys.platform != "linux":
     )
 
 TEST = ["pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.7"]
-TEST += ["hypothesis>=6.100", "openapi-spec-validator>=0.7", "schemathesis>=4"]
+TEST += ["imageio-ffmpeg>=0.6", "hypothesis>=6.100", "openapi-spec-validator>=0.7", "schemathesis>=4"]
 LINT = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-psutil", "types-jsonschema"]
 
 setup(

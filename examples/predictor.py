@@ -3,14 +3,14 @@
 para-attn-server --model examples/predictor.py:PicturePredictor --num-devices 4
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.distributed as dist
 from diffusers import DiffusionPipeline
 from pydantic import Field
 
-from para_attn_server.core.predictor import Predictor
+from para_attn_server import Predictor
 from para_attn_server.parallel import parallelize, rank_device
 
 Prompt = Annotated[str, Field(min_length=1, max_length=1000)]
@@ -31,13 +31,7 @@ class PicturePredictor(Predictor):
         self.pipe = DiffusionPipeline.from_pretrained(self.model_path, dtype=torch.bfloat16).to(rank_device())
         parallelize(self.pipe)
 
-    def predict(
-        self, prompt: Prompt, output_path: str, seed: Seed, size: Size = 1024, num_inference_steps: Steps = 4
-    ) -> None:
-        """Runs in every rank with the same arguments."""
+    def predict(self, prompt: Prompt, seed: Seed, size: Size = 1024, num_inference_steps: Steps = 4) -> Any:
+        """Runs in every rank with the same arguments; what rank zero returns is the job's output."""
         noise = torch.Generator().manual_seed(seed)
-        pictures = self.pipe(
-            prompt, height=size, width=size, num_inference_steps=num_inference_steps, generator=noise
-        ).images
-        if dist.get_rank() == 0:
-            pictures[0].save(output_path)
+        return self.pipe(prompt, height=size, width=size, num_inference_steps=num_inference_steps, generator=noise)

@@ -12,18 +12,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from para_attn_server.client import Client
     from para_attn_server.core.predictor import Predictor, TransientError
+    from para_attn_server.core.results import Audio, Video
     from para_attn_server.server import ParaAttentionServer
     from para_attn_server.stores.memory import MemoryStore
 
 __version__ = "0.1.0"
-__all__ = ["Client", "MemoryStore", "ParaAttentionServer", "Predictor", "TransientError", "__version__"]
+__all__ = [
+    "Audio",
+    "Client",
+    "MemoryStore",
+    "ParaAttentionServer",
+    "Predictor",
+    "TransientError",
+    "Video",
+    "__version__",
+]
 
 _HOMES = {
+    "Audio": "para_attn_server.core.results",
     "Client": "para_attn_server.client",
     "MemoryStore": "para_attn_server.stores.memory",
     "ParaAttentionServer": "para_attn_server.server",
     "Predictor": "para_attn_server.core.predictor",
     "TransientError": "para_attn_server.core.predictor",
+    "Video": "para_attn_server.core.results",
 }
 
 

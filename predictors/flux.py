@@ -17,8 +17,6 @@ Seed = Annotated[
     Field(description="The same seed and arguments give the same picture; the server draws one that is left out."),
 ]
 
-PICTURE_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
-
 
 class FluxPredictor(Predictor):
     """Draws a picture with a FluxPipeline; each of the group's ranks computes an equal share of every step.
@@ -49,7 +47,6 @@ class FluxPredictor(Predictor):
     def predict(
         self,
         prompt: Annotated[str, Field(min_length=1, max_length=4096, description="What the picture shows.")],
-        output_path: str,
         height: Annotated[int, Field(ge=64, le=2048, description="Height of the picture in pixels.")] = 1024,
         width: Annotated[int, Field(ge=64, le=2048, description="Width of the picture in pixels.")] = 1024,
         num_inference_steps: Annotated[
@@ -62,10 +59,9 @@ class FluxPredictor(Predictor):
             int, Field(ge=16, le=512, description="Tokens that the prompt is padded or cut to.")
         ] = 512,
         seed: Seed = None,
-    ) -> None:
-        """Draw one picture and write it to `output_path`; its suffix, one of PICTURE_FORMATS, names the format."""
-        self.draw(
-            output_path,
+    ) -> Any:
+        """Draw one picture; what rank zero returns is the job's output."""
+        return self.draw(
             seed,
             prompt=prompt,
             height=height,
@@ -75,18 +71,14 @@ class FluxPredictor(Predictor):
             max_sequence_length=max_sequence_length,
         )
 
-    def draw(self, output_path: str, seed: int | None, **arguments: Any) -> None:
-        """Run the pipeline with `arguments` on every rank and write the picture on rank zero.
+    def draw(self, seed: int | None, **arguments: Any) -> Any:
+        """Run the pipeline with `arguments` on every rank; its output, decoded on rank zero alone.
 
         seed: for the initial noise, which is drawn on the CPU: it is then the same on every rank and any device.
         None, which no server passes on, stands for 0.
-        Raises ValueError, on every rank and before the first step, unless the suffix is one of PICTURE_FORMATS.
         """
-        if not output_path.lower().endswith(PICTURE_FORMATS):
-            raise ValueError(f"output_path must end in {', '.join(PICTURE_FORMATS)}: a picture is written")
         arguments["generator"] = torch.Generator().manual_seed(seed or 0)
         if dist.get_rank() != 0:
-            # Every rank has the finished latents; one picture is wanted, so only rank zero decodes and writes it.
-            self.pipe(output_type="latent", **arguments)
-            return
-        self.pipe(**arguments).images[0].save(output_path)
+            # Every rank has the finished latents; one picture is wanted, so only rank zero decodes.
+            return self.pipe(output_type="latent", **arguments)
+        return self.pipe(**arguments)

@@ -60,13 +60,13 @@ def dated(root: Path, now: float, name: str) -> Path:
 def part_folder(output_path: str | Path, job_id: str) -> Path:
     """The job's own folder: beside its output, or in the root for one that lies in a day's folder."""
     path = Path(output_path)
-    return (path.parents[3] if _is_dated(path, job_id) else path.parent) / f".{job_id}.part"
+    return (path.parents[3] if named_by_server(path, job_id) else path.parent) / f".{job_id}.part"
 
 
 def make_day(output_path: str | Path, job_id: str) -> None:
     """Make the folder of the day where the output lies in one, but not the root. Raises OSError."""
     path = Path(output_path)
-    for folder in path.parents[2::-1] if _is_dated(path, job_id) else ():
+    for folder in path.parents[2::-1] if named_by_server(path, job_id) else ():
         folder.mkdir(exist_ok=True)
 
 
@@ -74,11 +74,11 @@ def drop_day(output_path: str | Path, job_id: str) -> None:
     """Remove the folder of the day where it is empty, then the month's and the year's."""
     path = Path(output_path)
     with contextlib.suppress(OSError):
-        for folder in path.parents[:3] if _is_dated(path, job_id) else ():
+        for folder in path.parents[:3] if named_by_server(path, job_id) else ():
             folder.rmdir()
 
 
-def _is_dated(path: Path, job_id: str) -> bool:
+def named_by_server(path: Path, job_id: str) -> bool:
     """Whether the server has named it: no request knows the id of its job."""
     return path.name.startswith(job_id) and _DATE.fullmatch("/".join(path.parts[-4:-1])) is not None
 

@@ -30,7 +30,7 @@ from para_attn_server.core.arguments.model import compared_by_input
 from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.logs import configure_logging
-from para_attn_server.core.predictor import Predictor
+from para_attn_server.core.predictor import Predictor, output_suffix
 from para_attn_server.core.process import die_with_parent
 from para_attn_server.core.signals import LOG_FD_VARIABLE
 from para_attn_server.core.stray_output import adopt_loggers
@@ -201,7 +201,7 @@ def _ready(spec: RankSpec, predictor: Any, runner: JobRunner) -> Ready:
         device=taken_device(spec),
         schema=json.loads(json.dumps(request_schema(runner.model))) if spec.rank == 0 else None,
         versions=versions,
-        output_suffix=str(getattr(predictor, "output_suffix", Predictor.output_suffix)),
+        output_suffix=str(output_suffix(predictor)),
     )
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from para_attn_server.core.arguments.model import arguments_model
 from para_attn_server.core.errors import SetupFailed
-from para_attn_server.core.predictor import Predictor
+from para_attn_server.core.predictor import Predictor, output_suffix
 
 _SUFFIX = re.compile(r"\.[^/\s\x00-\x1f\x7f]+")
 
@@ -81,7 +81,7 @@ def _check_takes_nothing(kind: str, setup: Any) -> None:
 def _check_own(predictor: Any) -> None:
     """What a predictor may replace of the base class's attributes, but not by just anything."""
     kind = type(predictor).__name__
-    suffix = getattr(predictor, "output_suffix", Predictor.output_suffix)
+    suffix = output_suffix(predictor)
     if not (isinstance(suffix, str) and _SUFFIX.fullmatch(suffix)):
         raise SetupFailed(f"{kind}.output_suffix must be a file suffix with its dot, such as .png, not {suffix!r}")
     if not isinstance(predictor, Predictor):

@@ -47,7 +47,9 @@ def draw(predictor: Predictor, output: Path, world: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         latents = predictor.pipe(**CALL, max_sequence_length=32, generator=generator, output_type="latent").images
         torch.save(latents, output / f"latents_{world}_{RANK}_{seed}.pt")
-        predictor.predict(**CALL, seed=seed, output_path=str(output / f"picture_{world}_{RANK}_{seed}.png"))
+        drawn = predictor.predict(**CALL, seed=seed)
+        if RANK == 0:
+            drawn.images[0].save(output / f"picture_{world}_{RANK}_{seed}.png")
     dist.destroy_process_group()
 
 
