@@ -60,6 +60,7 @@ IDLE_TICK = 0.5
 HOUSE_TICK = 0.25
 """Seconds between two looks of housekeeping, each of which takes a thread."""
 WEB_TIMEOUT = 5.0
+RANKS_TIMEOUT = 20.0
 STORE_TIMEOUT = 10.0
 """Seconds that the end waits for the store. What it has not written then is found unfinished by the next start."""
 
@@ -242,7 +243,7 @@ class Controller:
             log.info("draining: running jobs may finish", shutdown_timeout=self._settings.shutdown_timeout)
             await self._until(lambda: not self._pool.busy or self._stop_now.is_set(), self._settings.shutdown_timeout)
         self._pool.stop()
-        await asyncio.gather(self._web.stop(WEB_TIMEOUT), self._until(lambda: self._pool.stopped, 30.0))
+        await asyncio.gather(self._web.stop(WEB_TIMEOUT), self._end_ranks())
         self._pool.close()
         await self._until(lambda: self._pool.settled, STORE_TIMEOUT)
         self._control.close()
@@ -257,6 +258,12 @@ class Controller:
             )
             log.info("stopped", queued=counts.queued)
         self._store.close(STORE_TIMEOUT)
+
+    async def _end_ranks(self) -> None:
+        """Idle ranks leave by themselves; a second signal does not wait for their teardown()."""
+        await self._until(lambda: self._pool.stopped or self._stop_now.is_set(), RANKS_TIMEOUT)
+        self._pool.stop()
+        await self._until(lambda: self._pool.stopped, RANKS_TIMEOUT)
 
     async def _until(self, done: Callable[[], bool], timeout: float) -> None:
         """Wait for a condition, up to `timeout` seconds."""

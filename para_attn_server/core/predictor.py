@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+TEARDOWN_TIMEOUT = 10.0
+"""Seconds that a predictor's teardown() has."""
+
 
 class Reporter(Protocol):
     """What a rank binds to a predictor while a job runs."""
@@ -51,6 +54,12 @@ class Predictor:
         """Load the model and call `torch.distributed.init_process_group()`; runs once in every rank.
 
         The environment is as torchrun sets it (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
+        """
+
+    def teardown(self) -> None:
+        """Free what the operating system does not: runs once in every rank, at its orderly end and not in a job.
+
+        It has 10 seconds. Not called where a rank is killed: after a fault, or in a job that a stop does not wait for.
         """
 
     def limits(self) -> dict[str, dict[str, Any]]:

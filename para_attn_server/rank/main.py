@@ -46,6 +46,7 @@ from para_attn_server.rank.predictor_checks import check_after_setup, check_befo
 from para_attn_server.rank.quiet_bars import quiet_bars
 from para_attn_server.rank.runner import JobRunner
 from para_attn_server.rank.step_control import StepControl
+from para_attn_server.rank.teardown import has_teardown, tear_down
 
 para_attn_compat.install()  # before anything else can import para_attn; the forkserver imports this module first
 log = logging.getLogger(__name__)
@@ -148,7 +149,8 @@ def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int, 
         pipe.send(SetupError(spec.rank, message, traceback, isinstance(error, UsageError)))
         os._exit(1)
     pipe.send(ready)
-    _serve(spec, pipe, runner)
+    if _serve(spec, pipe, runner):
+        tear_down(predictor)
     _leave()
 
 
@@ -202,14 +204,16 @@ def _ready(spec: RankSpec, predictor: Any, runner: JobRunner) -> Ready:
         schema=json.loads(json.dumps(request_schema(runner.model))) if spec.rank == 0 else None,
         versions=versions,
         output_suffix=str(output_suffix(predictor)),
+        tears_down=has_teardown(predictor),
     )
 
 
-def _serve(spec: RankSpec, pipe: Link, runner: JobRunner) -> None:
+def _serve(spec: RankSpec, pipe: Link, runner: JobRunner) -> bool:
+    """Do what comes; whether the end is an orderly one."""
     while True:
         message = pipe.receive()
         if message is None or isinstance(message, Stop):
-            return
+            return message is not None
         if isinstance(message, Run):
             runner.run(message)
         elif isinstance(message, Ping):
