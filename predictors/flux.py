@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -17,16 +17,20 @@ Seed = Annotated[
     Field(description="The same seed and arguments give the same picture; the server draws one that is left out."),
 ]
 
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
+
 
 class FluxPredictor(Predictor):
     """Draws a picture with a FluxPipeline; each of the group's ranks computes an equal share of every step.
 
-    model_path: a local folder that `FluxPipeline.save_pretrained` wrote, or a repo id on the model hub. The weights
-    are run in bfloat16 on GPUs and in float32 on the CPU.
+    model_path: a local folder that `FluxPipeline.save_pretrained` wrote, or a repo id on the model hub. dtype: of the
+    weights; auto is bfloat16 on GPUs and float32 on the CPU. revision: a branch, tag or commit of the repo.
     """
 
-    def __init__(self, model_path: str = "black-forest-labs/FLUX.1-dev") -> None:
-        self.model_path = model_path
+    def __init__(
+        self, model_path: str = "black-forest-labs/FLUX.1-dev", dtype: Dtype = "auto", revision: str | None = None
+    ) -> None:
+        self.model_path, self.dtype, self.revision = model_path, dtype, revision
 
     def setup(self) -> None:
         """Load the pipeline on this rank's device and spread it over the ranks.
@@ -35,8 +39,9 @@ class FluxPredictor(Predictor):
         """
         dist.init_process_group()
         device = rank_device()
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self.pipe = FluxPipeline.from_pretrained(self.model_path, dtype=dtype).to(device)
+        chosen = self.dtype if self.dtype != "auto" else "bfloat16" if device.type == "cuda" else "float32"
+        dtype = getattr(torch, chosen)
+        self.pipe = FluxPipeline.from_pretrained(self.model_path, dtype=dtype, revision=self.revision).to(device)
         self.pipe.set_progress_bar_config(disable=True)
         parallelize(self.pipe)
 

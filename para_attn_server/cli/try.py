@@ -30,6 +30,7 @@ _ENDS_WITHIN = 20.0
 @click.option("--num-devices", type=click.IntRange(1), help="Ranks. Default: all visible GPUs, else 2 on the CPU.")
 @click.option("--device", type=click.Choice(["auto", "cuda", "cpu"]), help="Where the ranks run. Default: auto.")
 @click.option("--model-path", help="Weights for the predictor: a local path or a hub repo id.")
+@click.option("--set", metavar="NAME=VALUE", multiple=True, help="An argument of the predictor's constructor.")
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
@@ -60,7 +61,7 @@ def command(model: str, words: tuple[str, ...], params: tuple[str, ...], output:
     check_model(model, settings["model_path"])
     if not (Path(output) if output.endswith("/") else Path(output).parent).is_dir():
         raise click.UsageError(f"--output: there is no folder {Path(output).parent}")
-    given = {name: value for name, value in settings.items() if value is not None}
+    given = {name: value for name, value in settings.items() if value not in (None, ())}
     with tempfile.TemporaryDirectory(prefix="para-attn-server-try-", ignore_cleanup_errors=True) as folder:
         places = {"state_dir": Path(folder, "state"), "output_dir": Path(folder, "outputs")}
         with _Child(load_settings(model=model, **given, **places)) as child:

@@ -18,7 +18,7 @@ import structlog
 
 from para_attn_server.controller.control_server import ControlServer
 from para_attn_server.controller.housekeeping import finish_outputs
-from para_attn_server.controller.model_identity import identity
+from para_attn_server.controller.model_identity import identity, model_of
 from para_attn_server.controller.places import Places, StatePlaces, Trouble
 from para_attn_server.controller.pulse import Pulse, Supervisor
 from para_attn_server.controller.retention import ClockWatch, Limits, Retention, settle_clock
@@ -309,7 +309,7 @@ def _say_why(log_format: str, reason: str, traceback: str = "") -> None:
 
 
 def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals) -> int:
-    model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
+    model = receive_model(line) if line else model_of(settings)
     if line is None:  # else its owner has looked, with a search path of its own
         check_model(model.name, model.model_path)
     executor = open_executor(settings.executor, ExecutorOptions.of(settings))  # too few devices is known early

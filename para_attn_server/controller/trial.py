@@ -21,13 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from para_attn_server.controller.model_identity import model_of
 from para_attn_server.core.errors import JobError, ServerError, UsageError
 from para_attn_server.core.job import Output
 from para_attn_server.core.lock import LOCK_NAME, StateDirLock
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.output import dated
 from para_attn_server.core.settings import Settings, load_settings
-from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
+from para_attn_server.core.wire.launch import GroupSpec
 from para_attn_server.core.wire.ranks import Failed, Finished, FromRank, Log, Ready, Run, SetupError, Step, Stop
 from para_attn_server.executors.base import Executor, ExecutorOptions, ExitInfo, RankHandle, StepChannel
 from para_attn_server.executors.open import open_executor
@@ -163,7 +164,7 @@ def _words(error: JobError) -> str:
 async def _serve(settings: Settings, executor: Executor, say: Say) -> dict[str, Any]:
     """The last words."""
     executor.start(asyncio.get_running_loop(), settings.state_dir / LOCK_NAME)
-    model = ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
+    model = model_of(settings)
     # An error is said with its traceback: the log of each rank need not have it too.
     level = "critical" if settings.log_level == "error" else settings.log_level
     trial = Trial(executor, GroupSpec(model, 0, executor.num_ranks, level, "console"), say)

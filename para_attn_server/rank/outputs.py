@@ -47,6 +47,9 @@ class RunOutputs:
             raise ValueError(f"output_path() takes a suffix that is known, such as .png or .json, not {suffix!r}")
         if not _ROLE.fullmatch(role):
             raise ValueError("output_path() takes a role of up to 32 small letters, digits, - and _")
+        return self._next(suffix, role)
+
+    def _next(self, suffix: str, role: str) -> Path:
         if len(self._further) + 1 >= MOST:
             raise ValueError(f"a job has up to {MOST} outputs")
         name = f"{self._final.stem}-{len(self._further) + 1}{suffix}"
@@ -64,18 +67,18 @@ class RunOutputs:
         A name that the server has chosen gets a suffix that fits. alive: called now and then. Raises Unencodable,
         InvalidInput where the suffix that the request asks for does not fit, OSError where the disk refuses.
         """
-        first, *others = parts_of(returned, VIDEO.takes(self._final.suffix))
-        if not first.kind.takes(self._final.suffix):
+        asked = self._final.suffix
+        first, *others = parts_of(returned, VIDEO.takes(asked))
+        if not first.kind.takes(asked):
             if not output.named_by_server(self._final, self._job_id):
-                raise _unfit(first.kind, self._final.suffix)
+                raise _unfit(first.kind, asked)
             self._final = self._final.with_suffix(first.kind.suffixes[0])
         path = output.temporary_path(self._final, self._job_id)
         self._facts[path] = first.write(path, alive)
         for part in others:
             alive()
-            fits = part.kind.takes(self._final.suffix)
             try:
-                path = self.another(None if fits else part.kind.suffixes[0], "output")
+                path = self._next(asked if part.kind.takes(asked) else part.kind.suffixes[0], "output")
             except ValueError as error:
                 raise Unencodable(str(error)) from None
             self._facts[path] = part.write(path, alive)
