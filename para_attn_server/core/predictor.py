@@ -63,9 +63,10 @@ class Predictor:
         """
 
     def limits(self) -> dict[str, dict[str, Any]]:
-        """Bounds that are known only after setup, by argument of predict, as JSON Schema keywords.
+        """Bounds that are known only after setup, as JSON Schema keywords, by argument of predict or by an expression.
 
-        Known keywords: minimum, maximum, multipleOf. Example: `{"width": {"multipleOf": 32}}`.
+        Known keywords: minimum, maximum, multipleOf. An expression has names of arguments, whole numbers, + - * // %
+        and parentheses. Example: `{"width": {"multipleOf": 32}, "num_frames - 1": {"multipleOf": 4}}`.
         """
         return {}
 

@@ -20,7 +20,7 @@ from para_attn_server.core.predictor import Predictor
 PROMPT = "a large red circle on the left on a blue background"
 SEEDS = (1, 2)
 RANK, ALL_RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-CALL = {"prompt": PROMPT, "height": 64, "width": 128, "num_inference_steps": 4}
+CALL = {"prompt": PROMPT, "height": 64, "width": 80, "num_inference_steps": 4}
 
 
 def main() -> None:
