@@ -16,7 +16,7 @@ import click
 from para_attn_server.cli.arguments import request_arguments
 from para_attn_server.core.errors import InvalidInput, ServerError, SetupFailed, UsageError
 from para_attn_server.core.lookup import check_model
-from para_attn_server.core.process import python_command, require_linux
+from para_attn_server.core.process import python_command
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.core.signals import raise_interrupts
 
@@ -57,7 +57,6 @@ def command(model: str, words: tuple[str, ...], params: tuple[str, ...], output:
       para-attn-server try my_predictor.py:MyPredictor prompt="a small star" steps=10 --num-devices 4
     """
     raise_interrupts()
-    require_linux()
     check_model(model, settings["model_path"])
     if not (Path(output) if output.endswith("/") else Path(output).parent).is_dir():
         raise click.UsageError(f"--output: there is no folder {Path(output).parent}")

@@ -21,6 +21,7 @@ from para_attn_server.controller.housekeeping import finish_outputs
 from para_attn_server.controller.model_identity import identity, model_of
 from para_attn_server.controller.places import Places, StatePlaces, Trouble
 from para_attn_server.controller.pulse import Pulse, Supervisor
+from para_attn_server.controller.reloading import SourceWatch, source_folder
 from para_attn_server.controller.retention import ClockWatch, Limits, Retention, settle_clock
 from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.controller.web_supervisor import WebSupervisor
@@ -86,8 +87,8 @@ class Controller:
         self._clock = RunningClock(TICK)
         self._listener = listener
         self._model = model
-        self._stop = asyncio.Event()
-        self._stop_now = asyncio.Event()
+        self._sources = SourceWatch(source_folder(model)) if settings.reload else None
+        self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
         self._exit_code = ExitCode.OK
         self._setup_failure: SetupFailure | None = None
         self._web = WebSupervisor(self._loop, settings, listener)
@@ -118,7 +119,8 @@ class Controller:
         self._web.start()
         await asyncio.to_thread(finish_outputs, self._store.caller(), self._outputs)
         self._pool.start(self._make_groups())
-        house = self._tick(), self._repeat(self._places.tick), self._repeat(self._remove_old_jobs)
+        house = [self._tick(), self._repeat(self._places.tick), self._repeat(self._remove_old_jobs)]
+        house += [self._repeat(self._look_at_sources)] if self._sources else []
         tasks = [asyncio.create_task(task) for task in house]
         address, port = self._listener.getsockname()[:2]
         url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
@@ -200,6 +202,11 @@ class Controller:
                 log.exception("unhandled error in housekeeping")
             await asyncio.sleep(max(HOUSE_TICK, self._pause))
 
+    async def _look_at_sources(self) -> None:
+        if self._sources and (files := await asyncio.to_thread(self._sources.changed)):
+            log.info("the predictor has changed; starting its ranks anew", files=files)
+            self._pool.rebuild("the predictor has changed")
+
     async def _remove_old_jobs(self) -> None:
         await asyncio.to_thread(self._retention.tick, self._loop.time())
 
@@ -216,6 +223,9 @@ class Controller:
             self._pool.hold(trouble.reason, trouble.holds, trouble.refuses)
 
     def _on_setup_failed(self, failure: SetupFailure) -> None:
+        if self._sources:
+            log.error("the setup waits for a change of the predictor", exception=failure.error.traceback)
+            return
         if self._pool.ever_ready:
             return
         self._setup_failure = failure

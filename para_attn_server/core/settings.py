@@ -146,6 +146,11 @@ class Settings(BaseSettings):
         description="Bind the main thread of each rank without a GPU to separate CPU cores, so that ranks do not "
         "displace each other. Turn it off if several servers share a machine's cores.",
     )
+    reload: bool = Field(
+        False,
+        description="Start the ranks anew when the predictor's file changes, or a Python file beside it. For "
+        "development: a job that they are in runs again, and a setup that fails does not end the server.",
+    )
     setup_timeout: Duration = Field(1800.0, description="How long a predictor's setup() may take.")
 
     max_queue: int = Field(

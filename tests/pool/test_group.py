@@ -493,6 +493,30 @@ def test_ranks_that_tear_down_have_longer_to_leave_and_a_second_stop_kills_them(
     assert script.group.stopped
 
 
+def test_a_rebuild_starts_other_ranks_and_gives_a_running_job_back_uncharged() -> None:
+    script = Script().busy()
+    script.group.rebuild("the code has changed")
+    script.die(0, 1)
+    assert (lost_causes(script), script.launches) == (["the code has changed"], 2)
+    script.ready().group.rebuild("again")
+    assert all(handle.killed for handle in script.handles)
+    script.die(0, 1)
+    script.launched()
+    script.group.rebuild("in the setup")
+    script.die(0, 1)
+    assert script.launches == 4
+
+
+def test_a_rebuild_ends_the_rest_after_a_failed_setup() -> None:
+    script = Script()
+    script.launched()
+    script.say(0, SetupError(0, "SyntaxError", ""))
+    script.die(0, 1)
+    assert script.launches == 1
+    script.group.rebuild("the code has changed")
+    assert script.launches == 2
+
+
 def test_stop_kills_a_busy_group_and_gives_its_job_back() -> None:
     script = Script().busy()
     script.group.stop()
