@@ -85,12 +85,25 @@ class TimedDemoPredictor(DemoPredictor):
         super().setup()
         self.stamps = Stamps()
 
-    def draw(self, output_path: str, seed: int | None, **arguments: Any) -> None:
+    def predict(  # writes its file itself: a bare torchrun has nobody to whom it could return
+        self,
+        prompt: str,
+        output_path: str,
+        height: Side = 128,
+        width: Side = 128,
+        num_inference_steps: int = 20,
+        seed: int = 0,
+    ) -> None:
         started = self.stamps.begin()
         try:
-            super().draw(output_path, seed, callback_on_step_end=self._note, **arguments)
+            drawn = super().predict(prompt, height, width, num_inference_steps, seed)
+            if dist.get_rank() == 0:
+                drawn.images[0].save(output_path)
         finally:
             self.stamps.end(seed, started)
+
+    def draw(self, seed: int | None, **arguments: Any) -> Any:
+        return super().draw(seed, callback_on_step_end=self._note, **arguments)
 
     def _note(self, _pipe: Any, _index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         self.stamps.steps.append(time.monotonic())

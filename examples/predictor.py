@@ -3,7 +3,7 @@
 para-attn-server --model examples/predictor.py:PicturePredictor --num-devices 4
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.distributed as dist
@@ -31,13 +31,7 @@ class PicturePredictor(Predictor):
         self.pipe = DiffusionPipeline.from_pretrained(self.model_path, dtype=torch.bfloat16).to(rank_device())
         parallelize(self.pipe)
 
-    def predict(
-        self, prompt: Prompt, output_path: str, seed: Seed, size: Size = 1024, num_inference_steps: Steps = 4
-    ) -> None:
-        """Runs in every rank with the same arguments."""
+    def predict(self, prompt: Prompt, seed: Seed, size: Size = 1024, num_inference_steps: Steps = 4) -> Any:
+        """Runs in every rank with the same arguments; what rank zero returns is the job's output."""
         noise = torch.Generator().manual_seed(seed)
-        pictures = self.pipe(
-            prompt, height=size, width=size, num_inference_steps=num_inference_steps, generator=noise
-        ).images
-        if dist.get_rank() == 0:
-            pictures[0].save(output_path)
+        return self.pipe(prompt, height=size, width=size, num_inference_steps=num_inference_steps, generator=noise)

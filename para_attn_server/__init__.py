@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     )
     from para_attn_server.core.errors import PortTaken, ServerError, SetupFailed, StateDirError, UsageError
     from para_attn_server.core.predictor import Predictor, TransientError
+    from para_attn_server.core.results import Audio, Video
     from para_attn_server.server import ParaAttentionServer
     from para_attn_server.stores.memory import MemoryStore
 
@@ -41,11 +42,13 @@ _HOMES = {
     ),
     "core.errors": ("PortTaken", "ServerError", "SetupFailed", "StateDirError", "UsageError"),
     "core.predictor": ("Predictor", "TransientError"),
+    "core.results": ("Audio", "Video"),
     "server": ("ParaAttentionServer",),
     "stores.memory": ("MemoryStore",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
+    "Audio",
     "Client",
     "ClientError",
     "InvalidArgument",
@@ -62,6 +65,7 @@ __all__ = [
     "StateDirError",
     "TransientError",
     "UsageError",
+    "Video",
     "WaitTimedOut",
     "__version__",
     "parallel",

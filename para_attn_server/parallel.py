@@ -84,14 +84,14 @@ def ulysses_limits(pipe: Any) -> dict[str, dict[str, Any]]:
     """Bounds on `height`, `width` and `max_sequence_length` that `pipe` on this group can take, for Predictor.limits.
 
     The sizes are multiples of one image token's side in pixels (VAE scale factor x 2 x 2 patch); the tokens of the
-    image and of the text must each divide by the number of ranks. The image's are made to by its width alone, since a
-    bound can name only one argument: for some heights smaller steps of width would do.
+    image and of the text must each divide by the number of ranks.
     """
     ranks = dist.get_world_size() if dist.is_initialized() else 1
     side = pipe.vae_scale_factor * 2
     return {
         "height": {"multipleOf": side},
-        "width": {"multipleOf": side * ranks},
+        "width": {"multipleOf": side},
+        f"height // {side} * (width // {side})": {"multipleOf": ranks},
         "max_sequence_length": {"multipleOf": ranks},
     }
 

@@ -66,7 +66,8 @@ class ParaAttentionServer:
         self.settings: Settings = load_settings(**{name: value for name, value in given.items() if value is not None})
         check_model(self.settings.model, self.settings.model_path)
         pickled = None if isinstance(predictor, str) else packed(predictor, _label(predictor))
-        self._model = ModelSpec(self.settings.model, self.settings.model_path, pickled, search_path=_search_path())
+        model, model_path, options = self.settings.model, self.settings.model_path, self.settings.set
+        self._model = ModelSpec(model, model_path, pickled, _search_path(), options)
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._told: dict[str, str] = {}

@@ -32,15 +32,13 @@ class DemoPredictor(FluxPredictor):
         prompt: Annotated[
             str, Field(min_length=1, max_length=500, description="One or two shapes: size, color, place, background.")
         ],
-        output_path: str,
         height: Annotated[Side, Field(description="Height of the picture in pixels.")] = 128,
         width: Annotated[Side, Field(description="Width of the picture in pixels.")] = 128,
         num_inference_steps: Annotated[int, Field(ge=1, le=50, description="Denoising steps.")] = 20,
         seed: Seed = None,
-    ) -> None:
-        """Draw one picture and write it to `output_path`; its suffix, one of PICTURE_FORMATS, names the format."""
-        self.draw(
-            output_path,
+    ) -> Any:
+        """Draw one picture; what rank zero returns is the job's output."""
+        return self.draw(
             seed,
             prompt=prompt,
             height=height,

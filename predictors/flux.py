@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.distributed as dist
@@ -17,18 +17,20 @@ Seed = Annotated[
     Field(description="The same seed and arguments give the same picture; the server draws one that is left out."),
 ]
 
-PICTURE_FORMATS = (".png", ".jpg", ".jpeg", ".webp")
+Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 
 
 class FluxPredictor(Predictor):
     """Draws a picture with a FluxPipeline; each of the group's ranks computes an equal share of every step.
 
-    model_path: a local folder that `FluxPipeline.save_pretrained` wrote, or a repo id on the model hub. The weights
-    are run in bfloat16 on GPUs and in float32 on the CPU.
+    model_path: a local folder that `FluxPipeline.save_pretrained` wrote, or a repo id on the model hub. dtype: of the
+    weights; auto is bfloat16 on GPUs and float32 on the CPU. revision: a branch, tag or commit of the repo.
     """
 
-    def __init__(self, model_path: str = "black-forest-labs/FLUX.1-dev") -> None:
-        self.model_path = model_path
+    def __init__(
+        self, model_path: str = "black-forest-labs/FLUX.1-dev", dtype: Dtype = "auto", revision: str | None = None
+    ) -> None:
+        self.model_path, self.dtype, self.revision = model_path, dtype, revision
 
     def setup(self) -> None:
         """Load the pipeline on this rank's device and spread it over the ranks.
@@ -37,8 +39,9 @@ class FluxPredictor(Predictor):
         """
         dist.init_process_group()
         device = rank_device()
-        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-        self.pipe = FluxPipeline.from_pretrained(self.model_path, dtype=dtype).to(device)
+        chosen = self.dtype if self.dtype != "auto" else "bfloat16" if device.type == "cuda" else "float32"
+        dtype = getattr(torch, chosen)
+        self.pipe = FluxPipeline.from_pretrained(self.model_path, dtype=dtype, revision=self.revision).to(device)
         self.pipe.set_progress_bar_config(disable=True)
         parallelize(self.pipe)
 
@@ -49,7 +52,6 @@ class FluxPredictor(Predictor):
     def predict(
         self,
         prompt: Annotated[str, Field(min_length=1, max_length=4096, description="What the picture shows.")],
-        output_path: str,
         height: Annotated[int, Field(ge=64, le=2048, description="Height of the picture in pixels.")] = 1024,
         width: Annotated[int, Field(ge=64, le=2048, description="Width of the picture in pixels.")] = 1024,
         num_inference_steps: Annotated[
@@ -62,10 +64,9 @@ class FluxPredictor(Predictor):
             int, Field(ge=16, le=512, description="Tokens that the prompt is padded or cut to.")
         ] = 512,
         seed: Seed = None,
-    ) -> None:
-        """Draw one picture and write it to `output_path`; its suffix, one of PICTURE_FORMATS, names the format."""
-        self.draw(
-            output_path,
+    ) -> Any:
+        """Draw one picture; what rank zero returns is the job's output."""
+        return self.draw(
             seed,
             prompt=prompt,
             height=height,
@@ -75,18 +76,14 @@ class FluxPredictor(Predictor):
             max_sequence_length=max_sequence_length,
         )
 
-    def draw(self, output_path: str, seed: int | None, **arguments: Any) -> None:
-        """Run the pipeline with `arguments` on every rank and write the picture on rank zero.
+    def draw(self, seed: int | None, **arguments: Any) -> Any:
+        """Run the pipeline with `arguments` on every rank; its output, decoded on rank zero alone.
 
         seed: for the initial noise, which is drawn on the CPU: it is then the same on every rank and any device.
         None, which no server passes on, stands for 0.
-        Raises ValueError, on every rank and before the first step, unless the suffix is one of PICTURE_FORMATS.
         """
-        if not output_path.lower().endswith(PICTURE_FORMATS):
-            raise ValueError(f"output_path must end in {', '.join(PICTURE_FORMATS)}: a picture is written")
         arguments["generator"] = torch.Generator().manual_seed(seed or 0)
         if dist.get_rank() != 0:
-            # Every rank has the finished latents; one picture is wanted, so only rank zero decodes and writes it.
-            self.pipe(output_type="latent", **arguments)
-            return
-        self.pipe(**arguments).images[0].save(output_path)
+            # Every rank has the finished latents; one picture is wanted, so only rank zero decodes.
+            return self.pipe(output_type="latent", **arguments)
+        return self.pipe(**arguments)

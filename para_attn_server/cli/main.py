@@ -16,7 +16,7 @@ import click
 from para_attn_server.core.errors import ExitCode, ServerError
 from para_attn_server.core.signals import INTERRUPTED
 
-COMMANDS = ("serve", "agent", "generate", "status", "jobs", "cancel", "log", "predictors", "db", "doctor")
+COMMANDS = ("serve", "try", "agent", "generate", "status", "jobs", "cancel", "log", "predictors", "db", "doctor")
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _EXIT_CODES = """\b

@@ -71,6 +71,16 @@ class SettingsCommand(click.Command):
                 formatter.write_dl(records)
 
 
+class Assignment(click.ParamType):
+    """NAME=VALUE, of which there may be several; a variable holds one, or all of them as JSON."""
+
+    name = "name=value"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """The text as it is: values may have spaces."""
+        return [rv]
+
+
 class WholeNumber(click.IntRange):
     """A whole number within bounds; another value gets one message, whatever is wrong with it."""
 
@@ -93,13 +103,13 @@ def setting_options(command: F) -> F:
 
 def given(options: dict[str, Any]) -> dict[str, Any]:
     """The settings among a command's arguments that were given, by option or by environment."""
-    return {name: value for name, value in options.items() if name in Settings.model_fields and value is not None}
+    return {name: value for name, value in options.items() if name in Settings.model_fields and value not in (None, ())}
 
 
 def default_text(schema: dict[str, Any]) -> str:
     """A default as the user would write it; empty where there is none to show."""
     default = schema["default"]
-    if default is None or default == "":
+    if default is None or default in ("", {}):
         return ""
     if isinstance(default, bool):
         return "on" if default else "off"
@@ -134,6 +144,8 @@ def _option(name: str, schema: dict[str, Any]) -> Callable[[F], F]:
     }
     if schema["type"] == "boolean":
         return click.option(f"{flag(name)}/--no-{flag(name)[2:]}", name, **keywords)
+    if schema["type"] == "object":
+        return click.option(flag(name), name, type=Assignment(), multiple=True, **keywords)
     return click.option(flag(name), name, type=_click_type(schema), **keywords)
 
 

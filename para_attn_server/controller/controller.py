@@ -18,9 +18,10 @@ import structlog
 
 from para_attn_server.controller.control_server import ControlServer
 from para_attn_server.controller.housekeeping import finish_outputs
-from para_attn_server.controller.model_identity import identity
+from para_attn_server.controller.model_identity import identity, model_of
 from para_attn_server.controller.places import Places, StatePlaces, Trouble
 from para_attn_server.controller.pulse import Pulse, Supervisor
+from para_attn_server.controller.reloading import SourceWatch, source_folder
 from para_attn_server.controller.retention import ClockWatch, Limits, Retention, settle_clock
 from para_attn_server.controller.temporary import RunFolder
 from para_attn_server.controller.web_supervisor import WebSupervisor
@@ -60,6 +61,7 @@ IDLE_TICK = 0.5
 HOUSE_TICK = 0.25
 """Seconds between two looks of housekeeping, each of which takes a thread."""
 WEB_TIMEOUT = 5.0
+RANKS_TIMEOUT = 20.0
 STORE_TIMEOUT = 10.0
 """Seconds that the end waits for the store. What it has not written then is found unfinished by the next start."""
 
@@ -85,8 +87,8 @@ class Controller:
         self._clock = RunningClock(TICK)
         self._listener = listener
         self._model = model
-        self._stop = asyncio.Event()
-        self._stop_now = asyncio.Event()
+        self._sources = SourceWatch(source_folder(model)) if settings.reload else None
+        self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
         self._exit_code = ExitCode.OK
         self._setup_failure: SetupFailure | None = None
         self._web = WebSupervisor(self._loop, settings, listener)
@@ -117,7 +119,8 @@ class Controller:
         self._web.start()
         await asyncio.to_thread(finish_outputs, self._store.caller(), self._outputs)
         self._pool.start(self._make_groups())
-        house = self._tick(), self._repeat(self._places.tick), self._repeat(self._remove_old_jobs)
+        house = [self._tick(), self._repeat(self._places.tick), self._repeat(self._remove_old_jobs)]
+        house += [self._repeat(self._look_at_sources)] if self._sources else []
         tasks = [asyncio.create_task(task) for task in house]
         address, port = self._listener.getsockname()[:2]
         url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
@@ -199,6 +202,11 @@ class Controller:
                 log.exception("unhandled error in housekeeping")
             await asyncio.sleep(max(HOUSE_TICK, self._pause))
 
+    async def _look_at_sources(self) -> None:
+        if self._sources and (files := await asyncio.to_thread(self._sources.changed)):
+            log.info("the predictor has changed; starting its ranks anew", files=files)
+            self._pool.rebuild("the predictor has changed")
+
     async def _remove_old_jobs(self) -> None:
         await asyncio.to_thread(self._retention.tick, self._loop.time())
 
@@ -215,6 +223,9 @@ class Controller:
             self._pool.hold(trouble.reason, trouble.holds, trouble.refuses)
 
     def _on_setup_failed(self, failure: SetupFailure) -> None:
+        if self._sources:
+            log.error("the setup waits for a change of the predictor", exception=failure.error.traceback)
+            return
         if self._pool.ever_ready:
             return
         self._setup_failure = failure
@@ -242,7 +253,7 @@ class Controller:
             log.info("draining: running jobs may finish", shutdown_timeout=self._settings.shutdown_timeout)
             await self._until(lambda: not self._pool.busy or self._stop_now.is_set(), self._settings.shutdown_timeout)
         self._pool.stop()
-        await asyncio.gather(self._web.stop(WEB_TIMEOUT), self._until(lambda: self._pool.stopped, 30.0))
+        await asyncio.gather(self._web.stop(WEB_TIMEOUT), self._end_ranks())
         self._pool.close()
         await self._until(lambda: self._pool.settled, STORE_TIMEOUT)
         self._control.close()
@@ -257,6 +268,12 @@ class Controller:
             )
             log.info("stopped", queued=counts.queued)
         self._store.close(STORE_TIMEOUT)
+
+    async def _end_ranks(self) -> None:
+        """Idle ranks leave by themselves; a second signal does not wait for their teardown()."""
+        await self._until(lambda: self._pool.stopped or self._stop_now.is_set(), RANKS_TIMEOUT)
+        self._pool.stop()
+        await self._until(lambda: self._pool.stopped, RANKS_TIMEOUT)
 
     async def _until(self, done: Callable[[], bool], timeout: float) -> None:
         """Wait for a condition, up to `timeout` seconds."""
@@ -310,7 +327,7 @@ def _say_why(log_format: str, reason: str, traceback: str = "") -> None:
 
 
 def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals) -> int:
-    model = receive_model(line) if line else ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())])
+    model = receive_model(line) if line else model_of(settings)
     if line is None:  # else its owner has looked, with a search path of its own
         check_model(model.name, model.model_path)
     executor = open_executor(settings.executor, ExecutorOptions.of(settings))  # too few devices is known early

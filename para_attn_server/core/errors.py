@@ -168,9 +168,9 @@ class JobError:
     """Why a job failed, as data.
 
     type: the class name of the predictor's exception, or what the server found: `invalid_input`, `arguments_mismatch`,
-    `applied_mismatch`, `out_of_memory`, `output_missing`, `output_unwritable`, `rank_lost`, `hang`, `poison` (its group
-    was lost in every attempt), `timeout` or `expired` (its deadline passed). message: for the client, without traceback
-    or server paths.
+    `applied_mismatch`, `out_of_memory`, `output_missing`, `output_invalid`, `output_unwritable`, `rank_lost`,
+    `hang`, `poison` (its group was lost in every attempt), `timeout` or `expired` (its deadline passed). message: for
+    the client, without traceback or server paths.
     rank and step: where it happened, None where that has no meaning. hint: what to change, if known.
     """
 

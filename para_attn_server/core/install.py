@@ -18,6 +18,7 @@ _NAME = "para-attn-server"
 PARA_ATTN = "pip download --no-deps pip==26.2.1 && python pip-26.2.1-py3-none-any.whl/pip install para-attn==0.3.38"
 """pip 26.3 refuses para-attn's metadata, which names a direct URL in an extra. pip 26.2.1 takes it, and runs from its
 wheel beside whatever pip is installed."""
+VIDEO = 'pip install "imageio-ffmpeg>=0.6"'
 
 
 def again(package: str, version: str) -> str:

@@ -59,30 +59,30 @@ def dated(root: Path, now: float, name: str) -> Path:
 
 def part_folder(output_path: str | Path, job_id: str) -> Path:
     """The job's own folder: beside its output, or in the root for one that lies in a day's folder."""
-    folder, name = os.path.split(output_path)
-    if _is_dated(folder, name, job_id):
+    folder = os.path.dirname(output_path)  # noqa: PTH120 - several times for each job
+    if named_by_server(output_path, job_id):
         folder = folder[: -len("/yyyy/mm/dd")] or "/"
-    return Path(os.path.join(folder, f".{job_id}.part"))  # noqa: PTH118 - several times for each job
+    return Path(os.path.join(folder, f".{job_id}.part"))  # noqa: PTH118
 
 
 def make_day(output_path: str | Path, job_id: str) -> None:
     """Make the folder of the day where the output lies in one, but not the root. Raises OSError."""
-    folder, name = os.path.split(output_path)
-    if _is_dated(folder, name, job_id) and not os.path.isdir(folder):  # noqa: PTH112 - once for each job
-        for each in (*Path(folder).parents[1::-1], Path(folder)):
+    folder = Path(output_path).parent
+    if named_by_server(output_path, job_id) and not folder.is_dir():
+        for each in (*folder.parents[1::-1], folder):
             each.mkdir(exist_ok=True)
 
 
 def drop_day(output_path: str | Path, job_id: str) -> None:
     """Remove the folder of the day where it is empty, then the month's and the year's."""
-    folder, name = os.path.split(output_path)
     with contextlib.suppress(OSError):
-        for each in (folder, *map(str, Path(folder).parents[:2])) if _is_dated(folder, name, job_id) else ():
-            os.rmdir(each)  # noqa: PTH106
+        for each in Path(output_path).parents[:3] if named_by_server(output_path, job_id) else ():
+            each.rmdir()
 
 
-def _is_dated(folder: str, name: str, job_id: str) -> bool:
+def named_by_server(output_path: str | Path, job_id: str) -> bool:
     """Whether the server has named it: no request knows the id of its job."""
+    folder, name = os.path.split(output_path)
     return name.startswith(job_id) and _DATE.search(folder) is not None
 
 

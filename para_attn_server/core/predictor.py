@@ -1,8 +1,9 @@
 """The predictor contract: what a user's class must have, and a base class with defaults.
 
-A predictor needs `setup(self)`, `predict(self, ..., output_path)` and an attribute `pipe`; inheriting from
-`Predictor` is optional. This module knows nothing of torch or of the ranks: what a step or a log line does is bound
-by the rank that runs the predictor, and does nothing outside a server.
+A predictor needs `setup(self)`, `predict(self, ...)` and an attribute `pipe`; inheriting from `Predictor` is optional.
+What predict returns on rank zero is the job's output; one that takes an argument `output_path` may write it itself.
+This module knows nothing of torch or of the ranks: what a step or a log line does is bound by the rank that runs the
+predictor, and does nothing outside a server.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+TEARDOWN_TIMEOUT = 10.0
+"""Seconds that a predictor's teardown() has."""
 
 
 class Reporter(Protocol):
@@ -39,7 +43,7 @@ class Predictor:
     """Base class with defaults for a predictor.
 
     pipe: the diffusers pipeline whose steps are reported and canceled; None for a predictor that calls `self.step`.
-    output_suffix: the file suffix of outputs that the server names, such as `.png` or `.mp4`.
+    output_suffix: the file suffix of outputs that the server names, such as `.png` or `.mp4`; it chooses the format.
     """
 
     pipe: Any = None
@@ -52,10 +56,17 @@ class Predictor:
         The environment is as torchrun sets it (RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT).
         """
 
-    def limits(self) -> dict[str, dict[str, Any]]:
-        """Bounds that are known only after setup, by argument of predict, as JSON Schema keywords.
+    def teardown(self) -> None:
+        """Free what the operating system does not: runs once in every rank, at its orderly end and not in a job.
 
-        Known keywords: minimum, maximum, multipleOf. Example: `{"width": {"multipleOf": 32}}`.
+        It has 10 seconds. Not called where a rank is killed: after a fault, or in a job that a stop does not wait for.
+        """
+
+    def limits(self) -> dict[str, dict[str, Any]]:
+        """Bounds that are known only after setup, as JSON Schema keywords, by argument of predict or by an expression.
+
+        Known keywords: minimum, maximum, multipleOf. An expression has names of arguments, whole numbers, + - * // %
+        and parentheses. Example: `{"width": {"multipleOf": 32}, "num_frames - 1": {"multipleOf": 4}}`.
         """
         return {}
 
@@ -87,7 +98,7 @@ class Predictor:
             self._reporter.report(applied)
 
     def output_path(self, suffix: str | None = None, role: str = "output") -> Path:
-        """Where to write one more output of the job, beside that at predict's `output_path`.
+        """Where to write one more output of the job, beside the first.
 
         suffix: says the format, such as `.png` or `.json`; None: the same as output_path's. role: what the file is to
         the job, such as `mask`; shown with it. Rank zero must write every file that it asks for. Outside a server the
@@ -97,3 +108,8 @@ class Predictor:
             return self._reporter.output_path(suffix, role)
         self._named = getattr(self, "_named", 0) + 1
         return Path(f"output-{self._named}{self.output_suffix if suffix is None else suffix}")
+
+
+def output_suffix(predictor: Any) -> Any:
+    """The file suffix of its outputs, also of one that does not inherit."""
+    return getattr(predictor, "output_suffix", Predictor.output_suffix)

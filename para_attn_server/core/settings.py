@@ -7,6 +7,7 @@ The command's options, the environment variables (`PARA_ATTN_SERVER_` + upper-ca
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -14,8 +15,8 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, JsonValue, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from para_attn_server.core.errors import UsageError
 
@@ -67,6 +68,24 @@ def _lower(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def parse_assignments(value: Any) -> Any:
+    """A dict from `NAME=VALUE`, several of these, or a JSON object as text; anything else is passed on."""
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return {name: each for part in value for name, each in parse_assignments(part).items()}
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        return json.loads(value)
+    name, equals, text = value.partition("=")
+    if not (equals and name.strip().isidentifier()):
+        raise ValueError("must be NAME=VALUE, such as dtype=float16")
+    return {name.strip(): text}
+
+
+Assignments = Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(parse_assignments)]
+"""Values by name; also given as texts."""
+
+
 AnyCase = BeforeValidator(_lower)
 """For a choice of words: `INFO` means `info`, as logging's own names are written."""
 
@@ -98,6 +117,11 @@ class Settings(BaseSettings):
         None,
         description="Weights for the predictor: a local path or a hub repo id. Default: the predictor's own.",
     )
+    set: Assignments = Field(
+        {},
+        description="Argument of the predictor's constructor, as NAME=VALUE; give it once for each. As a variable: one "
+        "NAME=VALUE, or a JSON object.",
+    )
     device: Annotated[Literal["auto", "cuda", "cpu"], AnyCase] = Field(
         "auto",
         description="Where ranks run: cuda (GPUs), cpu, or auto (GPUs if the machine has any). Setup fails if a rank "
@@ -122,6 +146,11 @@ class Settings(BaseSettings):
         True,
         description="Bind the main thread of each rank without a GPU to separate CPU cores, so that ranks do not "
         "displace each other. Turn it off if several servers share a machine's cores.",
+    )
+    reload: bool = Field(
+        False,
+        description="Start the ranks anew when the predictor's file changes, or a Python file beside it. For "
+        "development: a job that they are in runs again, and a setup that fails does not end the server.",
     )
     setup_timeout: Duration = Field(1800.0, description="How long a predictor's setup() may take.")
 
@@ -296,7 +325,8 @@ class Settings(BaseSettings):
         """
         others = {name: value for name, value in base.items() if not name.startswith((ENV_PREFIX, "PYTHONINSPECT"))}
         values = self.model_dump(mode="json", exclude_none=True)
-        return others | {ENV_PREFIX + name.upper(): str(value) for name, value in values.items()}
+        texts = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in values.items()}
+        return others | {ENV_PREFIX + name.upper(): text for name, text in texts.items()}
 
 
 def load_settings(**given: Any) -> Settings:

@@ -93,6 +93,12 @@ class Group(GroupParts):
             self.ranks.send(0, Cancel(self.run.serial))
 
     @transition
+    def rebuild(self, cause: str) -> None:
+        """Kill the ranks and start others: what went wrong before no longer counts."""
+        self.backoff.forget()
+        self._phase.rebuild(cause)
+
+    @transition
     def stop(self) -> None:
         """End the ranks: idle ones by themselves, busy ones at once."""
         self.show(GroupState.STOPPING)

@@ -153,6 +153,11 @@ class Pool:
         self._dispatcher.stopping = True
         self._publish(self.view())
 
+    def rebuild(self, cause: str) -> None:
+        """Start all ranks anew; running jobs go back into the queue."""
+        for group in self._groups:
+            group.rebuild(cause)
+
     def stop(self) -> None:
         """End all ranks; running jobs go back into the queue."""
         self._dispatcher.stopping = True

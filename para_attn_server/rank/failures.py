@@ -14,6 +14,8 @@ import torch
 from para_attn_server.core.errors import InvalidInput, JobError
 from para_attn_server.core.output import LEFTOVER, OutputUnfit, part_folder
 from para_attn_server.core.printable import printable
+from para_attn_server.rank.encode.kinds import Unencodable
+from para_attn_server.rank.encode.parts import type_text
 
 _LONGEST = 500
 _SEARCHED = 4096
@@ -33,7 +35,10 @@ _DISK = {
     errno.ENOENT: "the folder of the output is not there any more; make it again, or name another",
 }
 _MEMORY_HINT = "lower the size, the number of frames or the batch, or use more devices per group"
-_WRITE_IT = "write exactly the file that output_path names, on rank zero; self.output_path() names further ones"
+_WRITE_IT = (
+    "return what it made, or write exactly the file that output_path names, on rank zero; self.output_path() names "
+    "further ones"
+)
 
 
 class OutputMissing(Exception):
@@ -47,16 +52,11 @@ class OutputMissing(Exception):
     def __init__(
         self, others: Sequence[str] = (), returned: object = None, by_others: bool = False, further: str = ""
     ) -> None:
-        what = "" if returned is None else f" a value of type {_kind(returned)}, which is not used"
+        what = "" if returned is None else f" a value of type {type_text(returned)}, which is not used"
         wrote = f"; it wrote {named(others)} beside it" if others else ""
         wrote += "; another rank wrote one, but only that of rank zero counts" if by_others else ""
         where = f"{further}, which self.output_path() has named" if further else "output_path"
         super().__init__(f"predict() returned{what}, but wrote no file at {where}{wrote}")
-
-
-def _kind(value: object) -> str:
-    kind = type(value)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def named(names: Sequence[str]) -> str:
@@ -79,6 +79,10 @@ def describe(error: BaseException, rank: int, step: int | None, output_path: str
     if isinstance(error, OutputUnfit):
         message = f"predict() returned, but at output_path there is {error}"
         return JobError("output_missing", message, rank, step, _WRITE_IT)
+    if isinstance(error, Unencodable):
+        return JobError(
+            "output_invalid", f"what predict() returned cannot be encoded: {plain_message(error)}", rank, step
+        )
     if isinstance(error, ArgumentsDiffer):
         return JobError("arguments_mismatch", "the ranks hold different arguments for this job", rank)
     if _out_of_memory(error):
@@ -164,7 +168,7 @@ def full_text(error: BaseException) -> str:
 def traceback_for_job(error: BaseException) -> str:
     """The traceback, for whoever may see the job's log: of paths of the server what is below site-packages, else the
     last part. Empty where the error is not of the predictor's code."""
-    if isinstance(error, InvalidInput | ArgumentsDiffer | OutputMissing | OutputUnfit):
+    if isinstance(error, InvalidInput | ArgumentsDiffer | OutputMissing | OutputUnfit | Unencodable):
         return ""
     text = _PATH.sub(_below_packages, _ends(full_text(error), _LONGEST_TRACEBACK))
     return printable(text).encode(errors="replace").decode()

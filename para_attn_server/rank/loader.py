@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,6 +15,7 @@ import cloudpickle
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import check_model, entry_point, source_file
 from para_attn_server.core.wire.launch import ModelSpec
+from para_attn_server.rank.options import constructed
 from para_attn_server.rank.search_path import add_folders, module_name
 
 
@@ -24,12 +24,16 @@ def load_predictor(spec: ModelSpec) -> Any:
     add_folders(spec.search_path)
     found: Any = cloudpickle.loads(spec.pickled) if spec.pickled is not None else load_class(spec.name)
     if not isinstance(found, type):
+        if spec.options:
+            raise UsageError("--set: the predictor is an instance; give its options to its own constructor")
         return found
     if spec.model_path is None:
-        return found()
+        return constructed(found, spec.options)
     if "model_path" not in inspect.signature(found).parameters:
         raise UsageError(f"--model-path: {found.__name__} takes no argument named model_path")
-    return partial(found, model_path=spec.model_path)()
+    if "model_path" in spec.options:
+        raise UsageError("--set model_path: it is also given by --model-path; leave out one of them")
+    return constructed(found, {"model_path": spec.model_path, **spec.options})
 
 
 def load_class(name: str) -> Any:

@@ -30,7 +30,7 @@ from para_attn_server.core.arguments.model import compared_by_input
 from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.logs import configure_logging
-from para_attn_server.core.predictor import Predictor
+from para_attn_server.core.predictor import Predictor, output_suffix
 from para_attn_server.core.process import die_with_parent
 from para_attn_server.core.signals import LOG_FD_VARIABLE
 from para_attn_server.core.stray_output import adopt_loggers
@@ -46,6 +46,7 @@ from para_attn_server.rank.predictor_checks import check_after_setup, check_befo
 from para_attn_server.rank.quiet_bars import quiet_bars
 from para_attn_server.rank.runner import JobRunner
 from para_attn_server.rank.step_control import StepControl
+from para_attn_server.rank.teardown import has_teardown, tear_down
 
 para_attn_compat.install()  # before anything else can import para_attn; the forkserver imports this module first
 log = logging.getLogger(__name__)
@@ -148,7 +149,8 @@ def main(spec: RankSpec, connection: Connection, board_fd: int, stacks_fd: int, 
         pipe.send(SetupError(spec.rank, message, traceback, isinstance(error, UsageError)))
         os._exit(1)
     pipe.send(ready)
-    _serve(spec, pipe, runner)
+    if _serve(spec, pipe, runner):
+        tear_down(predictor)
     _leave()
 
 
@@ -202,15 +204,17 @@ def _ready(spec: RankSpec, predictor: Any, runner: JobRunner) -> Ready:
         device=taken_device(spec),
         schema=json.loads(json.dumps(request_schema(runner.model))) if spec.rank == 0 else None,
         versions=versions,
-        output_suffix=str(getattr(predictor, "output_suffix", Predictor.output_suffix)),
+        output_suffix=str(output_suffix(predictor)),
+        tears_down=has_teardown(predictor),
     )
 
 
-def _serve(spec: RankSpec, pipe: Link, runner: JobRunner) -> None:
+def _serve(spec: RankSpec, pipe: Link, runner: JobRunner) -> bool:
+    """Do what comes; whether the end is an orderly one."""
     while True:
         message = pipe.receive()
         if message is None or isinstance(message, Stop):
-            return
+            return message is not None
         if isinstance(message, Run):
             runner.run(message)
         elif isinstance(message, Ping):

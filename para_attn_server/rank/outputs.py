@@ -1,4 +1,5 @@
-"""The files that a run makes on this rank: the one at output_path, and those that predict names besides.
+"""The files that a run makes on this rank: the one at output_path, those that predict names besides, and those that are
+made of what it returns.
 
 Only rank zero's count. What is not named goes with the job's folder (core/output.py).
 """
@@ -6,14 +7,20 @@ Only rank zero's count. What is not named goes with the job's folder (core/outpu
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from para_attn_server.core import output
+from para_attn_server.core.arguments import OUTPUT_PATH
+from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Output
 from para_attn_server.core.media_types import MEDIA_TYPES
+from para_attn_server.rank.encode.kinds import VIDEO, Kind, Unencodable, kind_of
+from para_attn_server.rank.encode.parts import parts_of
 
 MOST = 64
 """Outputs of one job."""
@@ -26,6 +33,7 @@ class RunOutputs:
     def __init__(self, output_path: str, job_id: str, rank: int) -> None:
         self._final, self._job_id, self._rank = Path(output_path), job_id, rank
         self._further: list[tuple[str, str]] = []
+        self._facts: dict[Path, dict[str, Any]] = {}
 
     @property
     def names(self) -> list[str]:
@@ -39,11 +47,41 @@ class RunOutputs:
             raise ValueError(f"output_path() takes a suffix that is known, such as .png or .json, not {suffix!r}")
         if not _ROLE.fullmatch(role):
             raise ValueError("output_path() takes a role of up to 32 small letters, digits, - and _")
+        return self._next(suffix, role)
+
+    def _next(self, suffix: str, role: str) -> Path:
         if len(self._further) + 1 >= MOST:
             raise ValueError(f"a job has up to {MOST} outputs")
         name = f"{self._final.stem}-{len(self._further) + 1}{suffix}"
         self._further.append((name, role))
         return output.temporary_path(self._final, self._job_id, self._rank).with_name(name)
+
+    @property
+    def written(self) -> bool:
+        """Whether something is at output_path."""
+        return os.path.lexists(output.temporary_path(self._final, self._job_id, self._rank))
+
+    def encode(self, returned: object, alive: Callable[[], None]) -> None:
+        """Write what predict has returned: its first part at output_path, each further one as another output.
+
+        A name that the server has chosen gets a suffix that fits. alive: called now and then. Raises Unencodable,
+        InvalidInput where the suffix that the request asks for does not fit, OSError where the disk refuses.
+        """
+        asked = self._final.suffix
+        first, *others = parts_of(returned, VIDEO.takes(asked))
+        if not first.kind.takes(asked):
+            if not output.named_by_server(self._final, self._job_id):
+                raise _unfit(first.kind, asked)
+            self._final = self._final.with_suffix(first.kind.suffixes[0])
+        path = output.temporary_path(self._final, self._job_id)
+        self._facts[path] = first.write(path, alive)
+        for part in others:
+            alive()
+            try:
+                path = self._next(asked if part.kind.takes(asked) else part.kind.suffixes[0], "output")
+            except ValueError as error:
+                raise Unencodable(str(error)) from None
+            self._facts[path] = part.write(path, alive)
 
     def seal(self, on_block: Callable[[], None]) -> tuple[Output, ...]:
         """The finished files, the first one first. Raises what core.output.seal does; of a further one that is not
@@ -58,10 +96,29 @@ class RunOutputs:
 
     def _sealed(self, final: Path, on_block: Callable[[], None]) -> Output:
         sealed = output.seal(final, self._job_id, on_block)
+        path = output.temporary_path(final, self._job_id)
+        if path in self._facts:
+            return replace(sealed, **self._facts[path])
         if sealed.media_type.startswith("image/"):
-            width, height = _pixels(output.temporary_path(final, self._job_id))
+            width, height = _pixels(path)
             return replace(sealed, width=width, height=height)
         return sealed
+
+
+def check_suffix(output_path: str, job_id: str, suffix: str) -> None:
+    """Raises InvalidInput where a request asks for a format that a predictor which only returns cannot have.
+
+    suffix: of its outputs, which says of what kind they are.
+    """
+    kind, path = kind_of(suffix), Path(output_path)
+    asked = path.suffix
+    if not (output.named_by_server(path, job_id) or asked == suffix or kind.takes(asked)):
+        raise _unfit(kind, asked)
+
+
+def _unfit(kind: Kind, suffix: str) -> InvalidInput:
+    known = " ".join(kind.suffixes)
+    return InvalidInput([FieldError(f"#/{OUTPUT_PATH}", f"{kind.name} is made: end in one of {known}, not {suffix}")])
 
 
 def _pixels(path: Path) -> tuple[int, int] | tuple[None, None]:

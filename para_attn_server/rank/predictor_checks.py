@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from para_attn_server.core.arguments.model import arguments_model
 from para_attn_server.core.errors import SetupFailed
-from para_attn_server.core.predictor import Predictor
+from para_attn_server.core.predictor import Predictor, output_suffix
+from para_attn_server.rank.teardown import has_teardown
 
 _SUFFIX = re.compile(r"\.[^/\s\x00-\x1f\x7f]+")
 
@@ -27,7 +28,10 @@ def check_before_setup(predictor: Any) -> None:
         if not callable(getattr(predictor, name, None)):
             raise SetupFailed(f"{kind} has no method {name}(): a predictor must have one")
         check_plain(kind, name, getattr(predictor, name))
-    _check_takes_nothing(kind, predictor.setup)
+    _check_takes_nothing(kind, "setup", predictor.setup)
+    if has_teardown(predictor):
+        check_plain(kind, "teardown", predictor.teardown)
+        _check_takes_nothing(kind, "teardown", predictor.teardown)
     _check_own(predictor)
     arguments_model(predictor.predict)
 
@@ -69,11 +73,11 @@ def _limits(predictor: Any) -> Mapping[str, Mapping[str, Any]]:
     return limits
 
 
-def _check_takes_nothing(kind: str, setup: Any) -> None:
+def _check_takes_nothing(kind: str, name: str, method: Any) -> None:
     try:
-        inspect.signature(setup).bind()
+        inspect.signature(method).bind()
     except TypeError as error:
-        raise SetupFailed(f"{kind}.setup() must take no arguments besides self: {error}") from None
+        raise SetupFailed(f"{kind}.{name}() must take no arguments besides self: {error}") from None
     except ValueError:
         return  # one without a signature, in C: the call will show
 
@@ -81,7 +85,7 @@ def _check_takes_nothing(kind: str, setup: Any) -> None:
 def _check_own(predictor: Any) -> None:
     """What a predictor may replace of the base class's attributes, but not by just anything."""
     kind = type(predictor).__name__
-    suffix = getattr(predictor, "output_suffix", Predictor.output_suffix)
+    suffix = output_suffix(predictor)
     if not (isinstance(suffix, str) and _SUFFIX.fullmatch(suffix)):
         raise SetupFailed(f"{kind}.output_suffix must be a file suffix with its dot, such as .png, not {suffix!r}")
     if not isinstance(predictor, Predictor):

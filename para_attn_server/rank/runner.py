@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -18,16 +18,17 @@ from pydantic import BaseModel
 from structlog.contextvars import bound_contextvars
 
 from para_attn_server.core import output
+from para_attn_server.core.arguments import OUTPUT_PATH
 from para_attn_server.core.arguments.model import digest, dumped, parsed, values
 from para_attn_server.core.arguments.signature import output_path_type
 from para_attn_server.core.job import Output
 from para_attn_server.core.logs import job_keys
-from para_attn_server.core.predictor import TransientError
+from para_attn_server.core.predictor import TransientError, output_suffix
 from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRank, RankResult, Run, Started
 from para_attn_server.core.wire.step_board import REFUSED_ENTRY
 from para_attn_server.rank.failures import ArgumentsDiffer, OutputMissing, describe, full_text, named, traceback_for_job
 from para_attn_server.rank.hooks import StepHooks
-from para_attn_server.rank.outputs import RunOutputs
+from para_attn_server.rank.outputs import RunOutputs, check_suffix
 from para_attn_server.rank.step_control import RunCanceled, RunRefused, StepControl
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,9 @@ class JobRunner:
         arguments = self._enter(run)
         if self._rank == 0:
             self._send(Started(run.serial))
-        temporary = output.temporary_path(run.output_path, run.job_id, self._rank)
+        if self._path_type is not None:
+            temporary = output.temporary_path(run.output_path, run.job_id, self._rank)
+            arguments[OUTPUT_PATH] = self._path_type(temporary)
         if self._rank:  # rank zero has made the job's folder before its entry, which every rank has waited for
             output.prepare_rank(run.output_path, run.job_id, self._rank)
         account, files = self._control.account, RunOutputs(run.output_path, run.job_id, self._rank)
@@ -105,7 +108,7 @@ class JobRunner:
         account.begin()
         try:
             with self._hooks.installed(getattr(self._predictor, "pipe", None)):
-                returned = self._predictor.predict(**arguments, output_path=self._path_type(temporary))
+                returned = self._predictor.predict(**arguments)
         finally:
             self._control.returned()
         if self._control.canceled_late():
@@ -120,9 +123,14 @@ class JobRunner:
         return replace(finished, applied=applied, timings=timings, peak_memory=account.peak_memory())
 
     def _seal(self, run: Run, files: RunOutputs, returned: object) -> tuple[Output, ...]:
-        """The outputs as the controller is to record them; the controller gives them their names."""
+        """The outputs as the controller is to record them; the controller gives them their names.
+
+        What predict has written at output_path goes before what it has returned.
+        """
         named_by_predict = files.names
         others = [name for name in output.beside(run.output_path, run.job_id) if name not in named_by_predict]
+        if returned is not None and not files.written and not self._is_path(returned, run):
+            files.encode(returned, self._control.alive)
         try:
             sealed = files.seal(self._control.alive)
         except FileNotFoundError as error:
@@ -134,11 +142,18 @@ class JobRunner:
             log.warning("removed extra files beside the output: %s", named(others))
         return sealed
 
+    def _is_path(self, returned: object, run: Run) -> bool:
+        """Whether it is the name of a file, which is nothing to be encoded."""
+        temporary = output.temporary_path(run.output_path, run.job_id)
+        return isinstance(returned, PurePath) or (isinstance(returned, str) and returned == str(temporary))
+
     def _enter(self, run: Run) -> dict[str, Any]:
         refusal: BaseException = ArgumentsDiffer()
         arguments: dict[str, Any] = {}
         try:
             model = parsed(self.model, run.arguments)
+            if self._path_type is None:
+                check_suffix(run.output_path, run.job_id, output_suffix(self._predictor))
             dump, as_they_came = dumped(model, run.arguments)
             self._say_how_compared(as_they_came)
             arguments, entry = values(model), digest(dump, run.output_path)

@@ -16,7 +16,7 @@ from para_attn_server.cli.options import declared, flag, given, setting_options,
 from para_attn_server.core.settings import Settings, load_settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
-SAMPLES = {"string": "words", "integer": "3", "number": "5m", "boolean": "true"}
+SAMPLES = {"string": "words", "integer": "3", "number": "5m", "boolean": "true", "object": "name=value"}
 OF_A_FORM = {"root_path": "/pictures", "trusted_proxy": "127.0.0.1,10.0.0.0/8", "cors_origin": "https://a.example"}
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from para_attn_predictors.flux import PICTURE_FORMATS
 from para_attn_server.core.media_types import MEDIA_TYPES, UNKNOWN, media_type
+from para_attn_server.rank.encode.kinds import PICTURE
 
 PACKAGE = Path(__file__).parents[2] / "para_attn_server"
 NAMED_OTHERWISE_BY_PILLOW = {".apng", ".ico", ".jpf", ".jpx", ".j2c", ".j2k", ".jpc", ".xbm"}
@@ -49,7 +49,7 @@ def test_a_suffix_has_its_media_type(name: str, expected: str) -> None:
 def test_every_picture_that_pillow_can_write_has_a_media_type() -> None:
     Image.init()
     written = {end: kind for end, kind in Image.registered_extensions().items() if kind in Image.SAVE}
-    assert set(PICTURE_FORMATS) <= set(written)
+    assert set(PICTURE.suffixes) <= set(written)
     named = {end: Image.MIME[kind] for end, kind in written.items() if kind in Image.MIME}
     assert {end for end in named if media_type("a" + end) == UNKNOWN} == set()
     portable = {".pbm", ".pgm", ".ppm"}  # Pillow has one name for all of them

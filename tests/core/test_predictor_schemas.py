@@ -58,9 +58,10 @@ def test_defaults_are_valid_on_any_number_of_ranks(predictor_class: type[Predict
 
 @pytest.mark.parametrize("ranks", [1, 2, 4, 8])
 def test_flux_sizes_and_text_divide_by_the_ranks(ranks: int) -> None:
-    properties = limited_schema(FluxPredictor(), ranks)["properties"]
-    assert properties["height"]["multipleOf"] == 16
-    assert properties["width"]["multipleOf"] == 16 * ranks
+    schema = limited_schema(FluxPredictor(), ranks)
+    properties = schema["properties"]
+    assert properties["height"]["multipleOf"] == properties["width"]["multipleOf"] == 16
+    assert schema["x-limits"] == {"height // 16 * (width // 16)": {"multipleOf": ranks}}
     assert properties["max_sequence_length"]["multipleOf"] == ranks
 
 
@@ -73,7 +74,9 @@ def test_demo_bounds() -> None:
     assert branches(properties["seed"])[0]["maximum"] == 2**32 - 1
 
 
-@pytest.mark.parametrize("wrong", [{"width": 96}, {"height": 72}, {"width": 512}, {"seed": -1}, {"seed": 2**32}])
+@pytest.mark.parametrize(
+    "wrong", [{"height": 80, "width": 80}, {"height": 72}, {"width": 512}, {"seed": -1}, {"seed": 2**32}]
+)
 def test_demo_refuses_what_four_ranks_cannot_draw(wrong: dict[str, Any]) -> None:
     predictor = DemoPredictor()
     predictor.pipe = SimpleNamespace(vae_scale_factor=8)

@@ -64,6 +64,6 @@ def test_a_seed_left_out_is_drawn_and_told_so_that_the_picture_can_be_made_again
 
 
 def test_what_two_ranks_cannot_share_is_refused_before_it_is_queued(demo: RunningServer) -> None:
-    answer = demo.post("/generate", json={**SMALL, "width": 80})
+    answer = demo.post("/generate", json={**SMALL, "height": 80, "width": 80})
     assert answer.status_code == 400
-    assert "multiple of 32" in answer.text
+    assert "must be a multiple of 2" in answer.text and "height 64 or 96, or width 64 or 96" in answer.text

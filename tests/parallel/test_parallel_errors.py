@@ -119,7 +119,8 @@ from para_attn_server.parallel import parallelize
 
 predictor = FluxPredictor(sys.argv[1])
 predictor.setup()
-predictor.predict("a red circle", height=64, width=64, num_inference_steps=1, output_path=sys.argv[2])
+drawn = predictor.predict("a red circle", height=64, width=64, num_inference_steps=1)
+drawn.images[0].save(sys.argv[2])
 dist.destroy_process_group()
 dist.init_process_group("fake", rank=0, world_size=2)
 try:

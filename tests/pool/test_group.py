@@ -15,6 +15,7 @@ from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output, Result
 from para_attn_server.core.output import prepare, seal, temporary_path
+from para_attn_server.core.predictor import TEARDOWN_TIMEOUT
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
 from para_attn_server.core.wire.ranks import (
@@ -153,11 +154,11 @@ class Script:
     def say(self, rank: int, message: Any) -> None:
         self.group.message(self.generation, rank, message)
 
-    def ready(self) -> Script:
+    def ready(self, tears_down: bool = False) -> Script:
         self.launched()
         self.now += self.setup
         for rank in range(RANKS):
-            self.say(rank, Ready(rank, "cpu", {} if rank == 0 else None, {}, ".png"))
+            self.say(rank, Ready(rank, "cpu", {} if rank == 0 else None, {}, ".png", tears_down))
         return self
 
     def busy(self) -> Script:
@@ -479,6 +480,41 @@ def test_stop_lets_idle_ranks_leave_and_kills_them_if_they_do_not() -> None:
     script.die(1)
     assert script.group.stopped
     assert script.launches == 1
+
+
+def test_ranks_that_tear_down_have_longer_to_leave_and_a_second_stop_kills_them() -> None:
+    script = Script().ready(tears_down=True)
+    script.group.stop()
+    script.pass_time(STOP_TIMEOUT + TEARDOWN_TIMEOUT - 0.1)
+    assert not any(handle.killed for handle in script.handles)
+    script.group.stop()
+    assert all(handle.killed for handle in script.handles)
+    script.die(0, 1)
+    assert script.group.stopped
+
+
+def test_a_rebuild_starts_other_ranks_and_gives_a_running_job_back_uncharged() -> None:
+    script = Script().busy()
+    script.group.rebuild("the code has changed")
+    script.die(0, 1)
+    assert (lost_causes(script), script.launches) == (["the code has changed"], 2)
+    script.ready().group.rebuild("again")
+    assert all(handle.killed for handle in script.handles)
+    script.die(0, 1)
+    script.launched()
+    script.group.rebuild("in the setup")
+    script.die(0, 1)
+    assert script.launches == 4
+
+
+def test_a_rebuild_ends_the_rest_after_a_failed_setup() -> None:
+    script = Script()
+    script.launched()
+    script.say(0, SetupError(0, "SyntaxError", ""))
+    script.die(0, 1)
+    assert script.launches == 1
+    script.group.rebuild("the code has changed")
+    assert script.launches == 2
 
 
 def test_stop_kills_a_busy_group_and_gives_its_job_back() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import torch
 from demo_model.evaluate import Case, build_cases, marks, score
 from demo_model.scenes import Item, Scene
 from demo_model.score import read_picture
-from PIL import Image
 from ranks import world_of_one
 
 from para_attn_predictors.demo import WEIGHTS, DemoPredictor
@@ -46,39 +44,37 @@ def predictor() -> Iterator[DemoPredictor]:
         torch.set_num_threads(threads)
 
 
-def drawn(predictor: DemoPredictor, folder: Path, prompt: str, seed: int, **sizes: int) -> np.ndarray:
+def drawn(predictor: DemoPredictor, prompt: str, seed: int, **sizes: int) -> np.ndarray:
     """The picture, height x width x 3, values from 0 to 1."""
-    path = folder / "picture.png"
-    predictor.predict(prompt, str(path), seed=seed, **sizes)
-    return np.asarray(Image.open(path)) / 255
+    return np.asarray(predictor.predict(prompt, seed=seed, **sizes).images[0]) / 255
 
 
 @pytest.mark.parametrize("prompt", SPOKEN)
-def test_a_plain_prompt_is_drawn_in_every_respect(predictor: DemoPredictor, tmp_path: Path, prompt: str) -> None:
-    reading = read_picture(drawn(predictor, tmp_path, prompt, seed=1))
+def test_a_plain_prompt_is_drawn_in_every_respect(predictor: DemoPredictor, prompt: str) -> None:
+    reading = read_picture(drawn(predictor, prompt, seed=1))
     assert marks(SPOKEN[prompt], reading)["all"], reading
 
 
 @pytest.mark.parametrize("shapes", [1, 2])
-def test_held_out_prompts_are_mostly_right(predictor: DemoPredictor, tmp_path: Path, shapes: int) -> None:
+def test_held_out_prompts_are_mostly_right(predictor: DemoPredictor, shapes: int) -> None:
     cases: list[Case] = build_cases("dev", shapes, 30)
-    shares = score(cases, [drawn(predictor, tmp_path, case.prompt, case.seed) for case in cases])
+    shares = score(cases, [drawn(predictor, case.prompt, case.seed) for case in cases])
     assert {name: share for name, share in shares.items() if share < LEAST[shapes].get(name, 0)} == {}
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (256, 256), (64, 128)])
-def test_other_sizes_show_the_right_colours(predictor: DemoPredictor, tmp_path: Path, height: int, width: int) -> None:
+def test_other_sizes_show_the_right_colours(predictor: DemoPredictor, height: int, width: int) -> None:
     prompt = "a large red circle in the centre on a blue background"
-    picture = drawn(predictor, tmp_path, prompt, seed=1, height=height, width=width)
+    picture = drawn(predictor, prompt, seed=1, height=height, width=width)
     assert picture.shape == (height, width, 3)
     reading = read_picture(picture)
     assert reading.background == "blue"
     assert reading.found and reading.found[0].colour == "red"
 
 
-def test_seeds_give_different_pictures_of_the_same_thing(predictor: DemoPredictor, tmp_path: Path) -> None:
+def test_seeds_give_different_pictures_of_the_same_thing(predictor: DemoPredictor) -> None:
     prompt = next(iter(SPOKEN))
-    first, second = (drawn(predictor, tmp_path, prompt, seed) for seed in (1, 2))
+    first, second = (drawn(predictor, prompt, seed) for seed in (1, 2))
     assert np.abs(first - second).max() > 0.1
 
 

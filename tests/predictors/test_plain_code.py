@@ -12,7 +12,6 @@ import numpy as np
 import predictor as example
 import pytest
 import torch.distributed as dist
-from PIL import Image
 from pipelines import save_tiny_flux
 from ranks import world_of_one
 
@@ -62,11 +61,10 @@ def stripped(module: types.ModuleType) -> types.ModuleType:
     return plain
 
 
-def draw(predictor_class: type, size: dict[str, int], weights: Path, picture: Path) -> np.ndarray:
+def draw(predictor_class: type, size: dict[str, int], weights: Path) -> np.ndarray:
     predictor = predictor_class(str(weights))
     predictor.setup()
-    predictor.predict(**ARGUMENTS, **size, output_path=str(picture))
-    return np.asarray(Image.open(picture))
+    return np.asarray(predictor.predict(**ARGUMENTS, **size).images[0])
 
 
 @pytest.mark.parametrize(
@@ -88,9 +86,9 @@ def test_the_plain_remainder_draws_the_same_picture(
     plain_flux = stripped(para_attn_predictors.flux)
     with monkeypatch.context() as swapped:
         swapped.setitem(sys.modules, "para_attn_predictors.flux", plain_flux)
-        plain = draw(getattr(stripped(module), name), size, weights, tmp_path / "plain.png")
+        plain = draw(getattr(stripped(module), name), size, weights)
     assert not dist.is_initialized()
     with world_of_one():
-        served = draw(getattr(module, name), size, weights, tmp_path / "served.png")
+        served = draw(getattr(module, name), size, weights)
         assert dist.is_initialized()
     assert np.array_equal(plain, served)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import pytest
 import torch.distributed as dist
 from diffusers import DiffusionPipeline
+from PIL import Image
 from pydantic import AfterValidator
 from ranks import pretend_world
 
@@ -48,11 +49,12 @@ class Styled(Predictor):
 class Rank:
     """The only rank of a group. canceled: the serial of a run that is to be left, once it has been entered."""
 
-    def __init__(self, folder: Path, kind: type[Predictor] = Styled) -> None:
+    def __init__(self, folder: Path, kind: type[Predictor] = Styled, suffix: str = ".txt") -> None:
         self.board, self.sent, self.cancel, self.looks = StepBoard.create(1), list[FromRank](), 0, 0
         self.cancel_at = 1
         predictor = self.predictor = kind()  # type: Any
         self._folder = folder
+        self.name: Callable[[int], Path] = lambda serial: folder / f"{serial}{suffix}"
         control = StepControl(self.board, 0, self, self.sent.append)
         predictor._reporter = control
         self._runner = JobRunner(predictor, arguments_model(predictor.predict), control, 0, self.sent.append)
@@ -65,7 +67,7 @@ class Rank:
     def run(self, serial: int, style: str) -> Any:
         """What the rank told last."""
         self.looks = 0
-        self._runner.run(Run(f"{serial:032x}", serial, {"style": style}, str(self._folder / f"{serial}.txt")))
+        self._runner.run(Run(f"{serial:032x}", serial, {"style": style}, str(self.name(serial))))
         assert self.board.progress(0).phase is Phase.LEFT
         assert self.board.progress(0).serial == serial
         return self.sent[-1]
@@ -117,7 +119,7 @@ def test_files_of_derived_names_are_named_and_do_not_stay(rank: Rank) -> None:
     failed = rank.run(1, "several")
     assert failed.error.type == "output_missing"
     assert "it wrote 2 other files such as 1-0.txt beside it" in failed.error.message
-    assert failed.error.hint.startswith("write exactly the file that output_path names, on rank zero")
+    assert failed.error.hint.startswith("return what it made, or write exactly the file that output_path names")
     assert not rank.left()
 
 
@@ -214,14 +216,68 @@ class Returning(Predictor):
     """Returns what it should have written."""
 
     def predict(self, style: str, output_path: str) -> object:  # type: ignore[override]
-        return Path(style)
+        return Path(style) if style == "picture.png" else output_path
 
 
-def test_a_value_that_is_returned_instead_of_written_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("style", "kind"), [("picture.png", "pathlib.PosixPath"), ("its name", "str")])
+def test_the_name_of_a_file_that_is_returned_and_not_written_is_named(tmp_path: Path, style: str, kind: str) -> None:
     rank = Rank(tmp_path, Returning)
-    error = rank.run(1, "picture.png").error
+    error = rank.run(1, style).error
     assert error.type == "output_missing"
-    assert "returned a value of type pathlib.PosixPath, which is not used, but wrote no file" in error.message
+    assert f"returned a value of type {kind}, which is not used, but wrote no file" in error.message
+    rank.board.close()
+
+
+class Drawing(Predictor):
+    """Takes no output_path; steps once, so that a run that was refused before is seen."""
+
+    output_suffix = ".webp"
+
+    def predict(self, style: str) -> object:  # type: ignore[override]
+        self.step(1, 1)
+        return {"picture": Image.new("RGB", (8, 6)), "number": 7, "nothing": None}[style]
+
+
+def test_a_returned_picture_is_the_output(tmp_path: Path) -> None:
+    rank = Rank(tmp_path, Drawing, ".webp")
+    finished = rank.run(1, "picture")
+    (made,) = finished.outputs
+    assert (made.media_type, made.width, made.height) == ("image/webp", 8, 6)
+    assert rank.left() == [f".{1:032x}.part", f".{1:032x}.part/1.webp"]
+    rank.board.close()
+
+
+@pytest.mark.parametrize(
+    ("suffix", "style", "kind", "words", "points"),
+    [
+        (".mp4", "picture", "invalid_input", "output_path: a picture is made: end in one of .png .jpg .jpeg .webp", 0),
+        (".png", "number", "output_invalid", "a value of type int is none of PIL pictures, arrays", 2),
+        (".png", "nothing", "output_missing", "predict() returned, but wrote no file", 2),
+    ],
+)
+def test_a_value_that_is_no_output_fails_its_job(
+    tmp_path: Path, suffix: str, style: str, kind: str, words: str, points: int
+) -> None:
+    rank = Rank(tmp_path, Drawing, suffix)
+    failed = rank.run(1, style)
+    assert (failed.error.type, failed.points) == (kind, points)
+    assert words in failed.error.message
+    assert not failed.traceback and not rank.left()
+    rank.board.close()
+
+
+class WritingToo(Predictor):
+    """Writes its file and returns something besides, as older predictors may."""
+
+    def predict(self, style: str, output_path: str) -> object:  # type: ignore[override]
+        Path(output_path).write_text(style)
+        return {"style": style}
+
+
+def test_a_file_that_was_written_goes_before_what_is_returned(tmp_path: Path) -> None:
+    rank = Rank(tmp_path, WritingToo)
+    (made,) = rank.run(1, "oil").outputs
+    assert made.size == len("oil")
     rank.board.close()
 
 
@@ -250,4 +306,20 @@ def test_a_run_that_leaves_no_process_group_says_so_where_setup_had_made_one(
         assert rank.run(2, "oil").connected is not made_in_setup
         if made_in_setup:
             dist.init_process_group("fake", rank=0, world_size=1)
+    rank.board.close()
+
+
+class Describing(Predictor):
+    """Returns JSON, and says nothing of its suffix."""
+
+    def predict(self, style: str) -> object:  # type: ignore[override]
+        return {"style": style}
+
+
+def test_a_returned_value_of_another_kind_leaves_no_file_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rank = Rank(tmp_path, Describing)
+    rank.name = lambda serial: tmp_path / "2026" / "11" / "26" / f"{serial:032x}.png"
+    (made,) = rank.run(1, "oil").outputs
+    assert Path(made.path).name == f"{1:032x}.json"
+    assert "removed extra files" not in caplog.text
     rank.board.close()

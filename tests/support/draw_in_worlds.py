@@ -20,7 +20,7 @@ from para_attn_server.core.predictor import Predictor
 PROMPT = "a large red circle on the left on a blue background"
 SEEDS = (1, 2)
 RANK, ALL_RANKS = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-CALL = {"prompt": PROMPT, "height": 64, "width": 128, "num_inference_steps": 4}
+CALL = {"prompt": PROMPT, "height": 64, "width": 80, "num_inference_steps": 4}
 
 
 def main() -> None:
@@ -47,7 +47,9 @@ def draw(predictor: Predictor, output: Path, world: int) -> None:
         generator = torch.Generator().manual_seed(seed)
         latents = predictor.pipe(**CALL, max_sequence_length=32, generator=generator, output_type="latent").images
         torch.save(latents, output / f"latents_{world}_{RANK}_{seed}.pt")
-        predictor.predict(**CALL, seed=seed, output_path=str(output / f"picture_{world}_{RANK}_{seed}.png"))
+        drawn = predictor.predict(**CALL, seed=seed)
+        if RANK == 0:
+            drawn.images[0].save(output / f"picture_{world}_{RANK}_{seed}.png")
     dist.destroy_process_group()
 
 

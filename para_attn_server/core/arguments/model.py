@@ -6,6 +6,7 @@ At setup the model is held against the check of the web (request.py): what the o
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +20,7 @@ from para_attn_server.core.arguments import SEED
 from para_attn_server.core.arguments.annotations import spelled
 from para_attn_server.core.arguments.judged import ANY_TYPE, ARGUMENTS, PATHS, Unfit, check_judged_alike
 from para_attn_server.core.arguments.request import RequestValidator
+from para_attn_server.core.arguments.rules import KEYWORD, Rules, split
 from para_attn_server.core.arguments.schema import plain_schema
 from para_attn_server.core.arguments.seeds import Seeds
 from para_attn_server.core.arguments.signature import Argument, read_arguments, types_in
@@ -56,22 +58,27 @@ def arguments_model(
 ) -> type[BaseModel]:
     """A strict pydantic model of predict's arguments, `output_path` left out.
 
-    limits: further bounds by argument name, as JSON Schema keywords (see Predictor.limits).
+    limits: further bounds by argument name or by expression, as JSON Schema keywords (see Predictor.limits).
     Raises SetupFailed where the signature breaks the contract, naming argument and rule: a type that the web cannot
     judge as the ranks do, a default that a request could not hold.
     """
-    arguments = read_arguments(predict, limits)
+    of_one, of_several = split(limits or {})
+    arguments = read_arguments(predict, of_one)
     for argument in arguments:
         _check(argument)
-    return _model(arguments)
+    model = _model(arguments, of_several)
+    _rules(model).check_defaults()
+    return model
 
 
 def parsed(model: type[BaseModel], arguments: Mapping[str, Any]) -> BaseModel:
     """The arguments, validated; raises InvalidInput naming each wrong one."""
     try:
-        return model.model_validate_json(json.dumps(arguments), strict=True)
+        found = model.model_validate_json(json.dumps(arguments), strict=True)
     except ValidationError as error:
         raise InvalidInput([FieldError(_pointer(e["loc"]), str(e["msg"])) for e in error.errors()]) from None
+    _rules(model).check(arguments)  # as they came: the web knows of no validators
+    return found
 
 
 def values(arguments: BaseModel) -> dict[str, Any]:
@@ -119,12 +126,21 @@ def compared_by_input(model: type[BaseModel]) -> list[str]:
     return found
 
 
-def _model(arguments: list[Argument]) -> type[BaseModel]:
+def _model(arguments: list[Argument], rules: Mapping[str, Any] | None = None) -> type[BaseModel]:
     fields: dict[str, Any] = {
         _field(one.name): (Annotated[one.annotation, Field(validation_alias=one.name)], one.default)
         for one in arguments
     }
-    return create_model(ARGUMENTS, __config__=_CONFIG, **fields)
+    config = ConfigDict(**_CONFIG, json_schema_extra={KEYWORD: dict(rules)}) if rules else _CONFIG
+    return create_model(ARGUMENTS, __config__=config, **fields)
+
+
+@functools.lru_cache(maxsize=8)
+def _rules(model: type[BaseModel]) -> Rules:
+    if not model.model_config.get("json_schema_extra"):
+        return Rules({}, {})
+    schema = plain_schema(model)
+    return Rules(schema[KEYWORD], schema["properties"])
 
 
 def _field(name: str) -> str:

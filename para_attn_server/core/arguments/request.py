@@ -20,6 +20,7 @@ from jsonschema.exceptions import ValidationError
 
 from para_attn_server.core.arguments import SEED
 from para_attn_server.core.arguments.formats import format_checker, multiple_of, pattern
+from para_attn_server.core.arguments.rules import KEYWORD, Rules
 from para_attn_server.core.arguments.seeds import DRAW_ONE, Seeds
 from para_attn_server.core.arguments.wording import described, shown
 from para_attn_server.core.errors import FieldError, InvalidInput
@@ -97,6 +98,7 @@ class RequestValidator:
         self._defaults = {n: p["default"] for n, p in self._properties.items() if "default" in p}
         seed = self._properties.get(SEED)
         self._seeds = None if seed is None else Seeds(seed, self._definitions)
+        self._rules = Rules(schema.get(KEYWORD, {}), self._properties)
         self._draws_one = seed is not None and self._check.evolve(schema=seed).is_valid(DRAW_ONE)
 
     def validate(self, body: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,6 +114,7 @@ class RequestValidator:
         for name, default in self._defaults.items():
             if name not in arguments:
                 arguments[name] = copy.deepcopy(default)
+        self._rules.check(arguments)
         return arguments
 
     def check(self, arguments: dict[str, Any]) -> None:

@@ -72,12 +72,14 @@ def read_arguments(
     return arguments
 
 
-def output_path_type(predict: Callable[..., Any]) -> type[str] | type[Path]:
-    """How predict wants its output_path: as a Path where it is annotated so, else as text.
+def output_path_type(predict: Callable[..., Any]) -> type[str] | type[Path] | None:
+    """How predict wants its output_path: as a Path where it is annotated so, else as text; None where it takes none.
 
     Raises SetupFailed where it may be neither.
     """
-    parameter = inspect.signature(predict).parameters[OUTPUT_PATH]
+    parameter = inspect.signature(predict).parameters.get(OUTPUT_PATH)
+    if parameter is None:
+        return None
     if parameter.annotation is parameter.empty:
         return str
     try:
@@ -119,8 +121,6 @@ def _parameters(predict: Callable[..., Any]) -> dict[str, inspect.Parameter]:
             f"predict's signature is ({', '.join(map(str, parameters.values()))}), which names no arguments: write "
             "them, or, where a decorator hides them, give it functools.wraps"
         )
-    if OUTPUT_PATH not in parameters:
-        raise SetupFailed("predict must take an argument named output_path: the file that rank zero writes")
     for name, parameter in parameters.items():
         if parameter.kind not in _BY_KEYWORD:
             raise SetupFailed(
@@ -128,7 +128,7 @@ def _parameters(predict: Callable[..., Any]) -> dict[str, inspect.Parameter]:
             )
         if name.startswith("_"):
             raise SetupFailed(f"predict's argument {name!r} must not begin with an underscore")
-    del parameters[OUTPUT_PATH]
+    parameters.pop(OUTPUT_PATH, None)
     return parameters
 
 

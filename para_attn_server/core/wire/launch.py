@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import MutableMapping
 from dataclasses import dataclass, field
+from typing import Any
 
 CONTROLLER_VARIABLE = "PARA_ATTN_CONTROLLER_PID"
 """Environment variable that names the process which the forkserver may not outlive."""
@@ -34,13 +35,15 @@ class ModelSpec:
 
     name: `module.path:Class`, `path/to/file.py:Class` or a short name; a label where `pickled` is set.
     pickled: a predictor class or instance as cloudpickle's bytes, opened by ranks only.
-    model_path: passed to the class's constructor. search_path: entries for sys.path (rank/search_path.py).
+    model_path: passed to the class's constructor. search_path: entries for sys.path (rank/search_path.py). options:
+    further arguments of the constructor, by name; JSON values.
     """
 
     name: str
     model_path: str | None = None
     pickled: bytes | None = None
     search_path: list[str] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,13 +59,15 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """setup() succeeded and the contract holds. schema: the request schema (rank zero only)."""
+    """setup() succeeded and the contract holds. schema: the request schema (rank zero only). tears_down: the predictor
+    has a teardown(), which the rank's end waits for."""
 
     rank: int
     device: str
     schema: dict[str, Any] | None
     versions: dict[str, str]
     output_suffix: str
+    tears_down: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,9 @@ class Launching(Phase):
         if launching:
             group.executor.abort_launch()
 
+    def rebuild(self, cause: str) -> None:
+        self.stop()
+
     def stop(self) -> None:
         launching = not self._started
         self.group.end_ranks(launching=launching)

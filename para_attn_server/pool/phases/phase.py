@@ -146,5 +146,8 @@ class Phase:
     def abandon(self, verdict: Outcome) -> None:
         """The run is left at once: its ranks are killed. verdict: what it comes to."""
 
+    def rebuild(self, cause: str) -> None:
+        """Ranks that were started before now are to be replaced. Where none is left, those that follow are new."""
+
     def stop(self) -> None:
         """The server stops."""

@@ -115,5 +115,8 @@ class Resting(Phase):
     def overdue(self) -> None:
         self.group.launch()
 
+    def rebuild(self, cause: str) -> None:
+        self.group.launch()
+
     def stop(self) -> None:
         self.group.finish()

@@ -113,6 +113,9 @@ class Running(Phase):
     def abandon(self, verdict: Outcome) -> None:
         self.group.end_ranks(verdict=verdict, run=self.run)
 
+    def rebuild(self, cause: str) -> None:
+        self.group.lose(cause, Lost(JobError("rank_lost", cause), charge=False), self.run)
+
     def stop(self) -> None:
         self.group.stop_run(SHUTDOWN)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from para_attn_server.core.predictor import TEARDOWN_TIMEOUT
 from para_attn_server.core.wire.ranks import Stop
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.phases.phase import GroupParts, Phase
 
 STOP_TIMEOUT = 2.0
-"""Seconds that idle ranks have to leave after Stop."""
+"""Seconds that idle ranks have to leave after Stop, besides those of teardown()."""
 
 
 class Leaving(Phase):
@@ -15,7 +16,8 @@ class Leaving(Phase):
 
     def __init__(self, group: GroupParts) -> None:
         super().__init__(group)
-        self.deadline = group.clock() + STOP_TIMEOUT
+        slower = any(slot.ready is not None and slot.ready.tears_down for slot in group.ranks.slots)
+        self.deadline = group.clock() + STOP_TIMEOUT + (TEARDOWN_TIMEOUT if slower else 0.0)
 
     def begin(self) -> None:
         self.group.ranks.send_all(Stop())
@@ -25,6 +27,10 @@ class Leaving(Phase):
             self.group.finish()
 
     def overdue(self) -> None:
+        self.group.end_ranks()
+
+    def stop(self) -> None:
+        """Once more: at once."""
         self.group.end_ranks()
 
 

@@ -49,5 +49,8 @@ class Waiting(Phase):
         group.show(GroupState.RECOVERING)
         group.end_ranks(failure=SetupFailure.of(rank, how, death.own_fault, death.from_outside))
 
+    def rebuild(self, cause: str) -> None:
+        self.group.lose(cause, None)
+
     def stop(self) -> None:
         self.group.leave()
