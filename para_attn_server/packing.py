@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import itertools
 import pickle
 import typing
 from collections.abc import Iterator
@@ -66,8 +67,8 @@ def _annotations_resolved(predictor: Any) -> Iterator[None]:
     owner = predictor if isinstance(predictor, type) else type(predictor)
     with contextlib.ExitStack() as undo:
         seen: set[type] = set()
-        for kind in owner.__mro__:
-            function = function_of(vars(kind).get("predict"))
+        for kind, name in itertools.product(owner.__mro__, ("predict", "__init__")):
+            function = function_of(vars(kind).get(name))
             if inspect.isfunction(function):
                 _resolve(function, kind, undo, seen)
         yield

@@ -15,6 +15,7 @@ import click
 
 from para_attn_server.cli.arguments import request_arguments
 from para_attn_server.core.errors import InvalidInput, ServerError, SetupFailed, UsageError
+from para_attn_server.core.install import require_server
 from para_attn_server.core.lookup import check_model
 from para_attn_server.core.process import python_command
 from para_attn_server.core.settings import Settings, load_settings
@@ -56,6 +57,7 @@ def command(model: str, words: tuple[str, ...], params: tuple[str, ...], output:
       para-attn-server try demo "a small star" -o star.png
       para-attn-server try my_predictor.py:MyPredictor prompt="a small star" steps=10 --num-devices 4
     """
+    require_server()
     raise_interrupts()
     check_model(model, settings["model_path"])
     if not (Path(output) if output.endswith("/") else Path(output).parent).is_dir():

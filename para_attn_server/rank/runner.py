@@ -130,7 +130,7 @@ class JobRunner:
         named_by_predict = files.names
         others = [name for name in output.beside(run.output_path, run.job_id) if name not in named_by_predict]
         if returned is not None and not files.written and not self._is_path(returned, run):
-            files.encode(returned, self._control.alive)
+            files.encode(returned, self._encoding)
         try:
             sealed = files.seal(self._control.alive)
         except FileNotFoundError as error:
@@ -141,6 +141,12 @@ class JobRunner:
         if others:
             log.warning("removed extra files beside the output: %s", named(others))
         return sealed
+
+    def _encoding(self) -> None:
+        """Called now and then while rank zero encodes, which may take long."""
+        self._control.alive()
+        if self._control.canceled_late():
+            raise RunCanceled
 
     def _is_path(self, returned: object, run: Run) -> bool:
         """Whether it is the name of a file, which is nothing to be encoded."""

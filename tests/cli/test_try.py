@@ -66,6 +66,7 @@ def test_a_predictor_runs_once_on_its_ranks(folder: Path) -> None:
     assert "2 ranks are ready on cpu" in said and "running, step 1/2" in said and said[-1] == "drew a star"
 
 
+@pytest.mark.slow
 def test_what_predict_raises_is_shown_once_with_its_traceback(folder: Path) -> None:
     done = tried(folder, "mine.py:Mine", "prompt=a", "wrong_on=1", "--num-devices=2")
     assert (done.returncode, done.stdout) == (1, "")

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from serving import RunningServer
 
@@ -57,6 +58,7 @@ def test_options_returned_values_and_teardown(serve: Serve, tmp_path: Path) -> N
     assert ["it was asked for" in line for line in server.complaints()] == [True]
 
 
+@pytest.mark.slow
 def test_an_option_that_there_is_not_ends_the_start(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     server = serve(f"{tmp_path / 'mine.py'}:Mine", set="colour=blue")

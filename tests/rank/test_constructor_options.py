@@ -14,6 +14,7 @@ import torch
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.settings import load_settings
 from para_attn_server.core.wire.launch import ModelSpec
+from para_attn_server.packing import packed
 from para_attn_server.rank.loader import load_predictor
 from para_attn_server.rank.options import constructed
 
@@ -120,6 +121,25 @@ def test_options_and_the_model_path_reach_a_shipped_predictor() -> None:
     assert (flux.model_path, flux.dtype) == ("/weights", "float16")
     with pytest.raises(UsageError, match="--set model_path: it is also given by --model-path"):
         load_predictor(ModelSpec("flux", model_path="/weights", options={"model_path": "/other"}))
+
+
+SCRIPT = """
+from __future__ import annotations
+from typing import Literal
+
+class OfAScript:
+    def __init__(self, plan: Literal["a", "b"], steps: int | None = None):
+        self.plan, self.steps = plan, steps
+    def predict(self, x: int): ...
+"""
+
+
+def test_a_class_of_a_script_keeps_the_types_of_its_constructor() -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    exec(SCRIPT, names)
+    spec = ModelSpec("x", pickled=packed(names["OfAScript"], "x"), options={"plan": "b", "steps": "3"})
+    found = load_predictor(spec)
+    assert (found.plan, found.steps) == ("b", 3)
 
 
 def test_an_instance_has_had_its_options() -> None:

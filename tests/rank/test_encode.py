@@ -151,6 +151,7 @@ def test_several_pictures_are_several_outputs(encode: Encode, value: object) -> 
         (array(1, 2, 6, 8, 3), r"return Video\(frames, fps\) of it"),
         ([RED] * (MOST + 1), f"up to {MOST} outputs"),
         (Frames(audios=array(1, 2, 9)), r"return Audio\(samples, rate\)"),
+        (Frames(frames=[[RED]], audio=array(2, 9)), r"return \[Video\(frames, fps\), Audio\(samples, rate\)\]"),
         (SimpleNamespace(a=1), "a value of type types.SimpleNamespace is none of PIL pictures, arrays"),
         (7, "a value of type int is none of"),
         ({"picture": RED}, "a dict that is not JSON: a value of type PIL.Image.Image"),

@@ -235,7 +235,8 @@ class Drawing(Predictor):
 
     def predict(self, style: str) -> object:  # type: ignore[override]
         self.step(1, 1)
-        return {"picture": Image.new("RGB", (8, 6)), "number": 7, "nothing": None}[style]
+        picture = Image.new("RGB", (8, 6))
+        return {"picture": picture, "several": [picture] * 3, "number": 7, "nothing": None}[style]
 
 
 def test_a_returned_picture_is_the_output(tmp_path: Path) -> None:
@@ -263,6 +264,15 @@ def test_a_value_that_is_no_output_fails_its_job(
     assert (failed.error.type, failed.points) == (kind, points)
     assert words in failed.error.message
     assert not failed.traceback and not rank.left()
+    rank.board.close()
+
+
+def test_a_cancel_is_seen_while_outputs_are_encoded(tmp_path: Path) -> None:
+    rank = Rank(tmp_path, Drawing, ".webp")
+    entry, step, return_of_predict = 1, 1, 1
+    rank.cancel, rank.cancel_at = 1, entry + step + return_of_predict
+    assert isinstance(rank.run(1, "several"), Canceled)
+    assert not rank.left()
     rank.board.close()
 
 

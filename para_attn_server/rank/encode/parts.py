@@ -76,11 +76,16 @@ def _of_pipeline(value: Any) -> Any:
     """What a diffusers pipeline has put into its output object; anything else as it is."""
     if (found := getattr(value, "images", None)) is not None:
         return found
+    sound = any(getattr(value, name, None) is not None for name in ("audios", "audio"))
     if (found := getattr(value, "frames", None)) is not None and not isinstance(value, Video):
+        if sound:
+            raise Unencodable(
+                f"{type_text(value)} has sound, too: return [Video(frames, fps), Audio(samples, rate)] of it"
+            )
         several = pictures.is_array(found) and found.ndim == 5
         several |= isinstance(found, list | tuple) and not all(map(_is_picture, found))
         return [Video(each) for each in found] if several else Video(found)
-    if any(getattr(value, name, None) is not None for name in ("audios", "audio")):
+    if sound:
         raise Unencodable(f"{type_text(value)} does not say its rate: return Audio(samples, rate) of what is in it")
     return value
 
