@@ -154,7 +154,6 @@ def prepare_session(connection: StoreConnection, lock_within: float) -> None:
         f"SET lock_timeout = {int(lock_within * 1000)}; "
         f"SET statement_timeout = {int(REPLY_WITHIN * 1000)}; "
         f"SET idle_in_transaction_session_timeout = '{ABANDONED_AFTER}s'; "
-        "SET client_connection_check_interval = '2s'; "
         f"SET tcp_keepalives_idle = {IDLE}; SET tcp_keepalives_interval = {PROBE_EVERY}; "
         f"SET tcp_keepalives_count = {PROBES}; "
         "SET client_encoding = 'UTF8'; "

@@ -124,6 +124,26 @@ def test_a_commit_without_a_reply_is_made_or_not_and_the_caller_learns_which(
     assert [event.type for event in store.events(job_id)] == ["queued", "started"]
 
 
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_commit_that_is_made_after_its_caller_has_given_up_is_made_once(
+    store: SqlStore, postgres: RunningPostgres, monkeypatch: pytest.MonkeyPatch, attempt: int
+) -> None:
+    job_id = add(store)
+    send, late = PostgresHandle._send, []
+
+    def stop(self: PostgresHandle, opened: Any, statements: str) -> str:
+        if statements != "COMMIT" or late:
+            return send(self, opened, statements)
+        late.append(statements)
+        opened.driver.limit = 0.2
+        with postgres.stopped():
+            return send(self, opened, statements)
+
+    monkeypatch.setattr(PostgresHandle, "_send", stop)
+    assert store.start(job_id, 0, 2.0).status is JobStatus.RUNNING
+    assert late and [event.type for event in store.events(job_id)] == ["queued", "started"]
+
+
 def test_a_web_worker_waits_a_while_only_to_learn_whether_a_job_is_on_record(
     web: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -369,6 +389,18 @@ def test_a_second_server_is_refused_and_takes_over_when_the_first_is_gone(store:
         second.counts()
     store.close()
     assert second.counts().queued == 0
+
+
+def test_a_server_takes_the_database_back_from_its_own_broken_session(
+    store: SqlStore, postgres: RunningPostgres, database: str
+) -> None:
+    assert isinstance(store.handle, PostgresHandle)
+    job_id = add(store)
+    (broken,) = _opened(store)
+    store.handle.engine.dispose(close=False)  # as where the end of a connection does not reach the database
+    assert store.start(job_id, 0, 2.0).attempts == 1
+    broken.close()
+    assert len(postgres.sessions(database)) == 1
 
 
 def test_a_server_that_has_lost_its_session_to_another_one_writes_no_more(
