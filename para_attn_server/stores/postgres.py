@@ -97,12 +97,7 @@ class Address:
                 "with special characters of its parts as %XX (@ is %40, / is %2F)"
             )
         given = {name: value for name, value in given.items() if value is not None}
-        free = {
-            name: value
-            for name, value in _DEFAULTS.items()
-            if name not in given and _VARIABLES.get(name, "") not in os.environ
-        }
-        self._conninfo = make_conninfo(url, **free)
+        self._conninfo = make_conninfo(url, **_defaults(given))
         self._named = "application_name" in given
         self._secrets = [str(given[name]) for name in ("password", "sslpassword") if len(str(given.get(name, ""))) > 2]
         self.shown = _shown(given)
@@ -120,6 +115,13 @@ class Address:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _defaults(given: dict[str, Any]) -> dict[str, Any]:
+    if "service" in given or "PGSERVICE" in os.environ:
+        return {}  # its file may say all of them
+    unsaid = {name for name in _DEFAULTS if name not in given and _VARIABLES.get(name, "") not in os.environ}
+    return {name: _DEFAULTS[name] for name in unsaid}
 
 
 def _is_ambiguous(url: str) -> bool:

@@ -71,6 +71,16 @@ def test_libpq_takes_the_url_as_it_is(postgres: RunningPostgres, shared_url: str
     assert works(form.format(port=postgres.port, name=name, folder=postgres.folder))
 
 
+def test_a_service_file_says_where_it_is(
+    postgres: RunningPostgres, shared_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = shared_url.rpartition("/")[2]
+    services = tmp_path / "services"
+    services.write_text(f"[queue]\nhost=127.0.0.1\nport={postgres.port}\nuser=postgres\ndbname={name}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    assert works("postgresql://?service=queue")
+
+
 def test_what_the_url_asks_for_is_not_left_out(shared_url: str) -> None:
     with (
         closing(open_store(f"{shared_url}?sslmode=require", durable=True)) as store,
