@@ -16,6 +16,7 @@ from para_attn_server.cli.checks.machine import machine_checks
 from para_attn_server.cli.checks.model import model_checks
 from para_attn_server.cli.checks.places import place_checks
 from para_attn_server.cli.checks.software import software_checks
+from para_attn_server.cli.checks.store import store_checks
 from para_attn_server.cli.child import ask
 from para_attn_server.cli.options import SettingsCommand, given, setting_options
 from para_attn_server.core.settings import Settings, load_settings
@@ -56,6 +57,7 @@ def all_checks(settings: Settings) -> list[Check]:
         *software_checks(facts),
         *device_checks(settings, facts),
         *place_checks(settings),
+        *store_checks(settings),
         *model_checks(settings),
     ]
 

@@ -33,15 +33,17 @@ CONTROLLERS_SHARE = 0.5
 """Of that time for the controller: what waits behind its write is refused soon; what must be kept is tried again."""
 ABANDONED_AFTER = 10
 """Seconds after which the database ends a transaction whose process has stopped in the middle of it."""
+IDLE, PROBE_EVERY, PROBES = 10, 5, 3
+"""After how many seconds, and how often, each end of a connection looks whether the other one is there."""
 OLDEST = 140000
 """The oldest version whose settings are used here: 14."""
 
 _DEFAULTS: dict[str, Any] = {
     "connect_timeout": CONNECT_WITHIN,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 15000,
+    "keepalives_idle": IDLE,
+    "keepalives_interval": PROBE_EVERY,
+    "keepalives_count": PROBES,
+    "tcp_user_timeout": 1000 * PROBE_EVERY * PROBES,
     "target_session_attrs": "read-write",
 }
 """Where the URL and libpq's own environment say nothing else."""
@@ -95,20 +97,15 @@ class Address:
                 "with special characters of its parts as %XX (@ is %40, / is %2F)"
             )
         given = {name: value for name, value in given.items() if value is not None}
-        free = {
-            name: value
-            for name, value in _DEFAULTS.items()
-            if name not in given and _VARIABLES.get(name, "") not in os.environ
-        }
-        self._conninfo = make_conninfo(url, **free)
+        self._conninfo = make_conninfo(url, **_defaults(given))
+        self._named = "application_name" in given
         self._secrets = [str(given[name]) for name in ("password", "sslpassword") if len(str(given.get(name, ""))) > 2]
         self.shown = _shown(given)
 
     def connect(self, name: str, limit: float | None = REPLY_WITHIN) -> StoreConnection:
         """A new connection, outside any transaction. name: what the database's views call it."""
-        connection = StoreConnection.connect(
-            self._conninfo, autocommit=True, application_name=f"para-attn-server {name}"
-        )
+        named: dict[str, Any] = {} if self._named else {"application_name": f"para-attn-server {name}"}
+        connection = StoreConnection.connect(self._conninfo, autocommit=True, **named)
         connection.limit = limit
         set_json_dumps(_strict_json, connection)
         return connection
@@ -118,6 +115,13 @@ class Address:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return "; ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _defaults(given: dict[str, Any]) -> dict[str, Any]:
+    if "service" in given or "PGSERVICE" in os.environ:
+        return {}  # its file may say all of them
+    unsaid = {name for name in _DEFAULTS if name not in given and _VARIABLES.get(name, "") not in os.environ}
+    return {name: _DEFAULTS[name] for name in unsaid}
 
 
 def _is_ambiguous(url: str) -> bool:
@@ -152,7 +156,8 @@ def prepare_session(connection: StoreConnection, lock_within: float) -> None:
         f"SET lock_timeout = {int(lock_within * 1000)}; "
         f"SET statement_timeout = {int(REPLY_WITHIN * 1000)}; "
         f"SET idle_in_transaction_session_timeout = '{ABANDONED_AFTER}s'; "
-        "SET client_connection_check_interval = '2s'; "
+        f"SET tcp_keepalives_idle = {IDLE}; SET tcp_keepalives_interval = {PROBE_EVERY}; "
+        f"SET tcp_keepalives_count = {PROBES}; "
         "SET client_encoding = 'UTF8'; "
         "SET default_transaction_isolation = 'read committed'; "
         "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",

@@ -25,7 +25,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from para_attn_server.core.errors import StateDirError, StoreUnavailable
 from para_attn_server.stores import postgres
 from para_attn_server.stores.postgres import Address, StoreConnection, create_postgres_engine, prepare_session, refusal
-from para_attn_server.stores.postgres_server import WRITE_LOCK, become_server
+from para_attn_server.stores.postgres_server import WRITE_LOCK, Session, become_server
 
 CONNECTIONS = 4
 """Connections of a web worker: a greenlet that waits for the database holds no other one up. The controller has one."""
@@ -65,6 +65,7 @@ class PostgresHandle:
         self._current: ContextVar[_Open | None] = ContextVar("transaction", default=None)
         self._refusal: StoreUnavailable | None = None
         self._probing = threading.Lock()
+        self._sessions: set[Session] = set()
 
     # --- what a store needs of it ---
 
@@ -154,7 +155,7 @@ class PostgresHandle:
             share = 1.0 if self._durable else postgres.CONTROLLERS_SHARE
             prepare_session(connection, postgres.LOCK_WITHIN * share)
             if not self._durable:
-                become_server(connection)
+                become_server(connection, self._sessions)
             self._refusal = None
             return connection
         except (psycopg.Error, StoreUnavailable) as error:

@@ -85,7 +85,7 @@ def _alone(address: Address) -> Iterator[StoreConnection]:
         ends = time.monotonic() + SERVER_GONE_WITHIN
         while True:
             try:
-                become_server(connection)
+                become_server(connection, set())
                 break
             except StateDirError:
                 if time.monotonic() > ends:

@@ -26,20 +26,27 @@ def memory_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def shared_postgres(postgres: RunningPostgres, empty_postgres: str) -> str:
-    """One database for the contract, which each test finds empty: to make one takes longer than a test."""
-    return postgres.new_database(empty_postgres)
+def shared_postgres(postgres: RunningPostgres, empty_postgres: str) -> Iterator[tuple[str, Callable[[], object]]]:
+    """One database for many tests, and what empties it: to make one takes longer than a test."""
+    name = postgres.new_database(empty_postgres)
+    with postgres.connect(name) as admin:
+        yield postgres.url(name), lambda: admin.execute(EMPTY)
+
+
+@pytest.fixture
+def shared_url(shared_postgres: tuple[str, Callable[[], object]]) -> str:
+    """Of that database, with nothing in it."""
+    url, empty = shared_postgres
+    empty()
+    return url
 
 
 def postgres_url(request: pytest.FixtureRequest) -> str:
-    server: RunningPostgres = request.getfixturevalue("postgres")
-    name: str = request.getfixturevalue("shared_postgres")
-    with server.connect(name) as admin:
-        admin.execute(EMPTY)
     from para_attn_server.stores import postgres
 
     request.getfixturevalue("monkeypatch").setattr(postgres, "LOCK_WITHIN", 1.0)
-    return server.url(name)
+    url: str = request.getfixturevalue("shared_url")
+    return url
 
 
 BACKENDS: dict[str, Callable[[pytest.FixtureRequest], str]] = {

@@ -29,16 +29,17 @@ Open = Callable[..., SqlStore]
 
 
 @pytest.fixture
-def url(postgres: RunningPostgres, postgres_database: str) -> str:
-    return postgres.url(postgres_database)
+def database(shared_url: str) -> str:
+    """The name of the tests' database."""
+    return shared_url.rpartition("/")[2]
 
 
 @pytest.fixture
-def open_handle(url: str) -> Iterator[Open]:
+def open_handle(shared_url: str) -> Iterator[Open]:
     opened: list[SqlStore] = []
 
     def open_one(durable: bool = True) -> SqlStore:
-        store = open_store(url, durable=durable)
+        store = open_store(shared_url, durable=durable)
         assert isinstance(store, SqlStore)
         opened.append(store)
         return store
@@ -72,27 +73,27 @@ def one(connection: Connection, statement: str) -> Any:
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_connection_that_was_ended_between_two_calls_is_not_noticed(
-    open_handle: Open, postgres: RunningPostgres, postgres_database: str, durable: bool
+    open_handle: Open, postgres: RunningPostgres, database: str, durable: bool
 ) -> None:
     store = open_handle(durable=durable)
     job_id = add(store)
-    assert postgres.disconnect(postgres_database) == 1
+    assert postgres.disconnect(database) == 1
     assert store.get(job_id) is not None
-    postgres.disconnect(postgres_database)
+    postgres.disconnect(database)
     add(store)
     assert store.counts().queued == 2
 
 
 def test_a_connection_that_ends_in_the_middle_is_a_refusal_and_the_next_call_is_well(
-    store: SqlStore, postgres: RunningPostgres, postgres_database: str
+    store: SqlStore, postgres: RunningPostgres, database: str
 ) -> None:
     job_id = add(store)
     with pytest.raises(StoreUnavailable, match="cannot be reached"), store.transaction():
         store.start(job_id, 0, 2.0)
-        postgres.disconnect(postgres_database)
+        postgres.disconnect(database)
         store.cancel(job_id, 3.0, run=run_of(store, job_id))
     with pytest.raises(StoreUnavailable), store._reading() as connection:
-        postgres.disconnect(postgres_database)
+        postgres.disconnect(database)
         one(connection, "SELECT 1")
     job = store.get(job_id)
     assert job is not None and job.status is JobStatus.QUEUED
@@ -121,6 +122,50 @@ def test_a_commit_without_a_reply_is_made_or_not_and_the_caller_learns_which(
             store.start(job_id, 0, 2.0)
         assert store.start(job_id, 0, 2.0).attempts == 1
     assert [event.type for event in store.events(job_id)] == ["queued", "started"]
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_commit_that_is_made_after_its_caller_has_given_up_is_made_once(
+    store: SqlStore, postgres: RunningPostgres, monkeypatch: pytest.MonkeyPatch, attempt: int
+) -> None:
+    job_id = add(store)
+    send, late = PostgresHandle._send, []
+
+    def stop(self: PostgresHandle, opened: Any, statements: str) -> str:
+        if statements != "COMMIT" or late:
+            return send(self, opened, statements)
+        late.append(statements)
+        opened.driver.limit = 0.2
+        with postgres.stopped():
+            return send(self, opened, statements)
+
+    monkeypatch.setattr(PostgresHandle, "_send", stop)
+    assert store.start(job_id, 0, 2.0).status is JobStatus.RUNNING
+    assert late and [event.type for event in store.events(job_id)] == ["queued", "started"]
+
+
+def test_a_web_worker_waits_a_while_only_to_learn_whether_a_job_is_on_record(
+    web: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = PostgresHandle._send
+
+    def refuse(*_: Any) -> None:
+        raise module.NoReply("no response")
+
+    def cut(self: PostgresHandle, opened: Any, statements: str) -> str:
+        said = send(self, opened, statements)
+        if statements == "COMMIT":
+            opened.driver.close()
+            monkeypatch.setattr(self.address, "connect", refuse)
+            raise StoreUnavailable("cut off")
+        return said
+
+    monkeypatch.setattr(module, "REPLY_WITHIN", 0.3)
+    monkeypatch.setattr(PostgresHandle, "_send", cut)
+    with pytest.raises(StoreUnavailable, match=r"does not respond.*whether the last write is on record is not known"):
+        add(web)
+    monkeypatch.undo()
+    assert web.counts().queued == 1
 
 
 def test_a_database_that_has_stopped_is_a_refusal_in_time_and_holds_nobody_up_afterward(
@@ -182,14 +227,14 @@ def test_while_a_database_does_not_respond_one_caller_tries_and_the_others_need_
 
 
 def test_no_session_stays_in_a_transaction(
-    store: SqlStore, web: SqlStore, postgres: RunningPostgres, postgres_database: str
+    store: SqlStore, web: SqlStore, postgres: RunningPostgres, database: str
 ) -> None:
     job_id = add(web)
     store.start(job_id, 0, 2.0)
     with pytest.raises(IllegalTransition):
         store.start(job_id, 0, 2.0)
     assert store.counts().running == len(web.running()) == 1
-    states = {session["name"].split()[1]: session["state"] for session in postgres.sessions(postgres_database)}
+    states = {session["name"].split()[1]: session["state"] for session in postgres.sessions(database)}
     assert states == {"controller": "idle", "web": "idle"}
 
 
@@ -200,10 +245,10 @@ def test_a_process_that_stops_in_a_transaction_holds_the_others_up_for_seconds_o
 
 
 def test_what_has_happened_is_on_disk_when_it_is_said_and_steps_need_not_be(
-    postgres: RunningPostgres, postgres_database: str, open_handle: Open
+    postgres: RunningPostgres, database: str, open_handle: Open
 ) -> None:
     with postgres.connect() as admin:
-        admin.execute(f"ALTER DATABASE {postgres_database} SET synchronous_commit = off")
+        admin.execute(f"ALTER DATABASE {database} SET synchronous_commit = off")
     store, seen = open_handle(durable=False), []
     for relaxed in (False, True):
         with store._writing(relaxed=relaxed) as connection:
@@ -211,6 +256,8 @@ def test_what_has_happened_is_on_disk_when_it_is_said_and_steps_need_not_be(
     with store.transaction(), store._writing(relaxed=True) as connection:
         seen.append(one(connection, "SHOW synchronous_commit"))
     assert seen == ["on", "off", "on"]
+    with postgres.connect() as admin:
+        admin.execute(f"ALTER DATABASE {database} RESET synchronous_commit")
 
 
 def test_steps_and_logs_are_the_relaxed_writes(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +275,24 @@ def test_steps_and_logs_are_the_relaxed_writes(store: SqlStore, monkeypatch: pyt
     store.succeed(job_id, RESULT, 4.0, run=run)
     add(store)
     assert relaxed == [True, True, False, False]
+
+
+def test_no_read_looks_through_a_table(store: SqlStore) -> None:
+    job_ids = [add(store) for _ in range(20)]
+    run = store.start(job_ids[0], 0, 2.0).run_id
+    tables = "SELECT coalesce(sum(seq_scan), 0) FROM pg_stat_xact_user_tables WHERE relname IN " + str(
+        ("jobs", "events", "outputs", "arguments", "documents")
+    )
+    with store.transaction(), store._reading() as connection:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        before = one(connection, tables)
+        store.counts(), store.queued(5), store.running(), store.mean_seconds(), store.ended_before(9.0, 5)
+        store.with_outputs(5), store.output_paths(5), store.events(job_ids[0]), store.log_rows(job_ids[0], 0, 5)
+        store.get(job_ids[0]), store.arguments(job_ids[0]), store.by_key("k", "d"), store.document("schema")
+        store.expire(JobError("expired", "too late"), 9.0, 9.0, 5)
+        store.succeed(job_ids[0], RESULT, 4.0, run=run)
+        store.delete([job_ids[0]])
+        assert one(connection, tables) == before
 
 
 # --- values ---
@@ -326,11 +391,23 @@ def test_a_second_server_is_refused_and_takes_over_when_the_first_is_gone(store:
     assert second.counts().queued == 0
 
 
+def test_a_server_takes_the_database_back_from_its_own_broken_session(
+    store: SqlStore, postgres: RunningPostgres, database: str
+) -> None:
+    assert isinstance(store.handle, PostgresHandle)
+    job_id = add(store)
+    (broken,) = _opened(store)
+    store.handle.engine.dispose(close=False)  # as where the end of a connection does not reach the database
+    assert store.start(job_id, 0, 2.0).attempts == 1
+    broken.close()
+    assert len(postgres.sessions(database)) == 1
+
+
 def test_a_server_that_has_lost_its_session_to_another_one_writes_no_more(
-    store: SqlStore, open_handle: Open, postgres: RunningPostgres, postgres_database: str
+    store: SqlStore, open_handle: Open, postgres: RunningPostgres, database: str
 ) -> None:
     job_id = add(store)
-    postgres.disconnect(postgres_database)
+    postgres.disconnect(database)
     second = open_handle(durable=False)
     second.start(job_id, 0, 2.0)
     for use in (lambda: store.cancel(job_id, 3.0), store.usable, store.changes):
@@ -348,14 +425,15 @@ def started(role: str, *arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_exactly_max_queued_get_in_from_several_processes(store: SqlStore, url: str) -> None:
-    inserters = [started("insert", url, 20, 25) for _ in range(2)]
+@pytest.mark.slow
+def test_exactly_max_queued_get_in_from_several_processes(store: SqlStore, shared_url: str) -> None:
+    inserters = [started("insert", shared_url, 20, 25) for _ in range(2)]
     said = [line for each in inserters for line in each.communicate("go\n", timeout=60)[0].split()]
     accepted = [line for line in said if line not in ("ready", "full")]
     assert len(accepted) == 25 and len(said) == 42
     assert {job.id for job in store.queued(100)} == set(accepted)
 
 
-def test_greenlets_of_a_web_worker_do_not_wait_for_one_another(url: str) -> None:
-    turns, seconds = started("sleepers", url, 4).communicate(timeout=60)[0].split()
+def test_greenlets_of_a_web_worker_do_not_wait_for_one_another(shared_url: str) -> None:
+    turns, seconds = started("sleepers", shared_url, 4).communicate(timeout=60)[0].split()
     assert int(turns) > 20 and float(seconds) < 3, "one after the other, or all while one waited"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,9 +12,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from click.testing import CliRunner
 from postgres import LOCKED_OUT, PASSWORD, RunningPostgres
 from sqlalchemy import create_engine
 
+from para_attn_server.cli.checks.check import State
+from para_attn_server.cli.checks.store import store_checks
+from para_attn_server.cli.main import command_line
 from para_attn_server.core.errors import StateDirError, StoreUnavailable, UsageError
 from para_attn_server.core.job import NewJob
 from para_attn_server.core.settings import Settings, load_settings
@@ -31,15 +34,16 @@ def url(postgres: RunningPostgres, postgres_database: str) -> str:
 
 
 @pytest.fixture
-def locked(postgres: RunningPostgres, postgres_database: str) -> Iterator[str]:
+def locked(postgres: RunningPostgres, shared_url: str) -> Iterator[str]:
     """The database's address for a user with a password, without user and scheme."""
-    with postgres.connect(postgres_database) as admin:
+    name = shared_url.rpartition("/")[2]
+    with postgres.connect(name) as admin:
         admin.execute(f"DROP ROLE IF EXISTS {LOCKED_OUT}")
         admin.execute(f"CREATE ROLE {LOCKED_OUT} LOGIN PASSWORD '{PASSWORD}'")
         admin.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA public TO {LOCKED_OUT}")
         admin.execute(f"GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {LOCKED_OUT}")
-    yield f"127.0.0.1:{postgres.port}/{postgres_database}"
-    with postgres.connect(postgres_database) as admin:
+    yield f"127.0.0.1:{postgres.port}/{name}"
+    with postgres.connect(name) as admin:
         admin.execute(f"DROP OWNED BY {LOCKED_OUT}; DROP ROLE {LOCKED_OUT}")
 
 
@@ -62,13 +66,24 @@ def works(url: str) -> bool:
         "postgresql://postgres@127.0.0.1:{port}/{name}?application_name=mine&connect_timeout=2&options=-cjit%3Doff",
     ],
 )
-def test_libpq_takes_the_url_as_it_is(postgres: RunningPostgres, postgres_database: str, form: str) -> None:
-    assert works(form.format(port=postgres.port, name=postgres_database, folder=postgres.folder))
+def test_libpq_takes_the_url_as_it_is(postgres: RunningPostgres, shared_url: str, form: str) -> None:
+    name = shared_url.rpartition("/")[2]
+    assert works(form.format(port=postgres.port, name=name, folder=postgres.folder))
 
 
-def test_what_the_url_asks_for_is_not_left_out(url: str) -> None:
+def test_a_service_file_says_where_it_is(
+    postgres: RunningPostgres, shared_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = shared_url.rpartition("/")[2]
+    services = tmp_path / "services"
+    services.write_text(f"[queue]\nhost=127.0.0.1\nport={postgres.port}\nuser=postgres\ndbname={name}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    assert works("postgresql://?service=queue")
+
+
+def test_what_the_url_asks_for_is_not_left_out(shared_url: str) -> None:
     with (
-        closing(open_store(f"{url}?sslmode=require", durable=True)) as store,
+        closing(open_store(f"{shared_url}?sslmode=require", durable=True)) as store,
         pytest.raises(StoreUnavailable) as caught,
     ):
         store.counts()
@@ -203,17 +218,22 @@ def test_a_database_of_another_encoding_is_refused(postgres: RunningPostgres) ->
     postgres.drop(name)
 
 
-def test_the_command_shows_checks_and_migrates(postgres: RunningPostgres) -> None:
+def test_the_command_checks_and_migrates(postgres: RunningPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     name = postgres.new_database()
-
-    def db(action: str) -> tuple[int, str]:
-        command = [sys.executable, "-m", "para_attn_server", "db", action]
-        environment = {**os.environ, "DATABASE_URL": postgres.url(name)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-        return done.returncode, done.stdout.strip()
-
-    code, said = db("check")
-    assert code == 1 and said.startswith("none: this version needs") and "db upgrade" in said
-    assert db("upgrade") == (0, f"migrated from none to {HEAD}")
-    assert db("current") == (0, HEAD)
+    monkeypatch.setenv("DATABASE_URL", postgres.url(name))
+    check, upgrade = (CliRunner().invoke(command_line, ["db", action]) for action in ("check", "upgrade"))
+    assert check.exit_code == 1 and check.output.startswith("none: this version needs") and "db upgrade" in check.output
+    assert (upgrade.exit_code, upgrade.output) == (0, f"migrated from none to {HEAD}\n")
+    assert store_revision(postgres.url(name)) == HEAD
     postgres.drop(name)
+
+
+@pytest.mark.slow
+def test_doctor_looks_at_the_store(postgres: RunningPostgres, url: str) -> None:
+    assert store_checks(Settings()) == []
+    (found,) = store_checks(Settings(store=url))
+    assert (found.state, found.found) == (State.OK, f"schema {HEAD}")
+    with postgres.connect(url.rsplit("/", 1)[1]) as admin:
+        admin.execute("DROP TABLE alembic_version")
+    (found,) = store_checks(Settings(store=url, migrate=False))
+    assert found.state is State.PROBLEM and "db upgrade" in found.advice

@@ -35,6 +35,7 @@ _SETTINGS = {
     "jit": "off",
     "dynamic_shared_memory_type": "mmap",  # no name in /dev/shm, where tests look for what is left
 }
+_OURS = "starts_with(application_name, 'para-attn-server')"
 LOCKED_OUT = "locked_out"
 """A user who needs the password `pass@word`."""
 PASSWORD = "pass@word"
@@ -118,18 +119,19 @@ class RunningPostgres:
             admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def sessions(self, database: str) -> list[dict[str, Any]]:
-        """Who has it open, the administrator not counted."""
+        """The stores' sessions in it."""
         with self.connect() as admin:
             rows = admin.execute(
-                "SELECT pid, application_name, state FROM pg_stat_activity WHERE datname = %s", (database,)
+                f"SELECT pid, application_name, state FROM pg_stat_activity WHERE datname = %s AND {_OURS}", (database,)
             ).fetchall()
         return [dict(zip(("pid", "name", "state"), row, strict=True)) for row in rows]
 
     def disconnect(self, database: str) -> int:
-        """End all its sessions, as an administrator may; how many there were."""
+        """End the stores' sessions in it, as an administrator may; how many there were."""
         with self.connect() as admin:
             found = admin.execute(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s", (database,)
+                f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s AND {_OURS}",
+                (database,),
             ).fetchall()
         return len(found)
 
