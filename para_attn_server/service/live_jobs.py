@@ -95,18 +95,22 @@ class LiveJobs:
         """What is known of its time; the controller is asked to report a running job's steps from now on."""
         if job.status is JobStatus.RUNNING:
             self._control.follow(job.id)
-        return self.listed(job)
+        return self._timed(job)
 
     def listed(self, job: Job) -> JobView:
-        """The same of one among many. As the controller has planned the queue: nothing is counted here."""
+        """The same of a row just read, as one among many: nobody follows them all."""
+        news = self._control.live(job.id) if job.status is JobStatus.RUNNING else None
+        if news is not None and news.update.status == job.status:
+            job = _with_step(job, news)
+        return self._timed(job)
+
+    def _timed(self, job: Job) -> JobView:
+        """As the controller has planned the queue: nothing is counted here."""
         if job.status is JobStatus.QUEUED:
             place, ends = self._control.place(job.id) or (None, None)
             return JobView(job, place, None if ends is None else max(0.0, ends - steady()))
         if job.status is not JobStatus.RUNNING:
             return JobView(job)
-        news = self._control.live(job.id)
-        if news is not None and news.update.status == job.status:
-            job = _with_step(job, news)
         return JobView(job, None, running_seconds_left(job, self._control.queue.running.get(job.id), steady()))
 
     def explained(self, error: StoreUnavailable) -> StoreUnavailable:

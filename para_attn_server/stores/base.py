@@ -1,9 +1,10 @@
 """What a job store can do. `sql.py` is for servers, `memory.py` for tests; one contract suite runs against every store.
 
 A store may have several handles, one in each process that uses it: each is a JobStore of its own.
-Web workers only insert; only the controller makes transitions. Every transition is a guarded update that raises
-IllegalTransition when the job's status does not allow it, and writes its event in the same transaction. A write about a
-running job names the run that it is about (`Job.run_id`), and raises StaleRun where another one, or none, is under way.
+Web workers only insert, and delete what has ended; only the controller makes transitions. Every transition is a guarded
+update that raises IllegalTransition when the job's status does not allow it, and writes its event in the same
+transaction. A write about a running job names the run that it is about (`Job.run_id`), and raises StaleRun where
+another one, or none, is under way.
 All times are Unix seconds, given by the caller. What is called steady, deadlines too, is by the clock that never jumps
 (core/steady.py); a store notes each transition by both.
 """
@@ -227,7 +228,7 @@ class JobStore(Protocol):
         """Note that the files of these jobs' outputs are removed; nothing for a job of which none is kept."""
 
     def delete(self, job_ids: list[str]) -> None:
-        """Remove ended jobs and their events. Web workers may do this too: nothing else changes an ended job."""
+        """Remove ended jobs and their events. Web workers may do this too: no transition leads out of an end."""
 
     # --- documents (the request schema, versions) ---
 

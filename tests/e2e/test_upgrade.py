@@ -84,12 +84,12 @@ def test_the_keys_of_an_older_version_still_name_their_jobs(tmp_path: Path) -> N
     ensure_schema(database)
     store = SqlStore.open(database, durable=True)
     try:
-        assert store.by_key("queued", DIGESTS["queued"]) == store.get(QUEUED)
+        assert store.by_key(ANONYMOUS, "queued", DIGESTS["queued"]) == store.get(QUEUED)
         for key, job_id in (("first", SUCCEEDED), ("running", RUNNING)):
             again = NewJob({}, "/outputs/a.png", idempotency_key=key, request_digest=DIGESTS[key])
             assert store.insert(again, 0, 1.0) == store.get(job_id)
         with pytest.raises(IdempotencyConflict):
-            store.by_key("first", DIGESTS["queued"])
+            store.by_key(ANONYMOUS, "first", DIGESTS["queued"])
     finally:
         store.close()
 

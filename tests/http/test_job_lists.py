@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from runs import run_of
+from waiting import wait_until
 from web import Web
 
 from para_attn_server.core.errors import JobError
@@ -28,6 +29,7 @@ def test_the_newest_job_comes_first_with_its_status(web: Web) -> None:
     done, queued = web.done(), web.submit()
     running = web.started()
     web.controller.step(running, 3, 20)
+    wait_until(lambda: web.get("/jobs", params={"limit": 1}).json()["jobs"][0]["step"] == 3, 5, "the live step")
     jobs = web.get("/jobs", params={"limit": 3}).json()["jobs"]
     assert [job["request_id"] for job in jobs] == [running, queued, done]
     assert [job["status"] for job in jobs] == ["running", "queued", "succeeded"]

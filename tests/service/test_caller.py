@@ -9,15 +9,17 @@ from unittest.mock import create_autospec
 import pytest
 
 from para_attn_server.core.errors import JobActive, JobNotFound, NothingToCancel
-from para_attn_server.core.job import Job, NewJob
+from para_attn_server.core.job import Job, NewJob, Output, Result
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.wire.control import CancelReply
+from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.service.caller import ANONYMOUS_CALLER, Caller, Scope
 from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.service import JobService
 from para_attn_server.stores.base import JobFilter
 from para_attn_server.stores.memory import MemoryStore
 
+OUTPUT = Output("/out/a.png", "image/png", 1, "ab" * 32)
 ANN, BEN = Caller("ann"), Caller("ben")
 ADMIN = Caller("root", frozenset({Scope.EVERY_JOB}))
 
@@ -89,6 +91,21 @@ def test_without_an_id_a_caller_cancels_the_oldest_job_of_their_own(
     with pytest.raises(NothingToCancel):
         service.cancel(Caller("cy"))
     assert control.cancel.call_count == 2
+
+
+def test_a_job_stays_where_its_file_cannot_be_removed(store: MemoryStore, control: Any, tmp_path: Path) -> None:
+    outputs: Any = create_autospec(OutputFolder, instance=True)
+    outputs.remove.side_effect = PermissionError("not yours")
+    service = JobService(store, control, outputs, Settings(model="m", state_dir=tmp_path))
+    job = store.start(add(store, "ann").id, 0, 2.0)
+    done = store.succeed(job.id, Result((OUTPUT,)), 3.0, run=job.run_id)
+    with pytest.raises(PermissionError):
+        service.delete(ANN, job.id)
+    assert store.get(job.id) == done
+    outputs.remove.side_effect = None
+    service.delete(ANN, job.id)
+    outputs.remove.assert_called_with(job.id, OUTPUT, 3.0)
+    assert store.get(job.id) is None
 
 
 def test_only_a_job_that_has_ended_is_deleted(store: MemoryStore, service: JobService) -> None:

@@ -16,7 +16,7 @@ from werkzeug.exceptions import PreconditionFailed
 from para_attn_server.core.job import Output
 
 NO_FRAMES = "frame-ancestors 'none'"
-"""Content-Security-Policy of every answer: no page shows it in a frame."""
+"""Content-Security-Policy of every response: no page shows it in a frame."""
 _BLOCK = 3 << 16  # bytes of a file per piece; a multiple of 3, so that base64 pieces join
 
 

@@ -13,7 +13,7 @@ MAX_WAIT = 60.0
 WAIT_PARAMETER: dict[str, Any] = {
     "name": "wait",
     "in": "query",
-    "description": "Hold the answer until the job has ended, or for that many seconds.",
+    "description": "Hold the response until the job has ended, or for that many seconds.",
     "schema": {"type": "number", "minimum": 0, "maximum": MAX_WAIT},
 }
 """As OpenAPI describes it."""

@@ -1,4 +1,4 @@
-"""How a client follows what grows, such as a job's log: by a cursor that each answer hands out."""
+"""How a client follows what grows, such as a job's log: by a cursor that each response hands out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CURSOR = re.compile(r"[0-9]{1,18}")
 AFTER_PARAMETER: dict[str, Any] = {
     "name": "after",
     "in": "query",
-    "description": f"Only what comes behind this cursor: the {LOG_NEXT} of the answer before.",
+    "description": f"Only what comes behind this cursor: the {LOG_NEXT} of the response before.",
     "schema": {"type": "integer", "minimum": 0},
 }
 """As GET /openapi.json describes it."""
