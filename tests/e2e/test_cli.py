@@ -50,6 +50,17 @@ def test_generate_shows_progress_in_lines_and_saves_the_file(counting: RunningSe
     assert lines[-1] == "succeeded, step 40/40"
 
 
+def test_jobs_shows_a_job_that_was_done_with_its_notes(counting: RunningServer, tmp_path: Path) -> None:
+    done = run(counting, "generate", "steps=1", "--metadata", '{"album": "spring"}', folder=tmp_path)
+    request_id = done.stderr.splitlines()[0].removeprefix("job ")
+    (row,) = run(counting, "jobs", "--limit", "1").stdout.splitlines()[1:]
+    assert row.split()[:2] == [request_id, "succeeded"]
+    (job,) = json.loads(run(counting, "jobs", "--status", "succeeded", "--limit", "1", "--json").stdout)
+    assert (job["request_id"], job["metadata"]) == (request_id, {"album": "spring"})
+    answer = counting.request("DELETE", f"/jobs/{request_id}")
+    assert answer.status_code == 200 and not Path(job["outputs"][0]["output_path"]).exists()
+
+
 def test_generate_names_the_file_after_the_job(counting: RunningServer, tmp_path: Path) -> None:
     done = run(counting, "generate", "--param", "steps=1", folder=tmp_path)
     request_id = done.stderr.splitlines()[0].removeprefix("job ")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,19 +81,26 @@ COMBINATIONS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStore]:
+    """A SQLite store without jobs."""
+    path = tmp_path_factory.mktemp("state") / "a.db"
+    migrate(path)
+    store = SqlStore.open(path, durable=False)
+    yield store
+    store.close()
+
+
 @pytest.mark.parametrize("behind", [None, (2.0, 7)], ids=["first page", "later page"])
 @pytest.mark.parametrize(("wanted", "index"), COMBINATIONS)
-def test_a_page_is_read_from_an_index(tmp_path: Path, wanted: JobFilter, index: str, behind: Place | None) -> None:
-    migrate(tmp_path / "a.db")
-    store = SqlStore.open(tmp_path / "a.db", durable=False)
+def test_a_page_is_read_from_an_index(empty: SqlStore, wanted: JobFilter, index: str, behind: Place | None) -> None:
     statement, values = page(wanted, 20, behind)
-    with store._reading() as connection:
+    with empty._reading() as connection:
         compiled: Any = statement.compile(connection)
         rows = connection.exec_driver_sql(
             f"EXPLAIN QUERY PLAN {compiled}",
             tuple({**compiled.params, **values}[name] for name in compiled.positiontup),
         ).all()
-    store.close()
     plan = {number: text for number, _, _, text in rows}
     chosen = next(text for number, _, _, text in rows if " USING " in text and "jobs" in text)
     assert f"INDEX {index}" in chosen, plan

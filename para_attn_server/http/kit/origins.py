@@ -31,7 +31,7 @@ _MAY_ASK = {
     "Access-Control-Max-Age": "600",
 }
 _MAY_READ = (
-    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Location, Retry-After, X-Job-Status, "
+    "Accept-Ranges, Content-Disposition, Content-Location, Content-Range, ETag, Location, Retry-After, X-Job-Status, "
     "X-Log-Next, X-Request-Id"
 )
 
