@@ -115,12 +115,16 @@ def _revision(path: Path) -> str | None:
 
 def _check_ours(connection: Connection, place: str, option: str, known: set[str]) -> None:
     tables = set(inspect(connection).get_table_names())
-    if tables and "alembic_version" not in tables:
-        raise StateDirError(f"{place} is not a database of para-attn-server; choose another {option}")
-    if tables:
+    if not tables:
+        return
+    found = None
+    if "alembic_version" in tables:
         found = connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalars().first()
-        if found is not None and found not in known:
-            raise StateDirError(
-                f"{place} was written by a newer version of para-attn-server (schema {found}, this version knows "
-                f"{HEAD}); use that version, or choose another {option}"
-            )
+    newer = found is not None and found not in known
+    if "alembic_version" not in tables or (newer and "job_counts" not in tables):  # Alembic is used by others, too
+        raise StateDirError(f"{place} is not a database of para-attn-server; choose another {option}")
+    if newer:
+        raise StateDirError(
+            f"{place} was written by a newer version of para-attn-server (schema {found}, this version knows {HEAD}); "
+            f"use that version, or choose another {option}"
+        )

@@ -195,6 +195,9 @@ def test_a_newer_schema_is_refused_and_somebody_elses_database_too(
         admin.execute("UPDATE alembic_version SET version_num = '9999'")
         with pytest.raises(StateDirError, match=r"newer version of para-attn-server \(schema 9999.*--store"):
             prepare_store(url)
+        admin.execute("DROP TABLE job_counts CASCADE")
+        with pytest.raises(StateDirError, match="is not a database of para-attn-server"):
+            prepare_store(url)  # another program's, which uses Alembic as well
         admin.execute("DROP TABLE alembic_version")
     with pytest.raises(StateDirError, match="is not a database of para-attn-server"):
         prepare_store(url)
