@@ -156,7 +156,7 @@ class OutputFolder:
     def remove(self, job_id: str, output: Output, modified_before: float) -> bool:
         """Remove a job's output, and the folder of its day if that is empty then; True when the file is gone now.
 
-        It may not have got its name yet. Leaves alone what is no regular file, what is reached through a link, what is
+        It may not have got its name yet, or get it meanwhile. Leaves alone what is no regular file, what is reached through a link, what is
         outside the root (unless allow_any), and, unless it is the very file that was sealed, one changed at or after
         `modified_before` (Unix seconds): another job's, or a person's. Raises OSError where the disk refuses.
         """
@@ -165,17 +165,16 @@ class OutputFolder:
             return False
         if not self.allow_any and not file.is_relative_to(os.path.realpath(self.root)):
             return False
-        if os.path.lexists(temporary_path(file, job_id)):
+        if unnamed := os.path.lexists(temporary_path(file, job_id)):
             sweep(file, job_id)
-            return True
         try:
             found = file.lstat()
         except OSError:
-            return False
+            return unnamed
         if not stat.S_ISREG(found.st_mode):
-            return False
-        if not is_sealed(output, found) and found.st_mtime >= modified_before:
-            return False
+            return unnamed
+        if not is_sealed(output, found) and (unnamed or found.st_mtime >= modified_before):
+            return unnamed
         file.unlink(missing_ok=True)
         drop_day(file, job_id)
         return True

@@ -177,6 +177,10 @@ def test_an_output_that_has_not_got_its_name_yet_is_removed_from_where_it_is(fol
     named = sealed(folder, named="a.png")
     (folder.root / "a.png").write_bytes(b"a person's")
     assert folder.remove(JOB, named, math.inf) is True and tree(folder) == ["a.png"]
+    (folder.root / "a.png").unlink()
+    naming = sealed(folder, named="a.png")
+    os.link(output.temporary_path(naming.path, JOB), naming.path)  # it gets its name at that moment
+    assert folder.remove(JOB, naming, 0.0) is True and tree(folder) == []
 
 
 def test_a_younger_file_of_the_same_name_is_not_removed_and_the_very_output_is(folder: OutputFolder) -> None:
