@@ -115,7 +115,6 @@ def test_a_predictor_without_arguments_takes_only_an_output_path() -> None:
 
 
 class Broken:
-    def no_output_path(self, prompt: str) -> None: ...
     def star_args(self, *prompts: str, output_path: str) -> None: ...
     def star_kwargs(self, output_path: str, **options: Any) -> None: ...
     def positional(self, prompt: str, /, output_path: str) -> None: ...
@@ -128,7 +127,6 @@ class Broken:
 @pytest.mark.parametrize(
     ("method", "says"),
     [
-        ("no_output_path", "output_path: the file that rank zero writes"),
         ("star_args", r"\*prompts"),
         ("star_kwargs", r"\*\*options"),
         ("positional", "prompt.* cannot be"),
