@@ -48,7 +48,7 @@ def test_a_state_directory_in_use_is_exit_code_5(serve: Serve, counting_model: s
         (f"{FAULTY}:NeverInitializes", "init_process_group"),
         (f"{FAULTY}:HasNoPipe", "no attribute `pipe`"),
         (f"{FAULTY}:HasNoPredict", "no method predict()"),
-        (f"{FAULTY}:TakesNoOutputPath", "output_path"),
+        (f"{FAULTY}:TearsDownWithArguments", "teardown() must take no arguments"),
         (f"{FAULTY}:DiesInSetup", "exited with status 9"),
     ],
 )

@@ -75,7 +75,7 @@ def test_a_suffix_that_is_no_picture_fails_the_job_and_keeps_the_group(demo: Run
     ranks = demo.group()["ranks"]
     failed = demo.result(demo.submit(prompt=PROMPT, output_path="circle.txt"))
     assert failed.status_code == 500
-    assert "output_path must end in .png, .jpg" in failed.json()["error"]["message"]
+    assert "a picture is made: end in one of .png .jpg .jpeg .webp, not .txt" in failed.json()["error"]["message"]
     assert demo.result(demo.submit(prompt=PROMPT, output_path="circle.jpg")).status_code == 200
     assert demo.group()["ranks"] == ranks
 

@@ -68,8 +68,8 @@ class HasNoPredict:
     def setup(self) -> None: ...
 
 
-class TakesNoOutputPath:
-    """predict() does not take output_path."""
+class TearsDownWithArguments:
+    """teardown() wants what nobody has."""
 
     pipe = None
 
@@ -77,6 +77,8 @@ class TakesNoOutputPath:
         dist.init_process_group("gloo")
 
     def predict(self, prompt: str) -> None: ...
+
+    def teardown(self, reason: str) -> None: ...
 
 
 class DiesInSetup:
