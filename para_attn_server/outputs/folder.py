@@ -156,9 +156,10 @@ class OutputFolder:
     def remove(self, job_id: str, output: Output, modified_before: float) -> bool:
         """Remove a job's output, and the folder of its day if that is empty then; True when the file is gone now.
 
-        It may not have got its name yet, or get it meanwhile. Leaves alone what is no regular file, what is reached through a link, what is
-        outside the root (unless allow_any), and, unless it is the very file that was sealed, one changed at or after
-        `modified_before` (Unix seconds): another job's, or a person's. Raises OSError where the disk refuses.
+        It may not have got its name yet, or get it meanwhile. Leaves alone what is no regular file, what is reached
+        through a link, what is outside the root (unless allow_any), and, unless it is the very file that was sealed,
+        one changed at or after `modified_before` (Unix seconds): another job's, or a person's. Raises OSError where the
+        disk refuses.
         """
         file = Path(output.path)
         if Path(os.path.realpath(file)) != file:
