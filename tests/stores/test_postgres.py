@@ -16,9 +16,9 @@ from runs import run_of
 from sqlalchemy import Connection
 
 from para_attn_server.core.errors import IllegalTransition, JobError, StateDirError, StoreUnavailable
-from para_attn_server.core.job import JobStatus, NewJob, Output, Result
+from para_attn_server.core.job import ANONYMOUS, JobStatus, NewJob, Output, Result
 from para_attn_server.stores import postgres as module
-from para_attn_server.stores.base import LogRow, LogWrite
+from para_attn_server.stores.base import JobFilter, LogRow, LogWrite
 from para_attn_server.stores.open import open_store
 from para_attn_server.stores.postgres_handle import PostgresHandle
 from para_attn_server.stores.sql import SqlStore
@@ -288,7 +288,9 @@ def test_no_read_looks_through_a_table(store: SqlStore) -> None:
         before = one(connection, tables)
         store.counts(), store.queued(5), store.running(), store.mean_seconds(), store.ended_before(9.0, 5)
         store.with_outputs(5), store.output_paths(5), store.events(job_ids[0]), store.log_rows(job_ids[0], 0, 5)
-        store.get(job_ids[0]), store.arguments(job_ids[0]), store.by_key("k", "d"), store.document("schema")
+        store.get(job_ids[0]), store.arguments(job_ids[0]), store.by_key(ANONYMOUS, "k", "d")
+        store.document("schema"), store.listed(JobFilter(), 5), store.listed(JobFilter(status=JobStatus.FAILED), 5)
+        store.listed(JobFilter(model="m"), 5, (9.0, 9)), store.listed(JobFilter(owner="ann"), 5)
         store.expire(JobError("expired", "too late"), 9.0, 9.0, 5)
         store.succeed(job_ids[0], RESULT, 4.0, run=run)
         store.delete([job_ids[0]])
