@@ -119,6 +119,11 @@ The command, after `make bench-peers` has created the environment for LitServe:
   worker is a thread of the same process, so its CPU time includes the worker's.
 - One durable write of 4 KiB on the same disk took {fsync:.2f} ms (median). This server makes one before it accepts a
   job; the floor and LitServe keep their queue in memory.
+- The targets are 1.2 times LitServe's time outside the worker, 1.5 times its gap and twice its CPU time, with a durable
+  queue; all three are missed. No single part stands out: a job is two requests through gunicorn, Flask and the checks
+  of a request, three transactions of the store (accepted, started, ended), three log lines, and messages between four
+  processes (client, web worker, controller, ranks), each of them Python. Closer would be fewer processes, or a queue
+  that a crash may lose.
 """
 
 
