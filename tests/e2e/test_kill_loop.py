@@ -7,55 +7,23 @@ the agent where the ranks are below one.
 
 from __future__ import annotations
 
-import hashlib
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 from agents import SECRET, RunningAgent
+from load import Load, is_ready
 from serving import RunningServer
 from waiting import wait_until
-
-from para_attn_server import Client
-from para_attn_server.client import ClientError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 KILLS = 50
 VICTIMS = ("controller", "gunicorn master", "web worker", "forkserver", "all")
-
-
-class Load(threading.Thread):
-    """Submits jobs until told to stop, and keeps the ledger of those that were accepted."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.url, self.ledger, self.stop = url, {}, threading.Event()
-
-    def run(self) -> None:
-        number = 0
-        while not self.stop.is_set():
-            number += 1
-            with Client(self.url, timeout=5, retry_for=60) as client:
-                try:
-                    job_id = client.submit(seed=number, steps=10, delay=0.01, text=str(number))
-                except ClientError:
-                    continue  # never accepted: nothing to account for
-            self.ledger[job_id] = number
-            self.stop.wait(0.15)
-
-
-def answers(server: RunningServer) -> bool:
-    try:
-        return server.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @pytest.fixture(params=["local", "agent"])
@@ -90,7 +58,7 @@ def test_fifty_kills_lose_nothing_and_double_nothing(
     server = serve(counting_model, **settings)
     server.wait_ready()
     settings["port"] = server.url.rsplit(":", 1)[1]
-    load = Load(server.url)
+    load = Load(server.url, delay=0.01, pause=0.15, timeout=5, retry_for=60)
     load.start()
     try:
         for _ in range(KILLS):
@@ -107,21 +75,11 @@ def test_fifty_kills_lose_nothing_and_double_nothing(
             if victim in ("controller", "all"):
                 server.process.wait(10)
                 server = serve(counting_model, **settings)
-            wait_until(partial(answers, server), 60, f"the server after the death of {victim}")
+            wait_until(partial(is_ready, server), 60, f"the server after the death of {victim}")
     finally:
         load.stop.set()
         load.join(90)
     assert len(load.ledger) > KILLS
-    expected: dict[str, str] = {}
-    for job_id, number in load.ledger.items():
-        result = server.result(job_id, wait=60)
-        assert result.status_code == 200, (job_id, result.text)
-        content = Path(result.json()["output_path"]).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == result.json()["sha256"]
-        assert content.split()[0] == str(number).encode()
-        expected[str(number)] = result.json()["sha256"]
-    queue = server.get("/server_status").json()["queue"]
-    assert queue["failed"] == queue["canceled"] == 0
-    assert queue["succeeded"] == len(load.ledger), "a job that nobody knows of was made"
+    digests = load.check(server)
     again = server.result(server.submit(seed=1, steps=10, delay=0.0, text="1")).json()
-    assert again["sha256"] == expected["1"], "the same arguments give the same output"
+    assert again["sha256"] == digests[1], "the same arguments give the same output"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,12 +11,10 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from load import Load, is_ready
 from postgres import LOCKED_OUT, PASSWORD, RunningPostgres
 from serving import RunningServer
 from waiting import wait_until
-
-from para_attn_server import Client
-from para_attn_server.client import ClientError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 Serve = Callable[..., RunningServer]
@@ -117,33 +113,6 @@ def test_while_postgres_is_silent_jobs_go_on_and_nothing_is_lost(
     assert server.terminate() == 0
 
 
-class Load(threading.Thread):
-    """Submits jobs until it is stopped, and keeps the ledger of those that were accepted."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__()
-        self.url, self.ledger, self.stop = url, {}, threading.Event()
-        self.number = 0
-
-    def run(self) -> None:
-        while not self.stop.is_set():
-            self.number += 1
-            with Client(self.url, timeout=10, retry_for=90) as client:
-                try:
-                    job_id = client.submit(seed=self.number, steps=10, delay=0.02, text=str(self.number))
-                except ClientError:
-                    continue  # never accepted: nothing to account for
-            self.ledger[job_id] = self.number
-            self.stop.wait(0.1)
-
-
-def ready(server: RunningServer) -> bool:
-    try:
-        return server.get("/readyz").status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def test_kills_of_postgres_and_of_the_controller_lose_nothing_and_double_nothing(
     postgres: RunningPostgres, postgres_database: str, url: str, serve: Serve, counting_model: str
 ) -> None:
@@ -152,7 +121,7 @@ def test_kills_of_postgres_and_of_the_controller_lose_nothing_and_double_nothing
     server = serve(counting_model, **settings)
     server.wait_ready()
     settings["port"] = server.url.rsplit(":", 1)[1]
-    load = Load(server.url)
+    load = Load(server.url, delay=0.02, pause=0.1, timeout=10, retry_for=90)
     load.start()
     try:
         for number in range(KILLS):
@@ -169,20 +138,13 @@ def test_kills_of_postgres_and_of_the_controller_lose_nothing_and_double_nothing
                 postgres.start()
             if victim in ("controller", "both"):
                 server = serve(counting_model, **settings)
-            wait_until(partial(ready, server), 90, f"the server after the death of {victim}: {server.log()[-3000:]}")
+            wait_until(partial(is_ready, server), 90, f"the server after the death of {victim}: {server.log()[-3000:]}")
     finally:
         load.stop.set()
         load.join(120)
     assert len(load.ledger) > KILLS
-    for job_id, number in load.ledger.items():
-        result = server.result(job_id, wait=60)
-        assert result.status_code == 200, (job_id, result.text)
-        content = Path(result.json()["output_path"]).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == result.json()["sha256"]
-        assert content.split()[0] == str(number).encode()
-    queue = server.get("/server_status").json()["queue"]
-    assert queue["failed"] == queue["canceled"] == queue["queued"] == 0
-    assert queue["succeeded"] == len(load.ledger), "a job that nobody knows of was made"
+    load.check(server)
+    assert server.get("/server_status").json()["queue"]["queued"] == 0
     with postgres.connect(postgres_database) as admin:
         ends = admin.execute(
             "SELECT count(*), count(DISTINCT job_id) FROM events WHERE type IN ('succeeded', 'failed', 'canceled')"
