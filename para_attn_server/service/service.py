@@ -41,7 +41,7 @@ from para_attn_server.service.job_request import JobRequest
 from para_attn_server.service.job_view import JobLog, JobPage, JobView, OutputUse, ServerView, WholeJob, log_text
 from para_attn_server.service.live_jobs import LOOK_AGAIN_SOON, LiveJobs, not_found
 from para_attn_server.service.model_info import ModelInfo, ModelInfoReader
-from para_attn_server.stores.base import JobFilter, JobStore, Place
+from para_attn_server.stores.base import JobFilter, JobStore, Place, place_of
 
 log = structlog.get_logger()
 _LOOK_AGAIN_UP, _LOOK_AGAIN_DOWN = 5.0, 0.5
@@ -205,7 +205,7 @@ class JobService:
         except StoreUnavailable as error:
             raise self._jobs.explained(error) from error
         shown = found[:limit]
-        more = (shown[-1].created_at, shown[-1].seq) if len(found) > limit else None
+        more = place_of(shown[-1]) if len(found) > limit else None
         return JobPage([self._jobs.listed(job) for job in shown], more)
 
     def delete(self, caller: Caller, job_id: str) -> None:

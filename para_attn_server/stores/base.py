@@ -26,12 +26,16 @@ read."""
 
 Progress = tuple[int, int | None]
 """Steps done, and of how many (None where unknown)."""
-
+BESIDE_HISTORY = ("step", "log", "traceback")
+"""Types of events of which a job may have thousands."""
 
 Place = tuple[float, int]
 """Where a job is in a list, newest first: when it was created, and its `seq`."""
-BESIDE_HISTORY = ("step", "log", "traceback")
-"""Types of events of which a job may have thousands."""
+
+
+def place_of(job: Job) -> Place:
+    """The job's."""
+    return job.created_at, job.seq
 
 
 @dataclass(frozen=True, slots=True)

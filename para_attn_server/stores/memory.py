@@ -29,6 +29,7 @@ from para_attn_server.stores.base import (
     Progress,
     QueueCounts,
     StoreKind,
+    place_of,
 )
 from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
 from para_attn_server.stores.rows import EventRow, Numbered, Request, Rows
@@ -123,8 +124,8 @@ class MemoryStore(JobStore):
 
     def listed(self, wanted: JobFilter, limit: int, behind: Place | None = None) -> list[Job]:
         with self._reading() as rows:
-            fitting = (job for job in rows.jobs.values() if wanted.fits(job) and (not behind or _place(job) < behind))
-            return list(map(_copied, nlargest(limit, fitting, key=_place)))
+            fitting = (job for job in rows.jobs.values() if wanted.fits(job) and (not behind or place_of(job) < behind))
+            return list(map(_copied, nlargest(limit, fitting, key=place_of)))
 
     def queued(self, limit: int, steady: float = 0.0, after: int = 0) -> list[Job]:
         with self._reading() as rows:
@@ -371,10 +372,6 @@ def _copied(job: AnyJob) -> AnyJob:
 
 def _event(row: EventRow) -> Event:
     return Event(row.id, row.job_id, row.type, row.at, json.loads(row.data))
-
-
-def _place(job: Job) -> Place:
-    return job.created_at, job.seq
 
 
 def _end(job: Job) -> float:
