@@ -84,4 +84,4 @@ def __getattr__(name: str) -> Any:
 
         if not install.missing_for_server():
             raise
-        raise ImportError(f"{name} needs what a server needs: {install.server()}") from error
+        raise ImportError(f"{name} needs what a server needs: {install.extra('server')}") from error

@@ -11,6 +11,7 @@ import click
 from para_attn_server.cli.child import ask
 from para_attn_server.cli.options import given, variable
 from para_attn_server.core.errors import ServerError
+from para_attn_server.core.install import require_server
 from para_attn_server.core.settings import load_settings
 
 
@@ -35,6 +36,7 @@ def command(action: str, store: str | None, state_dir: Path | None) -> None:
       para-attn-server db check
       para-attn-server db upgrade --store "postgresql://user@host/queue?sslmode=verify-full"
     """
+    require_server()
     settings = load_settings(**given({"store": store, "state_dir": state_dir}))
     found = ask("para_attn_server.stores.database", action, environment=settings.as_environment(os.environ))
     if "error" in found:

@@ -40,7 +40,7 @@ def require_server() -> None:
             "Use Linux, WSL 2 or Docker"
         )
     if missing := missing_for_server():
-        raise UsageError(f"a server needs {', '.join(missing)}, which the client does not: {server()}")
+        raise UsageError(f"a server needs {', '.join(missing)}, which the client does not: {extra('server')}")
 
 
 def missing_for_server() -> list[str]:
@@ -50,21 +50,21 @@ def missing_for_server() -> list[str]:
     except PackageNotFoundError:  # run from a checkout
         return []
     names = [re.split(r"[^\w.-]", line, maxsplit=1)[0] for line in needed if re.search("extra == .server.", line)]
-    return [name for name in names if not _installed(name)]
+    return [name for name in names if installed(name) is None]
 
 
-def server() -> str:
-    """A command that installs the extra `server`, from where this package came: a checkout, a wheel or an index."""
+def extra(name: str) -> str:
+    """A command that installs an extra of this package, from where it came: a checkout, a wheel or an index."""
     try:
         origin = json.loads(distribution(_NAME).read_text("direct_url.json") or "{}").get("url")
     except PackageNotFoundError:
         origin = None
-    return f'pip install "{_NAME}[server]{f" @ {origin}" if origin else ""}"'
+    return f'pip install "{_NAME}[{name}]{f" @ {origin}" if origin else ""}"'
 
 
-def _installed(package: str) -> bool:
+def installed(package: str) -> str | None:
+    """Its version, None where it is not installed."""
     try:
-        version(package)
+        return version(package)
     except PackageNotFoundError:
-        return False
-    return True
+        return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.util import find_spec
 
+from para_attn_server.core import install
 from para_attn_server.core.errors import UsageError
 from para_attn_server.stores.base import StoreKind
 from para_attn_server.stores.sql import SqlStore
@@ -43,8 +44,7 @@ def _url(place: str) -> str:
 def _check_installed() -> None:
     if find_spec("psycopg") is None:
         raise UsageError(
-            "store: a postgresql:// store needs psycopg, which is not installed: "
-            "pip install 'para-attn-server[postgres]'"
+            f"store: a postgresql:// store needs psycopg, which is not installed: {install.extra('postgres')}"
         )
 
 

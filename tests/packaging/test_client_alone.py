@@ -56,7 +56,11 @@ def test_it_talks_to_a_server(alone: Path, server: RunningServer, tmp_path: Path
     assert (tmp_path / "b.txt").read_text().startswith("8 ")
 
 
-@pytest.mark.parametrize("command", [["--model", "demo"], ["agent"], ["predictors"]], ids=lambda words: words[0])
+@pytest.mark.parametrize(
+    "command",
+    [["--model", "demo"], ["agent"], ["predictors"], ["try", "demo"], ["db", "current"]],
+    ids=lambda words: words[0],
+)
 def test_what_needs_more_names_the_extra_and_what_installs_it(
     alone: Path, source: Path, tmp_path: Path, command: list[str]
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from para_attn_server.cli.checks.check import Check, ok, problem, warning
@@ -22,36 +21,29 @@ def software_checks(facts: dict[str, Any]) -> list[Check]:
 
 
 def _package(name: str, facts: dict[str, Any]) -> Check:
-    installed = _version(name)
-    if installed is None:
-        return problem(name, "not installed", install.server())
+    found = install.installed(name)
+    if found is None:
+        return problem(name, "not installed", install.extra("server"))
     if "error" in facts:
-        return problem(name, f"{installed}, but: {facts['error']}", install.again(name, installed))
+        return problem(name, f"{found}, but: {facts['error']}", install.again(name, found))
     if name == "torch" and not facts["gloo"]:
-        return problem(name, f"{installed}, without gloo", "install a build of torch with torch.distributed and gloo")
+        return problem(name, f"{found}, without gloo", "install a build of torch with torch.distributed and gloo")
     built = f", {'CUDA ' + facts['cuda'] if facts['cuda'] else 'CPU'} build" if name == "torch" else ""
-    return ok(name, installed + built)
+    return ok(name, found + built)
 
 
 def _para_attn(facts: dict[str, Any]) -> Check:
-    installed = _version("para-attn")
-    if installed is None:
+    found = install.installed("para-attn")
+    if found is None:
         return warning("para-attn", "not installed", f"needed to share a model between ranks: {install.PARA_ATTN}")
     if "error" in facts:
-        return problem("para-attn", f"{installed}, but: {facts['error']}", install.PARA_ATTN)
-    return ok("para-attn", installed)
+        return problem("para-attn", f"{found}, but: {facts['error']}", install.PARA_ATTN)
+    return ok("para-attn", found)
 
 
 def _extra(name: str, packages: tuple[str, ...], use: str) -> Check:
     """An extra that only some models need: its absence is reported, not judged."""
-    missing = [package for package in packages if _version(package) is None]
+    missing = [package for package in packages if install.installed(package) is None]
     if missing:
         return ok(f"extra {name}", f"not installed; {use}: pip install {' '.join(missing)}")
-    return ok(f"extra {name}", ", ".join(f"{package} {_version(package)}" for package in packages))
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return ok(f"extra {name}", ", ".join(f"{package} {install.installed(package)}" for package in packages))
