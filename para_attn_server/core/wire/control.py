@@ -101,7 +101,8 @@ class GroupState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """One worker group as users see it. since: Unix seconds; cause: why it is recovering or broken."""
+    """One worker group as users see it. since: Unix seconds; cause: why it is recovering or broken. writing: jobs whose
+    runs are over and whose outputs it still writes."""
 
     index: int
     state: GroupState
@@ -109,6 +110,7 @@ class GroupView:
     ranks: list[RankView]
     job_id: str | None = None
     cause: str | None = None
+    writing: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,10 +53,11 @@ class OutputInfo(TypedDict):
 
 
 class StatusBody(TypedDict):
-    """The status of a job."""
+    """The status of a job. phase: `writing` while its ranks are free and its output is encoded and written."""
 
     request_id: str
     status: JobStatus
+    phase: Literal["writing"] | None
     step: int
     total_steps: int | None
     queue_position: int | None
@@ -205,6 +206,7 @@ def status_body(view: JobView) -> StatusBody:
     return {
         "request_id": job.id,
         "status": job.status,
+        "phase": "writing" if view.writing else None,
         "step": job.step,
         "total_steps": job.total_steps,
         "queue_position": view.queue_position,
