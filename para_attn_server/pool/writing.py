@@ -44,7 +44,7 @@ class Writing:
     alive_at: float
     ended_at: float | None = None
     looked_at: float = 0.0
-    seen: object = None
+    seen: tuple[tuple[str, int, int], ...] = ()
 
     def look(self, now: float) -> None:
         """A change of what is in the job's folder is a sign of life."""

@@ -58,7 +58,7 @@ def test_fifty_kills_lose_nothing_and_double_nothing(
     server = serve(counting_model, **settings)
     server.wait_ready()
     settings["port"] = server.url.rsplit(":", 1)[1]
-    load = Load(server.url, delay=0.01, pause=0.15, timeout=5, retry_for=60)
+    load = Load(server.url, delay=0.01, pause=0.15, timeout=5, retry_for=60, writing=0.15)
     load.start()
     try:
         for _ in range(KILLS):

@@ -16,11 +16,15 @@ from para_attn_server.client import ClientError
 class Load(threading.Thread):
     """Submits jobs of the counting predictor until it is stopped. ledger: the seed of each job that was accepted.
 
-    delay: seconds of a step. pause: seconds between two jobs. timeout, retry_for: of its client.
+    delay: seconds of a step. pause: seconds between two jobs. timeout, retry_for: of its client. writing: seconds that
+    every other output takes to write, when its run is over.
     """
 
-    def __init__(self, url: str, delay: float, pause: float, timeout: float, retry_for: float) -> None:
+    def __init__(
+        self, url: str, delay: float, pause: float, timeout: float, retry_for: float, writing: float = 0.0
+    ) -> None:
         super().__init__()
+        self.writing = writing
         self.url, self.delay, self.pause, self.timeout, self.retry_for = url, delay, pause, timeout, retry_for
         self.ledger: dict[str, int] = {}
         self.stop = threading.Event()
@@ -31,7 +35,8 @@ class Load(threading.Thread):
             number += 1
             with Client(self.url, timeout=self.timeout, retry_for=self.retry_for) as client:
                 try:
-                    job_id = client.submit(seed=number, steps=10, delay=self.delay, text=str(number))
+                    writing = self.writing * (number % 2)
+                    job_id = client.submit(seed=number, steps=10, delay=self.delay, text=str(number), writing=writing)
                 except ClientError:
                     continue  # never accepted: nothing to account for
             self.ledger[job_id] = number
