@@ -126,7 +126,9 @@ class Writings:
         if now - writing.looked_at >= LOOK_EVERY:
             writing.look(now)
         silence = now - writing.alive_at
-        return _hang(silence, run.step) if silence > min(SILENCE, limits.step) else None
+        if silence <= min(SILENCE, limits.step) or self._group.ranks.stopped == 0:
+            return None  # a rank that is stopped is the group's to find: its job is done again
+        return _hang(silence, run.step)
 
     def _stop(self, writing: Writing, order: StopOrder) -> None:
         run = writing.run

@@ -169,7 +169,8 @@ budget of 1.5 s here. A fault in setup lasts until its cause is in `/server_stat
 runs on the other group, and the seconds start at the end of the fault and include the pause before the next try. The
 test fails unless, after each cell, the next jobs succeed and no process, no shared memory and no partial output is
 left. At `writing`, rank zero encodes the output of a run that is over, and the next job may have begun: a group that is
-lost then is charged to that job. If three jobs of different arguments in a row fail, their group is rebuilt once ([operations.md](operations.md)).
+lost then is charged to that job. If three jobs of different arguments in a row fail, their group is rebuilt once
+([operations.md](operations.md)).
 """
 
 

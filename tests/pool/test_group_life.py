@@ -101,9 +101,8 @@ def spoken(rank: int, kind: str, serial: int, points: int) -> Any:
     }[kind]
 
 
-KINDS = st.sampled_from(
-    "ready, setup error, pong, started, step, finished, gone, held, held, canceled, failed, settled".split(", ")
-)
+OF_RANKS = ["ready", "setup error", "pong", "started", "step", "settled"]
+KINDS = st.sampled_from([*OF_RANKS, "finished", "gone", "held", "held", "canceled", "failed"])
 RANK = st.integers(0, RANKS - 1)
 HAPPENINGS = st.one_of(
     st.tuples(st.just("say"), RANK, KINDS, st.integers(1, 2)),

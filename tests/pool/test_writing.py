@@ -259,3 +259,15 @@ def test_a_canceled_run_beside_it_is_its_own_matter() -> None:
 
 def test_a_lost_writing_is_no_attempt_unless_that_is_said() -> None:
     assert isinstance(WRITING_LOST, Lost) and not WRITING_LOST.charge
+
+
+def test_a_rank_that_is_stopped_is_the_groups_fault_and_not_the_encoders() -> None:
+    script = Script(step_timeout=5).ready()
+    writing(script)
+    script.handles[0].is_stopped = True
+    script.handles[0].pong = None
+    for _ in range(20):
+        script.pass_time(2)
+    assert all(handle.killed for handle in script.handles)
+    script.die(0, 1)
+    assert lost(script) == [("j", True)] and not ended(script)

@@ -95,6 +95,7 @@ class ChaosPredictor(Predictor):
                 file.write(f"{total.item()!r}\n")
         elif breaks and at > STEPS and not spent(marker):
             break_now(kind)
+        return None
 
 
 class Breaking(Image.Image):
