@@ -149,7 +149,6 @@ class Group(GroupParts):
             return
         if isinstance(message, Written | Unwritten) and self.writings.end(message):
             self._phase.let_go()
-            self.changed()
         else:
             self._phase.message(rank, message)
 

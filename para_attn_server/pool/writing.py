@@ -77,9 +77,9 @@ class Writings:
         return not self.room and not self.live and now - max(ends) >= self._group.timeouts.cancel
 
     def begin(self, run: JobRun, progress: Progress) -> None:
-        """All ranks have left the run, and rank zero holds its result. A stop order that was given before ends it."""
+        """All ranks have left the run, and rank zero holds its result; one that is not wanted is let go."""
         self._all[run.serial] = writing = Writing(run, progress, self._group.clock())
-        if run.stop_order is None:
+        if run.is_unwritten and run.stop_order is None:
             self._group.outbox.post(self._group.listener.run_writing, run.job_id)
         else:
             self._leave(writing)
@@ -140,6 +140,7 @@ class Writings:
     def _report(self, writing: Writing) -> None:
         """The end of its job."""
         outbox, listener = self._group.outbox, self._group.listener
+        self._group.changed()
         outcome = writing.run.outcome()
         if isinstance(outcome, Lost):
             outbox.post(listener.writing_lost, writing.run.job_id, outcome)

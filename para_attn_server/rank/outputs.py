@@ -91,10 +91,13 @@ class RunOutputs:
 
     def write(self, watch: Watch) -> None:
         """Encode what is held, and let it go. Raises Unencodable, Stopped, OSError where the disk refuses."""
-        while self._held:
-            watch()
-            path, part = self._held.pop(0)
-            self._facts[path] = part.write(path, watch)
+        try:
+            while self._held:
+                watch()
+                path, part = self._held.pop(0)
+                self._facts[path] = part.write(path, watch)
+        finally:
+            self._held.clear()
 
     def seal(self, on_block: Callable[[], None]) -> tuple[Output, ...]:
         """The finished files, the first one first. Raises what core.output.seal does; of a further one that is not

@@ -12,7 +12,8 @@ from test_group import CRASHED, JOB, KILLED, OUTPUT, RANKS, Script, ended, faile
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, Result
 from para_attn_server.core.steady import steady
-from para_attn_server.core.wire.ranks import Canceled, Finished, Settled, Unwritten, Written
+from para_attn_server.core.wire.ranks import Canceled, Finished, Settled, Step, Unwritten, Written
+from para_attn_server.core.wire.step_board import Phase, Progress
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.run import CANCEL, EXPIRY, LEAVE_LEAST, WRITING_LOST, Lost
 from para_attn_server.pool.writing import MOST_BYTES, MOST_JOBS
@@ -271,3 +272,19 @@ def test_a_rank_that_is_stopped_is_the_groups_fault_and_not_the_encoders() -> No
     assert all(handle.killed for handle in script.handles)
     script.die(0, 1)
     assert lost(script) == [("j", True)] and not ended(script)
+
+
+def test_what_is_not_to_be_trusted_is_not_written() -> None:
+    script = Script().busy()
+    script.say(0, Finished(1, 0, 3, 1.0, (), applied={"seed": 1}, held=MIB))
+    script.say(1, Finished(1, 1, 3, 1.0, (), applied={"seed": 2}))
+    assert [error.type for error in ended(script)] == ["applied_mismatch"]
+    assert script.handles[0].sent[-1] == "StopWriting" and not script.heard("run_writing")
+
+
+def test_the_last_step_is_known_while_the_output_is_written() -> None:
+    script = Script().busy()
+    script.say(0, Step(1, 1, 9))
+    script.steps.seen[0] = Progress(1, 9, Phase.LEFT, 1.0, 9, 9)
+    leave(script)
+    assert script.heard("run_stepped")[-1] == ("j", 9, 9)

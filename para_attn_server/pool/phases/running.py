@@ -167,7 +167,8 @@ class Running(Phase):
     def _end(self) -> None:
         """All ranks are out of the run; the group is kept unless it is damaged, or may be."""
         run, group = self.run, self.group
-        if run.is_unwritten:
+        if run.held is not None and run.writing_end is None:
+            self._catch_up(group.clock())
             group.writings.begin(run, self._reports.last_progress())
         if run.is_unwritten and run.stop_order is None:
             group.backoff.forget()
