@@ -159,8 +159,10 @@ class DrawnPredictor(Predictor):
             drawn: Any = Video([self._frame(4 * number) for number in range(frames)], fps=24)
         else:
             drawn = Image.fromarray(self.canvas)
+        if not returned:
+            drawn = "thrown away"
         self.stamps.end(seed, started)
-        return drawn if returned else "thrown away"
+        return drawn
 
     def _frame(self, moved: int) -> Image.Image:
         return Image.fromarray(np.roll(self.canvas[:512, :768], moved, axis=1))

@@ -79,8 +79,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         for run, kind in enumerate(
             [
-                Kind("1024 px PNG", 0, 0.6, 4 if quick else 60),
-                Kind("5 s of 768 x 512 MP4", 120, 2.0 if quick else 12.0, 4 if quick else 12),
+                Kind("1024 px PNG", 0, 0.6 if quick else 1.2, 4 if quick else 20),
+                Kind("5 s of 768 x 512 MP4", 120, 2.0 if quick else 6.0, 4 if quick else 8),
             ]
         ):
             suffix = ".mp4" if kind.frames else ".png"
