@@ -25,6 +25,9 @@ class Reporter(Protocol):
     def log(self, text: object) -> None:
         """Add a line to the job's log."""
 
+    def emit(self, kind: str, data: Any) -> None:
+        """Send a live event to whoever listens to the job."""
+
     def report(self, values: Mapping[str, Any]) -> None:
         """Keep what was really used for the job."""
 
@@ -86,6 +89,17 @@ class Predictor:
         """
         if self._reporter is not None:
             self._reporter.log(text)
+
+    def emit(self, kind: str, data: Any) -> None:
+        """Send a live event of the job to whoever listens to it (from rank zero), such as a preview or a piece of text.
+
+        kind: a word of your own, of small letters. data: JSON values, up to 64 KiB, or bytes, up to 1 MiB. Never waits.
+        Pieces of the kind `text` are joined where they come fast; of bytes only the latest of a kind is sent then.
+        Raises TypeError or ValueError, on every rank, for what JSON does not have. Nothing is kept: what must not be
+        lost belongs to the output. Outside a server it does nothing.
+        """
+        if self._reporter is not None:
+            self._reporter.emit(kind, data)
 
     def report(self, **applied: Any) -> None:
         """Say what predict has really used, by name: `self.report(width=1024, cache="first block")`.

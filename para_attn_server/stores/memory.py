@@ -250,6 +250,9 @@ class MemoryStore(JobStore):
         logged = (event for event in self.events(job_id, after) if event.type in ("log", "traceback"))
         return list(islice(logged, limit))
 
+    def news(self, job_id: str, after: int, limit: int) -> list[Event]:
+        return list(islice((event for event in self.events(job_id, after) if event.type != "step"), limit))
+
     def outputs_removed(self, job_ids: list[str], reason: Removal, now: float) -> None:
         with self._writing() as rows:
             kept = [job for job in self._kept() if job.id in job_ids]
