@@ -12,7 +12,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,12 +98,17 @@ class JobEvents:
         return history[-1].id if history else 0
 
     def _stream(self, job: Job, cursor: Cursor, unknown: bool) -> Stream:
+        started = [row for row in self._store.history(job.id) if row.type == "started" and row.id <= cursor.row]
+        run = started[-1].data.get("run", 0) if started else 0
+        return self._listened(job, lambda feed, alone: Listener(self, job, feed, cursor, run, unknown, alone))
+
+    def _listened(self, job: Job, listener: Callable[[Feed, bool], Listener]) -> Stream:
         with self._places.place() as free:
             if job.status.terminal or not free:
-                yield from Listener(self, job, Feed(job.id), cursor, unknown, alone=True).look()
+                yield from listener(Feed(job.id), True).look()
                 return
             with self._control.listen(job.id) as (feed, woken):
-                yield from self._follow(Listener(self, job, feed, cursor, unknown), woken)
+                yield from self._follow(listener(feed, False), woken)
 
     def _follow(self, listener: Listener, woken: threading.Event) -> Stream:
         # Registered first, then looked: a change in between is seen by one of the two.
@@ -148,17 +153,19 @@ class JobEvents:
 class Listener:
     """One stream's place in a job's life.
 
-    unknown: the id that it began with was not known. alone: nothing comes over the control channel. blind: the store
-    could not be read. ended: the last event is out. look_anew: look at the store though nothing was heard.
+    run: the one that was under way at its beginning, or the last one. unknown: the id that it began with was not known.
+    alone: nothing comes over the control channel. blind: the store could not be read. ended: the last event is out.
+    look_anew: look at the store though nothing was heard.
     """
 
     def __init__(
-        self, parent: JobEvents, job: Job, feed: Feed, cursor: Cursor, unknown: bool, alone: bool = False
+        self, parent: JobEvents, job: Job, feed: Feed, cursor: Cursor, run: int, unknown: bool, alone: bool
     ) -> None:
         self._parent, self._job, self._feed, self._cursor, self._alone = parent, job, feed, cursor, alone
         self._unknown, self._unsure = unknown, cursor.number > 0  # whether live events are lost is not known yet
+        self._told = False  # that they are, since the last one
         self._breaks = feed.breaks
-        self._run, self._status = job.run, job.status
+        self._run, self._status = run, job.status
         self._step: tuple[int, int | None] = (0, None)
         self._place: Place | None = None
         self._ends_by: float | None = None
@@ -225,13 +232,16 @@ class Listener:
         """What the predictor has emitted, and what of it is lost. closing: nothing more is waited for."""
         feed = self._feed
         if feed.breaks != self._breaks:
-            self._breaks, self._unsure = feed.breaks, self._unsure or self._cursor.number > 0
-        if (feed.mark is None and not closing) or (feed.events.run > self._run and not self.blind):
-            return  # the run has a row, which comes first
+            self._breaks, self._unsure = feed.breaks, self._cursor.number > 0 and not self._told
+        if feed.mark is None and not closing:
+            return
         if self._unsure:
             self._unsure = False
             if not self._goes_on():
+                self._told = True
                 yield self._snapshot(None)
+        if feed.events.run > self._run and not self.blind:
+            return  # the run has a row, which comes first
         if feed.events.run > self._cursor.run:
             self._cursor = replace(self._cursor, run=feed.events.run, number=0)
         if feed.events.run == self._cursor.run:
@@ -245,7 +255,7 @@ class Listener:
     def _emitted(self, entries: list[Entry[LiveEvent]], mark: LiveMark | None) -> Iterator[JobEvent]:
         for entry in entries:
             yield from self._gap(entry.number - 1)
-            event = entry.value
+            event, self._told = entry.value, False
             self._cursor = replace(self._cursor, number=event.number)
             data = None if event.binary else json.loads(event.data)
             yield self._event(event.kind, event.at, data, event.data if event.binary else None)
