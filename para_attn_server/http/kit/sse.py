@@ -23,6 +23,8 @@ LAST_EVENT_ID: dict[str, Any] = {
 }
 """As OpenAPI describes it."""
 _LONGEST_ID = 100
+_BREAKS = {ord(each): f"\\u{ord(each):04x}" for each in "\x85\u2028\u2029"}
+"""At which some clients break lines, against the standard; other line breaks JSON does not have."""
 T = TypeVar("T")
 
 
@@ -35,7 +37,14 @@ def last_event_id() -> str | None:
 def frame(event: str, data: Any, event_id: str | None = None) -> bytes:
     """One event. data: JSON values."""
     head = "" if event_id is None else f"id: {event_id}\n"
-    return f"{head}event: {event}\ndata: {dumps(data)}\n\n".encode()  # JSON has no line breaks
+    return f"{head}event: {event}\ndata: {dumps(data).translate(_BREAKS)}\n\n".encode()
+
+
+def no_content() -> Response:
+    """In place of a stream: there will be no more events, and a browser does not come back."""
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    return response
 
 
 def event_stream(events: Iterable[T | None], framed: Callable[[T], bytes]) -> Response:

@@ -20,7 +20,7 @@ from para_attn_server.http.kit.files import output_file
 from para_attn_server.http.kit.problems import http_problem
 from para_attn_server.http.kit.request_log import request_id
 from para_attn_server.http.kit.routes import Route, endpoints
-from para_attn_server.http.kit.sse import last_event_id
+from para_attn_server.http.kit.sse import last_event_id, no_content
 from para_attn_server.http.kit.waiting import wait_or_preference, wait_seconds
 from para_attn_server.http.native import listing, server_views, views
 from para_attn_server.http.native.cursors import JOB_STATUS, LOG_NEXT, after
@@ -98,7 +98,7 @@ class Native:
         who, root = caller(), request.script_root
         stream = self._service.events(who, _checked(job_id), last_event_id())
         if stream is None:
-            return "", 204  # at which a browser does not come back
+            return no_content()
         return events_response(stream, lambda: views.job_summary(self._service.view(who, job_id), root))
 
     def cancel(self, job_id: str | None = None) -> ResponseReturnValue:
