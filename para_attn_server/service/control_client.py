@@ -169,8 +169,8 @@ class ControlClient:
         """The job's live events as they come, and an event that is set when there is something new of the job, or the
         link goes up or down."""
         try:
-            with self._feeds.listen(job_id) as (feed, woken):
-                if len(feed.listeners) == 1:
+            with self._feeds.listen(job_id) as (feed, woken, new):
+                if new:
                     feed.place = self._places.get(job_id)
                     self._say_who_listens(job_id)
                 yield feed, woken

@@ -103,14 +103,15 @@ class Feeds:
         return list(self._feeds)
 
     @contextmanager
-    def listen(self, job_id: str) -> Iterator[tuple[Feed, threading.Event]]:
-        """The job's feed, and an event that is set when there is something new in it."""
+    def listen(self, job_id: str) -> Iterator[tuple[Feed, threading.Event, bool]]:
+        """The job's feed, an event that is set when there is something new in it, and whether the feed is new."""
         woken = threading.Event()
         with self._lock:
+            new = job_id not in self._feeds
             feed = self._feeds.setdefault(job_id, Feed(job_id))
             feed.listeners.add(woken)
         try:
-            yield feed, woken
+            yield feed, woken, new
         finally:
             with self._lock:
                 feed.listeners.discard(woken)
