@@ -67,7 +67,7 @@ class Feed:
 
     def lost(self) -> None:
         """The connection has ended, or begun."""
-        self.mark, self.place = None, None
+        self.mark, self.place, self.update = None, None, None
         self.breaks += 1
         self.rows += 1
         self.wake()
@@ -76,6 +76,13 @@ class Feed:
         """Have all listeners look."""
         for event in list(self._listeners):
             event.set()
+
+    @property
+    def last(self) -> tuple[int, int]:
+        """The run, and the number of its last live event that is known of; run 0 where none is under way."""
+        if self.mark is None:
+            return 0, 0
+        return self.mark.run, max(self.mark.last, self.events.last)
 
     @property
     def ended(self) -> bool:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from para_attn_server.core.errors import StoreUnavailable
+from para_attn_server.core.errors import JobNotFound, StoreUnavailable
 from para_attn_server.core.job import Event, Job, JobStatus
 from para_attn_server.core.live_ring import Entry
 from para_attn_server.core.steady import steady
@@ -118,9 +118,9 @@ class JobEvents:
             for event in listener.look():
                 said_at = time.monotonic()
                 yield event
-            if listener.ended or self.stopping:
-                return
             left = said_at + HEARTBEAT - time.monotonic()
+            if listener.ended or self.stopping or listener.deleted(left <= 0):
+                return
             if left <= 0:
                 said_at = time.monotonic()
                 yield None
@@ -164,6 +164,7 @@ class Listener:
         self._parent, self._job, self._feed, self._cursor, self._alone = parent, job, feed, cursor, alone
         self._unknown, self._unsure = unknown, cursor.number > 0  # whether live events are lost is not known yet
         self._told = False  # that they are, since the last one
+        self._from_now = unknown  # live events before the first mark are left out
         self._breaks = feed.breaks
         self._run, self._status = run, job.status
         self._step: tuple[int, int | None] = (0, None)
@@ -175,6 +176,17 @@ class Listener:
     def hold(self, seconds: float) -> float:
         """How long to wait for news, of that time."""
         return seconds if self._ends_by is None else max(0.0, min(seconds, self._ends_by - time.monotonic()))
+
+    def deleted(self, check: bool) -> bool:
+        """Whether the job is not there any more, which is looked up where it has ended, and to check."""
+        try:
+            if check or self._feed.ended:
+                self._parent.row(self._job.id)
+        except JobNotFound:
+            return True
+        except StoreUnavailable:
+            self.blind = True
+        return False
 
     def look(self) -> Iterator[JobEvent]:
         """What is new."""
@@ -235,9 +247,12 @@ class Listener:
             self._breaks, self._unsure = feed.breaks, self._cursor.number > 0 and not self._told
         if feed.mark is None and not closing:
             return
+        run, last = feed.last
+        if self._from_now:
+            self._from_now, self._cursor = False, replace(self._cursor, run=run, number=last)
         if self._unsure:
             self._unsure = False
-            if not self._goes_on():
+            if run != self._cursor.run or last < self._cursor.number:
                 self._told = True
                 yield self._snapshot(None)
         if feed.events.run > self._run and not self.blind:
@@ -246,11 +261,6 @@ class Listener:
             self._cursor = replace(self._cursor, run=feed.events.run, number=0)
         if feed.events.run == self._cursor.run:
             yield from self._emitted(list(feed.events.after(self._cursor.number)), feed.mark)
-
-    def _goes_on(self) -> bool:
-        """Whether the controller has the run of which the last live event was seen."""
-        mark = self._feed.mark
-        return mark is not None and mark.run == self._cursor.run and mark.last >= self._cursor.number
 
     def _emitted(self, entries: list[Entry[LiveEvent]], mark: LiveMark | None) -> Iterator[JobEvent]:
         for entry in entries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 import time
@@ -263,9 +264,10 @@ def test_a_stream_goes_on_behind_any_of_its_events(
     controller.emit(running, 3)
     wait_until(lambda: len(first.seen) == 6)
     for other in web(tmp_path, database):
-        resumed = [Listener(other, running, event.id) for event in first.events]
+        resumed = [Listener(each, running, event.id) for each in (other, service) for event in first.events]
         controller.succeed(running)
-        for place, listener in enumerate(resumed, start=1):
+        for place, listener in enumerate(resumed):
+            place = place % 6 + 1
             wait_until(lambda listener=listener: listener.ended)
             expected = [*first.seen[place:6], "succeeded"]
             for live in (True, False):  # which come in between each other as they are found
@@ -328,15 +330,30 @@ def test_while_the_controller_is_away_the_store_is_looked_at(
 def test_an_id_that_is_not_known_gives_a_snapshot_then_what_comes(
     controller: Controller, service: JobService, running: str, after: str
 ) -> None:
+    controller.emit(running, *range(MOST_EVENTS + 5))
     listener = Listener(service, running, after)
-    listener.sees(("skipped", None))
-    controller.emit(running, 1)
+    new = itertools.count(1000)
+    wait_until(lambda: controller.emit(running, next(new)) or len(listener.seen) >= 2)
     controller.succeed(running)
     wait_until(lambda: listener.ended)
-    assert listener.seen == [("skipped", None), 1, "succeeded"]
+    numbers = listener.seen[1:-1]
+    assert listener.seen == [("skipped", None), *numbers, "succeeded"]
+    assert numbers == list(range(numbers[0], next(new))) and numbers[0] >= 1000
     late = Listener(service, running, after)
     wait_until(lambda: late.ended)
     assert late.seen == [("skipped", None), "succeeded"]
+
+
+def test_a_stream_ends_where_its_job_is_deleted_meanwhile(
+    controller: Controller, service: JobService, running: str
+) -> None:
+    listener = Listener(service, running)
+    listener.sees("queued", STARTED)
+    job = controller.store.succeed(running, OUTPUT, time.time(), run=controller._run(running))
+    controller.store.delete([running])
+    controller.moved(job)
+    wait_until(lambda: listener.ended, 5)
+    assert listener.seen == ["queued", STARTED]
 
 
 def test_nobody_listens_any_more_once_the_streams_are_closed(
