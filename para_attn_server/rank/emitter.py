@@ -39,7 +39,8 @@ class Emitter:
         self, offer: Callable[[FromRank], bool], send: Callable[[FromRank], None], idle: Callable[[], bool]
     ) -> None:
         self._offer, self._send, self._idle = offer, send, idle
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()  # an event may be emitted while another is: by a destructor
+        self._added, self._hurry, self._sent = (threading.Condition(self._lock) for _ in range(3))
         self._waiting: deque[Emitted] = deque()
         self._serial: int | None = None
         self._dropped = 0
@@ -48,13 +49,13 @@ class Emitter:
 
     def begin(self, serial: int) -> None:
         """A run begins: its events follow."""
-        with self._changed:
+        with self._lock:
             self._serial, self._dropped, self._ending = serial, 0, False
             self._waiting.clear()
 
     def add(self, event: Emitted) -> None:
         """An event; does nothing where no run is under way."""
-        with self._changed:
+        with self._lock:
             if self._serial is None or self._ending:
                 return
             if self._thread is None:
@@ -62,22 +63,22 @@ class Emitter:
                 self._thread.start()
             self._put(event)
             self._bound()
-            self._changed.notify_all()
+            self._added.notify()
 
     def drop(self) -> None:
         """An event is not sent: it is counted."""
-        with self._changed:
+        with self._lock:
             self._dropped += 1
 
     def end(self) -> None:
         """The run is over: send what waits, before the message that ends it, and so waiting for room. A picture on the
         way is of no use any more."""
-        with self._changed:
+        with self._lock:
             self._ending = True
             self._waiting = deque(event for event in self._waiting if not event.binary)
-            self._changed.notify_all()
+            self._hurry.notify()
             while self._waiting or self._sending:
-                self._changed.wait()
+                self._sent.wait()
             self._serial = None
 
     def _put(self, event: Emitted) -> None:
@@ -101,19 +102,19 @@ class Emitter:
 
     def _work(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._waiting:
-                    self._changed.wait()
+                    self._added.wait()
                 event, serial, dropped = self._waiting.popleft(), self._serial, self._dropped
                 self._dropped, self._sending = 0, True
             assert serial is not None
             for piece in _pieces(serial, event, dropped):
                 self._pass_on(piece)
-            with self._changed:
+            with self._lock:
                 self._sending = False
-                self._changed.notify_all()
-                pause = max(GAP, _size(event) / BYTES_PER_SECOND)
-                self._changed.wait_for(lambda: self._ending, pause)
+                self._sent.notify()
+                if not self._ending:
+                    self._hurry.wait(max(GAP, _size(event) / BYTES_PER_SECOND))
 
     def _pass_on(self, piece: Emit) -> None:
         while not self._ending:
