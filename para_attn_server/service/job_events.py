@@ -3,7 +3,7 @@
 Durable events are rows of the store: queued, started, log, requeued, succeeded and so on. Live ones pass by: the place
 in the queue, steps, and what the predictor emits. The id of an event says what was seen up to it of both kinds, so a
 stream goes on behind any id, in any web worker: rows are replayed, live events as far as the controller has kept them;
-what is lost is told by one `snapshot`.
+one `snapshot` reports what is lost.
 """
 
 from __future__ import annotations
