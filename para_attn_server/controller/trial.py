@@ -30,6 +30,7 @@ from para_attn_server.core.output import dated
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.core.wire.launch import GroupSpec
 from para_attn_server.core.wire.ranks import (
+    Emit,
     Failed,
     Finished,
     FromRank,
@@ -74,6 +75,7 @@ class Trial:
         self._failed: list[Failed] = []
         self._written: Written | Unwritten | None = None
         self._alive = spec.num_ranks
+        self._emitted = b""  # of an event that comes in pieces
         self._trouble: TrialFailed | None = None
         self._ended = False
 
@@ -98,6 +100,12 @@ class Trial:
                 self._say(step=message.step, total_steps=message.total)
             case Log():
                 self._say(log=message.lines)
+            case Emit():
+                self._emitted += message.data
+                if not message.more:
+                    shown = f"{len(self._emitted)} bytes" if message.binary else self._emitted.decode()
+                    self._say(log=[f"emitted {message.kind}: {shown:.200}"])
+                    self._emitted = b""
             case Finished():
                 self._finished[rank] = message
             case Failed():

@@ -8,6 +8,7 @@ from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Result
 from para_attn_server.core.wire.ranks import (
     Canceled,
+    Emit,
     Failed,
     Finished,
     FromRank,
@@ -53,6 +54,8 @@ class RunReports:
                 self.note_step(message.step, message.total, now)
             case Log():
                 group.outbox.post(group.listener.run_logged, run.job_id, message.lines, message.left_out)
+            case Emit():
+                group.outbox.post(group.listener.run_emitted, run.job_id, message)
             case Finished() | Canceled() | Failed():
                 if isinstance(message, Failed):
                     error = message.error.as_dict()
