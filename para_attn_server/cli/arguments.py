@@ -3,14 +3,13 @@ but that a value can be read as the kind of value that the server's schema asks 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 
-from para_attn_server.cli.predictors import resolved
+from para_attn_server.core.arguments.texts import read_text
 
 PROMPT = "prompt"
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
@@ -30,7 +29,7 @@ def request_arguments(words: Iterable[str], params: Iterable[str], schema: dict[
         else:
             prompt.append(word)
     assigned += [_assignment(param) for param in params]
-    arguments = {name: parsed(text, schema.get("properties", {}).get(name, {}), schema) for name, text in assigned}
+    arguments = {name: read_text(text, name, schema) for name, text in assigned}
     if prompt:
         if PROMPT not in schema.get("properties", {}):
             known = ", ".join(schema.get("properties", {}))
@@ -39,23 +38,8 @@ def request_arguments(words: Iterable[str], params: Iterable[str], schema: dict[
     return arguments
 
 
-def parsed(text: str, declared: dict[str, Any], schema: dict[str, Any]) -> Any:
-    """A value as the schema would have it: text where text is allowed, else what it reads as in JSON, else the text."""
-    kinds = resolved(declared, schema.get("$defs", {})).get("type", [])
-    if "string" in kinds and not ("null" in kinds and text == "null"):
-        return text
-    try:
-        return json.loads(text, parse_constant=_no_number)
-    except ValueError:
-        return text
-
-
 def _assignment(param: str) -> tuple[str, str]:
     match = _ASSIGNMENT.fullmatch(param)
     if match is None:
         raise click.UsageError(f"--param must be NAME=VALUE, not {param!r}")
     return match[1], match[2]
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"JSON has no {text}")

@@ -167,7 +167,7 @@ async def _serve(settings: Settings, executor: Executor, say: Say) -> dict[str, 
     model = model_of(settings)
     # An error is said with its traceback: the log of each rank need not have it too.
     level = "critical" if settings.log_level == "error" else settings.log_level
-    trial = Trial(executor, GroupSpec(model, 0, executor.num_ranks, level, "console"), say)
+    trial = Trial(executor, GroupSpec(model, 0, executor.num_ranks, level, "console", settings.max_pixels), say)
     try:
         return await _tried(trial, settings, executor.num_ranks, say)
     except TrialFailed as failed:

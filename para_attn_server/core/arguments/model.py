@@ -18,6 +18,7 @@ from pydantic_core import SchemaError
 
 from para_attn_server.core.arguments import SEED
 from para_attn_server.core.arguments.annotations import spelled
+from para_attn_server.core.arguments.inputs import NESTED, misplaced
 from para_attn_server.core.arguments.judged import ANY_TYPE, ARGUMENTS, PATHS, Unfit, check_judged_alike
 from para_attn_server.core.arguments.request import RequestValidator
 from para_attn_server.core.arguments.rules import KEYWORD, Rules, split
@@ -35,7 +36,9 @@ _CONFIG = ConfigDict(
 )
 _NUMBERS = "write list[float], or bytes (sent as base64)"
 _INSTEAD = {
-    "PIL.Image.Image": "write bytes (sent as base64) and open it in predict: Image.open(io.BytesIO(image))",
+    "PIL.Image.Image": "write ImageInput, from para_attn_server: predict gets such a picture",
+    "para_attn_server.core.results.Video": "write VideoInput, from para_attn_server: predict gets such a video",
+    "para_attn_server.core.results.Audio": "write AudioInput, from para_attn_server: predict gets such a sound",
     "pathlib.PurePath": PATHS,
     "os.PathLike": PATHS,
     "torch.Tensor": _NUMBERS,
@@ -167,6 +170,8 @@ def _check(argument: Argument) -> None:
         model = _model([argument])
         check_judged_alike(model.__pydantic_core_schema__)
         schema = plain_schema(model)
+        if misplaced(schema):
+            raise Unfit(NESTED)
         validator = RequestValidator(schema)
     except Exception as error:
         said = f"predict's argument {name!r} cannot come from a request"

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import gevent
@@ -36,6 +36,7 @@ from para_attn_server.http.server.connection import Connection
 from para_attn_server.service.budget import spare
 
 log = structlog.get_logger()
+T = TypeVar("T")
 HEARTBEAT = 1.0
 _LINGER = 0.2
 """Seconds that a stopping worker still expects requests: those that were sent before the client could know."""
@@ -83,6 +84,12 @@ def _drain(req: Any) -> None:
     with suppress(OSError, ParseException):
         while req.body.read(_BLOCK):
             pass
+
+
+def off_loop(work: Callable[[], T]) -> T:
+    """What that work returns, done in a thread: others are served meanwhile."""
+    done: T = gevent.get_hub().threadpool.apply(work)
+    return done
 
 
 class WebWorker(GeventWorker):
