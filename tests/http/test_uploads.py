@@ -43,7 +43,13 @@ def predict(
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    web = Web(tmp_path_factory.mktemp("uploads"), max_upload=MAX_UPLOAD, max_body=300_000, max_pixels=10_000, request_timeout=2)
+    web = Web(
+        tmp_path_factory.mktemp("uploads"),
+        max_upload=MAX_UPLOAD,
+        max_body=300_000,
+        max_pixels=10_000,
+        request_timeout=2,
+    )
     web.put_schema(request_schema(arguments_model(predict)))
     wait_until(lambda: "mask" in web.get("/schema").text, 5, "the schema")
     yield web
