@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 from serving import RunningServer
 from waiting import wait_until
 
+from para_attn_server import Client, InvalidArgument, RequestRefused
 from para_attn_server.core.uploads import FOLDER, input_path
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -70,6 +72,35 @@ def test_curl(server: RunningServer, tmp_path: Path, send: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     made = [Path(line) for line in done.stdout.splitlines()]
     assert [Image.open(path).size for path in made] == [(64, 128)] * 4
+
+
+def test_the_client_uploads_by_itself(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(PHOTO)
+    with Client(server.url) as client:
+        status = client.generate(tmp_path / "made.png", image=tmp_path / "photo.jpg", side=64)
+        assert sorted(path.name for path in tmp_path.glob("made*")) == [
+            "made-1.png",
+            "made-2.png",
+            "made-3.png",
+            "made.png",
+        ]
+        upload = client.upload(PHOTO)
+        assert upload == client.upload(tmp_path / "photo.jpg") | {"created_at": upload["created_at"]}
+        assert client.job(status["request_id"])["arguments"]["image"] == upload["id"]
+        assert client.generate(image=PHOTO, side=64)["sha256"] == status["sha256"]
+        with pytest.raises(InvalidArgument, match="side takes no file; files go to image"):
+            client.submit(side=tmp_path / "photo.jpg")
+        with pytest.raises(RequestRefused, match="it is no PNG"):
+            client.upload(b"no picture")
+
+
+def test_the_command_uploads_a_file(server: RunningServer, tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(PHOTO)
+    command = [sys.executable, "-m", "para_attn_server", "generate", "--url", server.url]
+    done = subprocess.run(
+        [*command, "image=@photo.jpg", "-o", "a.png"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "saved a.png, a-1.png, a-2.png, a-3.png\n", done.stderr
 
 
 def test_what_ranks_cannot_decode_is_invalid_input_and_keeps_the_group(server: RunningServer) -> None:

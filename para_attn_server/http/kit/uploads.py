@@ -165,7 +165,7 @@ def _events(boundary: bytes, most: int) -> Iterator[multipart.Event]:
 def _blocks() -> Iterator[bytes]:
     """The request's body."""
     request.max_content_length = None  # what reads it counts
-    connection = request.environ.get("gunicorn.socket")
+    connection: Any = request.environ.get("gunicorn.socket")
     if hasattr(connection, "expect_upload"):
         connection.expect_upload(current_app.config[MAX_UPLOAD])
     length, received = request.content_length, 0
