@@ -26,6 +26,7 @@ from para_attn_server.core.arguments.schema import plain_schema
 from para_attn_server.core.arguments.seeds import Seeds
 from para_attn_server.core.arguments.signature import Argument, read_arguments, types_in
 from para_attn_server.core.errors import FieldError, InvalidInput, SetupFailed
+from para_attn_server.core.results import Audio, Video
 
 _CONFIG = ConfigDict(
     extra="forbid",
@@ -170,7 +171,7 @@ def _check(argument: Argument) -> None:
         model = _model([argument])
         check_judged_alike(model.__pydantic_core_schema__)
         schema = plain_schema(model)
-        if misplaced(schema):
+        if misplaced(schema) or {Video, Audio} & set(types_in(argument.annotation)):  # whose fields JSON could have
             raise Unfit(NESTED)
         validator = RequestValidator(schema)
     except Exception as error:
