@@ -51,6 +51,7 @@ from para_attn_server.pool.pool import Pool
 from para_attn_server.pool.store_thread import StoreThread
 from para_attn_server.stores.base import JobStore
 from para_attn_server.stores.open import open_store, prepare_store, store_notices
+from para_attn_server.stores.uploads import store_key
 
 log = structlog.get_logger()
 
@@ -82,6 +83,7 @@ class Controller:
         line: socket.socket | None,
         lock: StateDirLock,
         run_folder: RunFolder,
+        store_key: str,
     ) -> None:
         self._settings, self._line, self._executor = settings, line, executor
         self._loop = asyncio.get_running_loop()
@@ -111,6 +113,7 @@ class Controller:
         state = StatePlaces(lock, run_folder, self._control, self._store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
         self._pool.notices = store_notices(settings.job_store)
+        self._store_key = store_key
         self._removals = self._make_removals()
 
     async def run(self, signals: StopSignals) -> ExitCode:
@@ -167,7 +170,7 @@ class Controller:
         settings, store = self._settings, self._store.caller()
         limits = Limits(settings.keep, settings.output_seconds, settings.max_output_bytes)
         retention = Retention(store, self._outputs, limits, ClockWatch(settings.keep))
-        return [retention.tick, UploadRetention(store, input_folder(settings)).tick]
+        return [retention.tick, UploadRetention(store, input_folder(settings, self._store_key)).tick]
 
     def _make_groups(self) -> list[Group]:
         settings, num_ranks = self._settings, self._executor.num_ranks
@@ -178,8 +181,9 @@ class Controller:
             settings.job_timeout,
             settings.cancel_timeout,
         )
+        of_settings = settings.log_level, settings.log_format, settings.max_pixels
         specs = [
-            GroupSpec(self._model, index, num_ranks, settings.log_level, settings.log_format, settings.max_pixels)
+            GroupSpec(self._model, index, num_ranks, *of_settings, self._store_key)
             for index in range(settings.num_groups)
         ]
         return [Group(spec, self._executor, self._pool, timeouts, self._clock) for spec in specs]
@@ -350,7 +354,7 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
             settle_clock(store)
             model_info = ModelInfoWriter(*identity(model))
             model_info.claim(store)
-            parts = (settings, model, executor, listener, store, model_info, line, lock, run_folder)
+            parts = (settings, model, executor, listener, store, model_info, line, lock, run_folder, store_key(store))
             return asyncio.run(_run(signals, *parts))
 
 

@@ -37,6 +37,7 @@ class Upload:
     created_at: float = 0.0
 
 
-def input_path(root: str | Path, digest: str) -> Path:
-    """Where the bytes of that digest are. root: of the outputs."""
-    return Path(root) / FOLDER / digest[:2] / digest
+def input_path(root: str | Path, store_key: str, digest: str) -> Path:
+    """Where the bytes of that digest are. root: of the outputs, which servers may share. store_key: of the store that
+    knows the upload: what one removes another may still have."""
+    return Path(root) / FOLDER / store_key / digest[:2] / digest

@@ -45,11 +45,12 @@ class Received:
 
 
 class InputFolder:
-    """Uploads below an output root. most: bytes of one. min_free: bytes that must be free beside it."""
+    """Uploads below an output root. store_key: of the store that knows them. most: bytes of one. min_free: bytes that
+    must be free beside it."""
 
-    def __init__(self, root: Path, most: int, min_free: int = 0) -> None:
-        self._root, self._most, self._min_free = root, most, min_free
-        self._folder = root / FOLDER
+    def __init__(self, root: Path, store_key: str, most: int, min_free: int = 0) -> None:
+        self._root, self._key, self._most, self._min_free = root, store_key, most, min_free
+        self._folder = root / FOLDER / store_key
 
     @contextlib.contextmanager
     def receive(self, blocks: Iterable[bytes]) -> Iterator[Received]:
@@ -61,7 +62,7 @@ class InputFolder:
         try:
             with self._refusals():
                 self._check_room()
-                self._folder.mkdir(mode=0o755, exist_ok=True)
+                self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
                 size, digest = self._write(part, blocks)
             yield Received(part, size, digest)
         finally:
@@ -69,18 +70,18 @@ class InputFolder:
 
     def place(self, received: Received) -> None:
         """Keep a file by its digest. Raises NotAccepting."""
-        path = input_path(self._root, received.digest)
+        path = self._path(received.digest)
         with self._refusals():
             path.parent.mkdir(mode=0o755, exist_ok=True)
             os.replace(received.path, path)  # noqa: PTH105 - in the place of one with the same bytes
 
     def has(self, digest: str) -> bool:
         """Whether the file of that digest is there."""
-        return input_path(self._root, digest).is_file()
+        return self._path(digest).is_file()
 
     def unlink(self, digest: str) -> None:
         """Remove that file, and its folder if that is empty then. Raises OSError where the disk refuses."""
-        path = input_path(self._root, digest)
+        path = self._path(digest)
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others are in there
             path.parent.rmdir()
@@ -91,6 +92,9 @@ class InputFolder:
             for entry in found:
                 if _PART.fullmatch(entry.name) and entry.stat(follow_symlinks=False).st_mtime < now - LEFT_BEHIND:
                     Path(entry.path).unlink(missing_ok=True)
+
+    def _path(self, digest: str) -> Path:
+        return input_path(self._root, self._key, digest)
 
     def _write(self, part: Path, blocks: Iterable[bytes]) -> tuple[int, str]:
         size, digest = 0, hashlib.sha256()
@@ -116,6 +120,6 @@ class InputFolder:
             raise NotAccepting(f"uploads cannot be written ({error.strerror})") from None
 
 
-def input_folder(settings: Settings) -> InputFolder:
-    """The folder of uploads of a server with these settings."""
-    return InputFolder(settings.output_dir, settings.max_upload, settings.min_free)
+def input_folder(settings: Settings, store_key: str) -> InputFolder:
+    """The folder of uploads of a server with these settings and that store."""
+    return InputFolder(settings.output_dir, store_key, settings.max_upload, settings.min_free)

@@ -77,7 +77,8 @@ class Group(GroupParts):
         part = temporary_path(job.output_path, job.id)
         now, pauses = self.clock(), self.clock.long_pauses
         run = JobRun(job.id, self.serial, now, part, arguments, job.deadline, pauses, request_id)
-        inputs = {digest: str(input_path(job.output_root or "", digest)) for digest in job.inputs}
+        root, key = job.output_root or "", self._spec.store_key
+        inputs = {digest: str(input_path(root, key, digest)) for digest in job.inputs}
         self.ranks.send_all(Run(job.id, self.serial, arguments, job.output_path, request_id, inputs))
         self._enter(Running(self, run))
 

@@ -35,7 +35,6 @@ from para_attn_server.core.job import Job, JobStatus, NewJob, Output, Removal
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
 from para_attn_server.core.uploads import Upload
-from para_attn_server.inputs.folder import input_folder
 from para_attn_server.service import budget
 from para_attn_server.service.caller import Caller
 from para_attn_server.service.control_client import ControlClient
@@ -87,7 +86,7 @@ class JobService:
         self._outputs = outputs
         self._settings = settings
         self._models = ModelInfoReader(store)
-        self._uploads = Uploads(store, input_folder(settings), settings.max_upload, settings.max_pixels, off_loop)
+        self._uploads = Uploads(store, settings, off_loop)
         self._waiters = budget.waiters(settings.web_connections)
         self._cancelers = budget.cancelers(settings.web_connections)
         self._stopping = False

@@ -7,6 +7,7 @@ fetches URLs, and no text of a request is ever taken for the name of a file.
 from __future__ import annotations
 
 import binascii
+import functools
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -16,9 +17,11 @@ from para_attn_server.core.arguments.inputs import WORDS
 from para_attn_server.core.errors import FieldError, InvalidInput, UploadNotFound, UploadTooLarge
 from para_attn_server.core.media import Media, NoMedia
 from para_attn_server.core.media.limits import excess, unfit
+from para_attn_server.core.settings import Settings
 from para_attn_server.core.uploads import DIGEST, Upload
-from para_attn_server.inputs.folder import InputFolder
+from para_attn_server.inputs.folder import InputFolder, input_folder
 from para_attn_server.stores.base import JobStore
+from para_attn_server.stores.uploads import store_key
 
 T = TypeVar("T")
 OffLoop = Callable[[Callable[[], T]], T]
@@ -34,13 +37,15 @@ def in_place(work: Callable[[], T]) -> T:
 
 
 class Uploads:
-    """max_upload: bytes, max_pixels: of a picture. off_loop: does work that takes a while beside the web's loop."""
+    """off_loop: does work that takes a while beside the web's loop."""
 
-    def __init__(
-        self, store: JobStore, folder: InputFolder, max_upload: int, max_pixels: int, off_loop: OffLoop[Any] = in_place
-    ) -> None:
-        self._store, self._folder = store, folder
-        self._most, self._max_pixels, self._off_loop = max_upload, max_pixels, off_loop
+    def __init__(self, store: JobStore, settings: Settings, off_loop: OffLoop[Any] = in_place) -> None:
+        self._store, self._settings, self._off_loop = store, settings, off_loop
+        self._most, self._max_pixels = settings.max_upload, settings.max_pixels
+
+    @functools.cached_property
+    def _folder(self) -> InputFolder:
+        return input_folder(self._settings, store_key(self._store))
 
     def keep(self, owner: str, blocks: Iterable[bytes], pointer: str = "#") -> Upload:
         """Keep the file of these bytes; the same ones again are the same upload, as new.

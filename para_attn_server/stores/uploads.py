@@ -6,10 +6,25 @@ write that forgets the upload: so no file is left without one, and none is remov
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from para_attn_server.core.uploads import Upload
+
+if TYPE_CHECKING:
+    from para_attn_server.stores.base import JobStore
+
+_DOCUMENT = "uploads"
+
+
+def store_key(store: JobStore) -> str:
+    """By which this store's uploads are told from those of others below one output root; made where it has none."""
+    known = store.document(_DOCUMENT)
+    if known is None:
+        known = {"key": secrets.token_hex(8)}
+        store.put_document(_DOCUMENT, known)
+    return str(known["key"])
 
 
 class UploadStore(Protocol):

@@ -15,11 +15,14 @@ from para_attn_server.core.errors import InsufficientStorage, NotAccepting, Uplo
 from para_attn_server.core.job import NewJob
 from para_attn_server.core.uploads import FOLDER, UNUSED_FOR, Upload, input_path
 from para_attn_server.inputs.folder import LEFT_BEHIND, InputFolder
+from para_attn_server.stores.uploads import store_key
+
+KEY = "ab"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> InputFolder:
-    return InputFolder(tmp_path, 100)
+    return InputFolder(tmp_path, KEY, 100)
 
 
 def keep(store: MemoryStore, folder: InputFolder, data: bytes, age: float = 0.0) -> str:
@@ -41,7 +44,7 @@ def test_an_old_upload_goes_with_its_file(tmp_path: Path, folder: InputFolder) -
     old, new = keep(store, folder, b"old", UNUSED_FOR + 1), keep(store, folder, b"new", UNUSED_FOR - 60)
     retention = UploadRetention(store, folder)
     retention.tick(0.0)
-    assert not input_path(tmp_path, old).parent.exists() and input_path(tmp_path, new).read_bytes() == b"new"
+    assert not input_path(tmp_path, KEY, old).parent.exists() and input_path(tmp_path, KEY, new).read_bytes() == b"new"
     assert (store.upload("anonymous", old), folder.has(old)) == (None, False)
     assert store.upload("anonymous", new) is not None and folder.has(new)
 
@@ -84,12 +87,12 @@ def test_an_upload_whose_file_stays_is_tried_again(
     assert store.upload("anonymous", digest) is not None
     retention = UploadRetention(store, folder)
     retention.tick(0.0)
-    assert store.upload("anonymous", digest) is None and not input_path(tmp_path, digest).exists()
+    assert store.upload("anonymous", digest) is None and not input_path(tmp_path, KEY, digest).exists()
 
 
 def test_what_a_killed_web_worker_has_left_is_swept_away(tmp_path: Path, folder: InputFolder) -> None:
     keep(MemoryStore(), folder, b"new")
-    old, new = (tmp_path / FOLDER / f".{n * 32}.part" for n in "ab")
+    old, new = (tmp_path / FOLDER / KEY / f".{n * 32}.part" for n in "ab")
     for path in (old, new):
         path.write_bytes(b"half")
     os.utime(old, (1, time.time() - LEFT_BEHIND - 1))
@@ -100,23 +103,33 @@ def test_what_a_killed_web_worker_has_left_is_swept_away(tmp_path: Path, folder:
 def test_what_is_received_and_not_placed_is_gone(tmp_path: Path, folder: InputFolder) -> None:
     with folder.receive([b"abc"]) as received:
         assert received.path.read_bytes() == b"abc"
-    assert list((tmp_path / FOLDER).iterdir()) == []
+    assert list((tmp_path / FOLDER / KEY).iterdir()) == []
     with pytest.raises(UploadTooLarge), folder.receive([b"a" * 60] * 2):
         pass
-    assert list((tmp_path / FOLDER).iterdir()) == []
+    assert list((tmp_path / FOLDER / KEY).iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_used_says_so(tmp_path: Path) -> None:
-    with pytest.raises(NotAccepting, match="No such file"), InputFolder(tmp_path / "none", 9).receive([b"a"]):
+    with pytest.raises(NotAccepting, match="No such file"), InputFolder(tmp_path / "none", KEY, 9).receive([b"a"]):
         pass
-    with pytest.raises(InsufficientStorage), InputFolder(tmp_path, 9, min_free=2**62).receive([b"a"]):
+    with pytest.raises(InsufficientStorage), InputFolder(tmp_path, KEY, 9, min_free=2**62).receive([b"a"]):
         pass
 
 
 def test_a_file_that_comes_again_takes_the_place_of_its_like(tmp_path: Path, folder: InputFolder) -> None:
     store = MemoryStore()
     digest = keep(store, folder, b"same")
-    input_path(tmp_path, digest).unlink()
+    input_path(tmp_path, KEY, digest).unlink()
     assert keep(store, folder, b"same") == digest
     assert keep(store, folder, b"same") == digest
-    assert input_path(tmp_path, digest).read_bytes() == b"same"
+    assert input_path(tmp_path, KEY, digest).read_bytes() == b"same"
+
+
+def test_servers_that_share_an_output_root_do_not_share_files(tmp_path: Path) -> None:
+    ours, theirs = MemoryStore(), MemoryStore()
+    assert store_key(ours) == store_key(ours.another()) != store_key(theirs)
+    folders = [InputFolder(tmp_path, store_key(store), 100) for store in (ours, theirs)]
+    digest = keep(ours, folders[0], b"same", UNUSED_FOR + 1)
+    assert keep(theirs, folders[1], b"same") == digest
+    UploadRetention(ours, folders[0]).tick(0.0)
+    assert [folder.has(digest) for folder in folders] == [False, True]

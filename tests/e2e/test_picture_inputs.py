@@ -121,8 +121,9 @@ def test_what_ranks_cannot_decode_is_invalid_input_and_keeps_the_group(server: R
 def test_a_file_goes_with_the_last_job_that_uses_it(server: RunningServer, root: Path) -> None:
     data = picture(size=(50, 50))
     digest = hashlib.sha256(data).hexdigest()
-    path = input_path(root, digest)
     jobs = [server.post("/generate", files={"image": ("a", data)}).json()["request_id"] for _ in range(2)]
+    (folder,) = (root / FOLDER).iterdir()
+    path = input_path(root, folder.name, digest)
     for job_id in jobs:
         assert server.result(job_id).status_code == 200
         assert server.get(f"/jobs/{job_id}").json()["arguments"]["image"] == digest
@@ -132,4 +133,4 @@ def test_a_file_goes_with_the_last_job_that_uses_it(server: RunningServer, root:
     wait_until(lambda: not path.exists(), 20, "the file to be removed")
     assert server.get(f"/uploads/{digest}").status_code == 404
     assert server.get(f"/uploads/{unused}").status_code == 200
-    assert not [each.name for each in (root / FOLDER).iterdir() if each.is_file()]
+    assert not [each.name for each in folder.iterdir() if each.is_file()]

@@ -21,6 +21,7 @@ from para_attn_server import ImageInput, VideoInput
 from para_attn_server.core.arguments.model import arguments_model
 from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.uploads import FOLDER, input_path
+from para_attn_server.stores.uploads import store_key
 
 PNG = picture()
 ID = hashlib.sha256(PNG).hexdigest()
@@ -68,6 +69,11 @@ def kept(web: Web) -> set[str]:
     return {path.name for path in (web.settings.output_dir / FOLDER).rglob("*") if path.is_file()}
 
 
+def file_of(web: Web, digest: str) -> Path:
+    """Where the web keeps a file."""
+    return input_path(web.settings.output_dir, store_key(web.controller.store), digest)
+
+
 def arguments(web: Web, answer: Any) -> dict[str, Any]:
     """What the job of an answer is to run with."""
     assert answer.status_code == 202, answer.text
@@ -89,7 +95,7 @@ def test_an_upload_is_described_by_its_header(web: Web) -> None:
     size = {"size": len(PNG), "width": 40, "height": 20, "frames": 1, "duration": None}
     assert body == {"id": ID, "kind": "image", "media_type": "image/png", **size}
     assert web.get(answer.headers["location"]).json()["id"] == ID
-    assert input_path(web.settings.output_dir, ID).read_bytes() == PNG
+    assert file_of(web, ID).read_bytes() == PNG
 
 
 def test_a_form_sends_the_same_upload(web: Web) -> None:
@@ -270,14 +276,14 @@ def test_an_upload_that_is_gone_is_not_known(web: Web) -> None:
     assert web.get(f"/uploads/{'b' * 64}").json()["type"].endswith("upload-not-found")
     assert web.get("/uploads/no").status_code == 404
     web.post("/uploads", content=PNG)
-    input_path(web.settings.output_dir, ID).unlink()
+    file_of(web, ID).unlink()
     assert web.get(f"/uploads/{ID}").status_code == 404
     assert "send the file again" in wrong(web.post("/generate", json={"image": ID}))["#/image"]
 
 
 def test_no_output_may_be_among_the_uploads(web: Web) -> None:
     web.post("/uploads", content=PNG)
-    path = f"{FOLDER}/{ID[:2]}/a.png"
+    path = str(file_of(web, ID).with_name("a.png").relative_to(web.settings.output_dir))
     assert "its own files" in wrong(web.post("/generate", json={"image": ID, "output_path": path}))["#/output_path"]
 
 
