@@ -80,11 +80,8 @@ class InputFolder:
         return self._path(digest).is_file()
 
     def unlink(self, digest: str) -> None:
-        """Remove that file, and its folder if that is empty then. Raises OSError where the disk refuses."""
-        path = self._path(digest)
-        path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # others are in there
-            path.parent.rmdir()
+        """Remove that file. Raises OSError where the disk refuses."""
+        self._path(digest).unlink(missing_ok=True)
 
     def sweep(self, now: float) -> None:
         """Remove what killed web workers have left under temporary names. now: Unix seconds."""

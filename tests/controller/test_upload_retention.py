@@ -44,7 +44,7 @@ def test_an_old_upload_goes_with_its_file(tmp_path: Path, folder: InputFolder) -
     old, new = keep(store, folder, b"old", UNUSED_FOR + 1), keep(store, folder, b"new", UNUSED_FOR - 60)
     retention = UploadRetention(store, folder)
     retention.tick(0.0)
-    assert not input_path(tmp_path, KEY, old).parent.exists() and input_path(tmp_path, KEY, new).read_bytes() == b"new"
+    assert not input_path(tmp_path, KEY, old).exists() and input_path(tmp_path, KEY, new).read_bytes() == b"new"
     assert (store.upload("anonymous", old), folder.has(old)) == (None, False)
     assert store.upload("anonymous", new) is not None and folder.has(new)
 

@@ -37,6 +37,7 @@ def predict(
     steps: int = 4,
     fast: bool = False,
     sizes: list[int] = [],  # noqa: B006
+    raw: bytes = b"",
     seed: int = 0,
 ) -> None:
     """A predictor that takes pictures."""
@@ -228,8 +229,19 @@ def test_a_form_gives_files_and_texts(web: Web) -> None:
         "steps": 9,
         "fast": True,
         "sizes": [1, 2, 3],
+        "raw": "",
         "seed": 5,
     }
+
+
+def test_a_file_may_be_bytes_of_any_kind(web: Web) -> None:
+    found = arguments(web, web.post("/generate", files={"image": ("a", PNG), "raw": ("b", b"any")}))
+    assert found["raw"] == b64encode(b"any").decode()
+
+
+def test_a_text_of_too_many_values_is_not_parsed(web: Web) -> None:
+    texts = {"sizes": "[" + "[]," * 60_000 + "1]"}
+    assert "more than 20000 values" in wrong(web.post("/generate", files={"image": ("a", PNG)}, data=texts))["#"]
 
 
 def test_a_typed_text_is_no_file(web: Web) -> None:

@@ -27,6 +27,12 @@ def is_list(name: str, schema: Mapping[str, Any]) -> bool:
     return "array" in _kinds(name, schema)
 
 
+def takes_bytes(name: str, schema: Mapping[str, Any]) -> bool:
+    """Whether the argument takes any bytes at all, in base64."""
+    declared = schema.get("properties", {}).get(name, {})
+    return any(option.get("format") == "base64" for option in options_of(declared, schema.get("$defs", {})))
+
+
 def _kinds(name: str, schema: Mapping[str, Any]) -> set[str]:
     declared = schema.get("properties", {}).get(name, {})
     found: set[str] = set()

@@ -6,6 +6,7 @@ What becomes of a file is the service's to say. The names and types that clients
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,9 +17,11 @@ from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge
 from werkzeug.sansio import multipart
 
 from para_attn_server.core.arguments.inputs import input_kinds
-from para_attn_server.core.arguments.texts import is_list, read_text
+from para_attn_server.core.arguments.request import TOO_MUCH
+from para_attn_server.core.arguments.texts import is_list, read_text, takes_bytes
 from para_attn_server.core.errors import FieldError, InvalidInput, UploadTooLarge
 from para_attn_server.core.uploads import Upload
+from para_attn_server.http.kit.bodies import holds_too_much
 from para_attn_server.http.kit.callers import caller
 from para_attn_server.service.service import JobService
 
@@ -56,37 +59,55 @@ def form_arguments(service: JobService) -> dict[str, Any]:
     A part of type application/json is JSON. Several parts of one name, with or without `[]` behind it, are a list.
     """
     schema = service.model_info(caller()).schema
-    inputs = input_kinds(schema)
     found: dict[str, list[Any]] = {}
     left = current_app.config["MAX_CONTENT_LENGTH"]
     for part in parts():
         name = part.name.removesuffix("[]")
-        if part.is_file:
-            if name not in inputs:
-                takers = f"files go to {', '.join(inputs)}" if inputs else "the model takes no files"
-                raise InvalidInput([FieldError(f"#/{name[:100]}", f"takes no file; {takers}")])
-            found.setdefault(name, []).append(service.upload(caller(), part.blocks(), f"#/{name}").digest)
+        if part.is_file and name in input_kinds(schema):
+            value = service.upload(caller(), part.blocks(), f"#/{name}").digest
         else:
-            text = part.text(left)
-            left -= len(text)
-            value = _of_json(name, text) if part.is_json else read_text(text, name, schema)
-            found.setdefault(name, []).append(value)
+            data = part.data(left)
+            left -= len(data)
+            value = _bytes_of(name, data, schema) if part.is_file else _value_of(name, data, part.is_json, schema)
+        found.setdefault(name, []).append(value)
     return {name: _joined(name, values, is_list(name, schema)) for name, values in found.items()}
+
+
+def _bytes_of(name: str, data: bytes, schema: dict[str, Any]) -> str:
+    """The content of a file whose argument is no picture, video or sound."""
+    if takes_bytes(name, schema):
+        return b64encode(data).decode()
+    inputs = input_kinds(schema)
+    takers = f"files go to {', '.join(inputs)}" if inputs else "the model takes no files"
+    raise _wrong(name, f"takes no file; {takers}")
+
+
+def _value_of(name: str, data: bytes, is_json: bool, schema: dict[str, Any]) -> Any:
+    """What a text stands for."""
+    if data.lstrip()[:1] in (b"[", b"{") and holds_too_much(data):
+        raise InvalidInput([TOO_MUCH])
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise _wrong(name, "must be text in UTF-8") from None
+    if not is_json:
+        return read_text(text, name, schema)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise _wrong(name, "is not valid JSON, as its Content-Type says") from None
+
+
+def _wrong(name: str, detail: str) -> InvalidInput:
+    return InvalidInput([FieldError(f"#/{name[:100]}", detail)])
 
 
 def _joined(name: str, values: list[Any], is_list: bool) -> Any:
     if is_list:
         return [each for value in values for each in (value if isinstance(value, list) else [value])]
     if len(values) > 1:
-        raise InvalidInput([FieldError(f"#/{name[:100]}", f"is given {len(values)} times; it takes one value")])
+        raise _wrong(name, f"is given {len(values)} times; it takes one value")
     return values[0]
-
-
-def _of_json(name: str, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        raise InvalidInput([FieldError(f"#/{name[:100]}", "is not valid JSON, as its Content-Type says")]) from None
 
 
 class Part:
@@ -101,17 +122,14 @@ class Part:
         """The content."""
         return self._blocks
 
-    def text(self, most: int) -> str:
-        """The content as text; raises 413 for more than so many bytes."""
-        data = b""
+    def data(self, most: int) -> bytes:
+        """The content as a whole; raises 413 for more than so many bytes."""
+        found = bytearray()
         for block in self._blocks:
-            data += block
-            if len(data) > most:
+            found += block
+            if len(found) > most:
                 raise RequestEntityTooLarge(_too_large())
-        try:
-            return data.decode()
-        except UnicodeDecodeError:
-            raise InvalidInput([FieldError(f"#/{self.name[:100]}", "must be text in UTF-8")]) from None
+        return bytes(found)
 
 
 def parts() -> Iterator[Part]:
