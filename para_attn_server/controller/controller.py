@@ -89,8 +89,7 @@ class Controller:
         self._loop = asyncio.get_running_loop()
         self._store = StoreThread(store, self._loop.call_soon_threadsafe)
         self._clock = RunningClock(TICK)
-        self._listener = listener
-        self._model = model
+        self._listener, self._model = listener, model
         self._sources = SourceWatch(source_folder(model)) if settings.reload else None
         self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
         self._exit_code = ExitCode.OK
@@ -109,6 +108,7 @@ class Controller:
             self._control.publish,
             lambda function: self._loop.call_later(SOON, function),
             self._on_setup_failed,
+            self._control.live,
         )
         state = StatePlaces(lock, run_folder, self._control, self._store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
