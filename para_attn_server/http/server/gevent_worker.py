@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import gevent
@@ -87,9 +87,18 @@ def _drain(req: Any) -> None:
 
 
 def off_loop(work: Callable[[], T]) -> T:
-    """What that work returns, done in a thread: others are served meanwhile."""
-    done: T = gevent.get_hub().threadpool.apply(work)
-    return done
+    """What that work returns, or raises, done in a thread: others are served meanwhile."""
+
+    def guarded() -> tuple[T | None, Exception | None]:  # the pool would print what is raised, as if nobody saw it
+        try:
+            return work(), None
+        except Exception as error:
+            return None, error
+
+    done, error = gevent.get_hub().threadpool.apply(guarded)
+    if error is not None:
+        raise error
+    return cast("T", done)
 
 
 class WebWorker(GeventWorker):
