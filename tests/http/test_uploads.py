@@ -38,6 +38,7 @@ def predict(
     fast: bool = False,
     sizes: list[int] = [],  # noqa: B006
     raw: bytes = b"",
+    others: list[ImageInput] | None = None,
     seed: int = 0,
 ) -> None:
     """A predictor that takes pictures."""
@@ -230,8 +231,20 @@ def test_a_form_gives_files_and_texts(web: Web) -> None:
         "fast": True,
         "sizes": [1, 2, 3],
         "raw": "",
+        "others": None,
         "seed": 5,
     }
+
+
+def test_nothing_may_stand_for_an_optional_list(web: Web) -> None:
+    found = arguments(web, web.post("/generate", files={"image": ("a", PNG)}, data={"mask": "null", "others": "null"}))
+    assert (found["mask"], found["others"]) == (None, None)
+
+
+def test_an_encoded_file_is_refused(web: Web) -> None:
+    for path in ("/uploads", "/generate"):
+        answer = web.post(path, files={"image": ("a", PNG)}, headers={"Content-Encoding": "gzip"})
+        assert answer.status_code == 415, answer.text
 
 
 def test_a_file_may_be_bytes_of_any_kind(web: Web) -> None:

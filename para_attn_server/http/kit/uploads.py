@@ -40,8 +40,6 @@ def is_form() -> bool:
 
 def upload(service: JobService) -> Upload:
     """Keep the file that the request sends: its body, or the one file of a form."""
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("Send the file as it is, without a Content-Encoding.")
     most = current_app.config[MAX_UPLOAD]
     if not is_form():
         if (request.content_length or 0) > most:
@@ -103,7 +101,7 @@ def _wrong(name: str, detail: str) -> InvalidInput:
 
 
 def _joined(name: str, values: list[Any], is_list: bool) -> Any:
-    if is_list:
+    if is_list and values != [None]:
         return [each for value in values for each in (value if isinstance(value, list) else [value])]
     if len(values) > 1:
         raise _wrong(name, f"is given {len(values)} times; it takes one value")
@@ -181,7 +179,9 @@ def _events(boundary: bytes, most: int) -> Iterator[multipart.Event]:
 
 
 def _blocks() -> Iterator[bytes]:
-    """The request's body."""
+    """The request's body; raises 415 where it is encoded."""
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send files as they are, without a Content-Encoding.")
     request.max_content_length = None  # what reads it counts
     connection: Any = request.environ.get("gunicorn.socket")
     if hasattr(connection, "expect_upload"):
