@@ -238,7 +238,7 @@ class Settings(BaseSettings):
     )
     max_body: Bytes = Field(16 * 2**20, ge=1, description="Largest request body in bytes; a larger one gets 413.")
     max_upload: Bytes = Field(
-        64 * 10**6,
+        64 * 2**20,
         ge=1,
         description="Largest upload in bytes: a picture, video or sound that a job takes. In a multipart request all "
         "files together may have as many, beside --max-body for the other parts.",
