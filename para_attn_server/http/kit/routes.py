@@ -61,6 +61,8 @@ class Route:
 
 REQUEST = {"$ref": "#/components/schemas/GenerateRequest"}
 """Of a body that has the model's arguments, whatever they are."""
+JSON_REQUEST = {"application/json": REQUEST}
+"""The bodies of a route that takes them as JSON alone."""
 
 RETRY_AFTER = ("Retry-After", "Seconds to wait before asking again.")
 """A header of answers, as `ResponseSpec.headers` takes it."""

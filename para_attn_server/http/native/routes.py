@@ -8,7 +8,7 @@ from typing import Any
 from para_attn_server.core.uploads import DIGEST
 from para_attn_server.http.kit import problems
 from para_attn_server.http.kit.problems import http_problem
-from para_attn_server.http.kit.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route
+from para_attn_server.http.kit.routes import JSON_REQUEST, RETRY_AFTER, ResponseSpec, Route
 from para_attn_server.http.kit.sse import EVENT_STREAM, LAST_EVENT_ID
 from para_attn_server.http.kit.uploads import FORM
 from para_attn_server.http.kit.waiting import PREFER_PARAMETER, WAIT_PARAMETER
@@ -79,7 +79,7 @@ _FILES: dict[str, dict[str, Any]] = {
     },
 }
 _ARGUMENTS: dict[str, dict[str, Any]] = {
-    "application/json": REQUEST,
+    **JSON_REQUEST,
     FORM: {
         "type": "object",
         "description": "The model's arguments, one part each: files for pictures, videos and sounds, texts for others.",
