@@ -8,6 +8,8 @@
     │   └── StateDirError       the state directory is in use, unreadable or too new; exit code 5
     ├── InvalidInput            a request's arguments are wrong; names each field
     ├── JobNotFound             no job has that id
+    ├── UploadNotFound          the owner has no upload of that id
+    ├── UploadTooLarge          an upload has more bytes than --max-upload
     ├── NothingToCancel         no job is queued or running under that id (or at all)
     ├── JobActive               a job is queued or running, and only one that has ended can be deleted
     ├── IdempotencyConflict     the same Idempotency-Key came with another request
@@ -97,6 +99,21 @@ class InvalidInput(ServerError):
 
 class JobNotFound(ServerError):
     """No job has that id (or it was removed after --keep)."""
+
+
+class UploadNotFound(ServerError):
+    """The owner has no upload of that id, or has it no more. digest: the id."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__("there is no such upload: one that no job uses is removed after an hour; send the file again")
+        self.digest = digest
+
+
+class UploadTooLarge(ServerError):
+    """An upload has more bytes than --max-upload allows."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"a file may have up to {most} bytes (--max-upload)")
 
 
 class NothingToCancel(ServerError):

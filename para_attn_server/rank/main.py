@@ -217,7 +217,7 @@ def _set_up(spec: RankSpec, pipe: Link, board: StepBoard) -> tuple[Any, JobRunne
         check_steps(predictor.pipe)
     if isinstance(predictor, Predictor):
         predictor._reporter = control
-    runner = JobRunner(predictor, model, control, spec.rank, pipe.send)
+    runner = JobRunner(predictor, model, control, spec.rank, pipe.send, spec.of.max_pixels)
     pipe.stop_writing = runner.writer.stop
     return predictor, runner
 

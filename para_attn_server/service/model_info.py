@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from para_attn_server.core.arguments.inputs import input_kinds
 from para_attn_server.core.arguments.request import RequestValidator
 from para_attn_server.core.arguments.shape import Shaper
 from para_attn_server.stores.base import SCHEMA_DOCUMENT, JobStore
@@ -18,6 +19,7 @@ class ModelInfo:
     """schema: JSON Schema of a request body, with its compiled check; output_suffix: of outputs the server names.
 
     name: as clients may see it, without the folders of this machine. shaper: gives the shapes of requests.
+    inputs: the arguments that are pictures, videos or sounds, each with its kind.
     """
 
     schema: dict[str, Any]
@@ -25,6 +27,7 @@ class ModelInfo:
     output_suffix: str
     name: str
     shaper: Shaper
+    inputs: dict[str, str]
 
 
 class ModelInfoReader:
@@ -50,4 +53,5 @@ class ModelInfoReader:
         name = document["model"].rpartition("/")[2].replace(".py:", ":")
         if self._info is not None and (self._info.schema, self._info.name) == (schema, name):
             return self._info
-        return ModelInfo(schema, RequestValidator(schema), document["output_suffix"], name, Shaper(schema))
+        suffix = document["output_suffix"]
+        return ModelInfo(schema, RequestValidator(schema), suffix, name, Shaper(schema), input_kinds(schema))

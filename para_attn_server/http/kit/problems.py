@@ -31,6 +31,8 @@ from para_attn_server.core.errors import (
     QueueFull,
     ServerError,
     StoreUnavailable,
+    UploadNotFound,
+    UploadTooLarge,
 )
 
 _log = logging.getLogger(__name__)
@@ -76,6 +78,8 @@ class Problem:
 
 INVALID_INPUT = ProblemType(400, "invalid-input", "Invalid arguments")
 JOB_ACTIVE = ProblemType(409, "job-active", "The job has not ended")
+UPLOAD_NOT_FOUND = ProblemType(404, "upload-not-found", "No such upload")
+UPLOAD_TOO_LARGE = ProblemType(413, "upload-too-large", "The file is too large")
 JOB_NOT_FOUND = ProblemType(404, "job-not-found", "No such job")
 NOTHING_TO_CANCEL = ProblemType(404, "nothing-to-cancel", "Nothing to cancel")
 OUTPUT_GONE = ProblemType(410, "output-gone", "The output's file is gone")
@@ -96,6 +100,8 @@ _KINDS: dict[type[ServerError], ProblemType] = {
     InvalidInput: INVALID_INPUT,
     JobActive: JOB_ACTIVE,
     JobNotFound: JOB_NOT_FOUND,
+    UploadNotFound: UPLOAD_NOT_FOUND,
+    UploadTooLarge: UPLOAD_TOO_LARGE,
     NothingToCancel: NOTHING_TO_CANCEL,
     IdempotencyConflict: IDEMPOTENCY_CONFLICT,
     QueueFull: QUEUE_FULL,
