@@ -8,6 +8,7 @@
     │   └── StateDirError       the state directory is in use, unreadable or too new; exit code 5
     ├── InvalidInput            a request's arguments are wrong; names each field
     ├── JobNotFound             no job has that id
+    ├── ModelNotFound           the server has no model of that name
     ├── NothingToCancel         no job is queued or running under that id (or at all)
     ├── JobActive               a job is queued or running, and only one that has ended can be deleted
     ├── IdempotencyConflict     the same Idempotency-Key came with another request
@@ -97,6 +98,14 @@ class InvalidInput(ServerError):
 
 class JobNotFound(ServerError):
     """No job has that id (or it was removed after --keep)."""
+
+
+class ModelNotFound(ServerError):
+    """The server has no model of that name. models: those that it has."""
+
+    def __init__(self, name: str, models: list[str]) -> None:
+        super().__init__(f"there is no model {name[:100]!r}; this server has {', '.join(models)}")
+        self.models = models
 
 
 class NothingToCancel(ServerError):

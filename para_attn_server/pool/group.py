@@ -58,6 +58,11 @@ class Group(GroupParts):
         self._phase: Phase = Resting(self, 0.0)  # until `start`
 
     @property
+    def model(self) -> str:
+        """The short name of its model."""
+        return self._spec.model.served_as
+
+    @property
     def run(self) -> JobRun | None:
         """The run that the ranks are in, or that is lost with them."""
         return self._phase.run
@@ -112,7 +117,7 @@ class Group(GroupParts):
     def view(self) -> GroupView:
         """The group as users see it."""
         job_id = self.run.job_id if self.run else None
-        return GroupView(self.index, self.state, self.since, self.ranks.views(), job_id, self.cause or None)
+        return GroupView(self.index, self.state, self.since, self.ranks.views(), job_id, self.cause or None, self.model)
 
     @transition
     def tick(self, now: float) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from para_attn_server.core.errors import SetupFailed, UsageError
 from para_attn_server.core.gpus import driver_version, visible_gpus, why_torch_sees_none
+from para_attn_server.core.models import groups_of
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.wire.launch import GroupSpec, ModelSpec, RankPlace, RankSpec
 from para_attn_server.executors.base import ExecutorOptions
@@ -30,28 +31,29 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def options(device: str, **changes: Any) -> ExecutorOptions:
-    return ExecutorOptions.of(Settings(device=device, **changes))
+    settings = Settings(device=device, **changes)
+    return ExecutorOptions.of(settings, groups_of(settings))
 
 
 def test_the_device_decides_whether_gpus_are_taken(dev: Path) -> None:
-    assert group_devices(options("auto"), dev) == (2, [["0", "1"]])
-    assert group_devices(options("cuda", num_groups=2), dev) == (1, [["0"], ["1"]])
-    assert group_devices(options("cpu"), dev) == (2, [[]])
-    assert group_devices(options("cpu", num_devices=3, num_groups=2), dev) == (3, [[], []])
+    assert group_devices(options("auto"), dev) == ([2], [["0", "1"]])
+    assert group_devices(options("cuda", num_groups=2), dev) == ([1, 1], [["0"], ["1"]])
+    assert group_devices(options("cpu"), dev) == ([2], [[]])
+    assert group_devices(options("cpu", num_devices=3, num_groups=2), dev) == ([3, 3], [[], []])
 
 
 def test_without_gpus_in_dev_cuda_has_the_ranks_ask_torch(dev: Path, tmp_path: Path) -> None:
     nothing = tmp_path / "nothing"
-    assert group_devices(options("auto"), nothing) == (2, [[]])
-    assert group_devices(options("cuda"), nothing) == (1, [["0"]])
-    assert group_devices(options("cuda", num_devices=2, num_groups=2), nothing) == (2, [["0", "1"], ["2", "3"]])
+    assert group_devices(options("auto"), nothing) == ([2], [[]])
+    assert group_devices(options("cuda"), nothing) == ([1], [["0"]])
+    assert group_devices(options("cuda", num_devices=2, num_groups=2), nothing) == ([2, 2], [["0", "1"], ["2", "3"]])
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_hidden_gpus_are_not_taken(dev: Path, monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert visible_gpus(dev) == []
-    assert group_devices(options("auto"), dev) == (2, [[]])
+    assert group_devices(options("auto"), dev) == ([2], [[]])
     with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES"):
         group_devices(options("cuda"), dev)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from para_attn_server.core.settings import Settings
-from para_attn_server.core.wire.launch import GroupSpec, ModelSpec, RankPlace, RankSpec, leave_launcher
+from para_attn_server.core.wire.launch import GroupSpec, GroupWish, ModelSpec, RankPlace, RankSpec, leave_launcher
 from para_attn_server.executors.base import ExecutorOptions
 from para_attn_server.executors.placement import Placement
 
 
 def groups(count: int, num_ranks: int = 2) -> tuple[Placement, list[GroupSpec]]:
-    options = ExecutorOptions.of(Settings(device="cpu", num_devices=num_ranks, num_groups=count))
+    options = ExecutorOptions.of(Settings(device="cpu"), [GroupWish(num_ranks)] * count)
     return Placement(options), [GroupSpec(ModelSpec("demo"), n, num_ranks, "info", "json") for n in range(count)]
 
 

@@ -14,6 +14,7 @@ from para_attn_server.core.wire.control import QueueView, ToWeb
 from para_attn_server.pool import planner as module
 from para_attn_server.pool.job_queue import JobQueue
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.model_info import Identity, ModelInfoWriter
 from para_attn_server.pool.planner import COSTS_DOCUMENT, PUBLISH_EVERY, SAVE_EVERY, Planner
 from para_attn_server.pool.running_jobs import RunningJobs
 from para_attn_server.pool.scheduler import plan
@@ -26,10 +27,11 @@ class Bench:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.group = SimpleNamespace(index=0, num_ranks=2, state=GroupState.READY)
+        self.group = SimpleNamespace(index=0, num_ranks=2, model="m", state=GroupState.READY)
         self.queue, self.running, self.published = JobQueue(), RunningJobs(), list[ToWeb]()
         groups: Any = [self.group]
-        self.planner = Planner(self.queue, self.running, lambda: groups, "m", self.published.append)
+        models = ModelInfoWriter([Identity("m", "m", "1")])
+        self.planner = Planner(self.queue, self.running, lambda: groups, models, self.published.append)
 
     def queued(self, seq: int, **fields: Any) -> Job:
         """A job in the queue."""

@@ -23,6 +23,7 @@ from para_attn_server.core.errors import (
     InvalidInput,
     JobActive,
     JobNotFound,
+    ModelNotFound,
     NotAccepting,
     NothingToCancel,
     OutputEvicted,
@@ -77,6 +78,7 @@ class Problem:
 INVALID_INPUT = ProblemType(400, "invalid-input", "Invalid arguments")
 JOB_ACTIVE = ProblemType(409, "job-active", "The job has not ended")
 JOB_NOT_FOUND = ProblemType(404, "job-not-found", "No such job")
+MODEL_NOT_FOUND = ProblemType(404, "model-not-found", "No such model")
 NOTHING_TO_CANCEL = ProblemType(404, "nothing-to-cancel", "Nothing to cancel")
 OUTPUT_GONE = ProblemType(410, "output-gone", "The output's file is gone")
 OUTPUT_EXPIRED = ProblemType(410, "output-expired", "The output has expired")
@@ -96,6 +98,7 @@ _KINDS: dict[type[ServerError], ProblemType] = {
     InvalidInput: INVALID_INPUT,
     JobActive: JOB_ACTIVE,
     JobNotFound: JOB_NOT_FOUND,
+    ModelNotFound: MODEL_NOT_FOUND,
     NothingToCancel: NOTHING_TO_CANCEL,
     IdempotencyConflict: IDEMPOTENCY_CONFLICT,
     QueueFull: QUEUE_FULL,
@@ -142,6 +145,8 @@ def _further(error: ServerError) -> dict[str, Any]:
     """The members that say more of an error."""
     if isinstance(error, InvalidInput):
         return {"errors": _fields(error)}
+    if isinstance(error, ModelNotFound):
+        return {"models": error.models}
     if isinstance(error, InsufficientStorage):
         return {"free_bytes": error.free, "wanted_bytes": error.wanted}
     if isinstance(error, OutputExpired | OutputEvicted):

@@ -53,10 +53,11 @@ class OutputInfo(TypedDict):
 
 
 class StatusBody(TypedDict):
-    """The status of a job."""
+    """The status of a job. reason: why a queued one cannot start for now."""
 
     request_id: str
     status: JobStatus
+    reason: str | None
     step: int
     total_steps: int | None
     queue_position: int | None
@@ -195,6 +196,7 @@ class ProblemBody(TypedDict):
     server: NotRequired[ServerBody]
     free_bytes: NotRequired[int]
     wanted_bytes: NotRequired[int]
+    models: NotRequired[list[str]]
     removed_at: NotRequired[float]
     endpoints: NotRequired[dict[str, str]]
 
@@ -205,6 +207,7 @@ def status_body(view: JobView) -> StatusBody:
     return {
         "request_id": job.id,
         "status": job.status,
+        "reason": view.reason,
         "step": job.step,
         "total_steps": job.total_steps,
         "queue_position": view.queue_position,
