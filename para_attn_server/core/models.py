@@ -24,7 +24,7 @@ SHORT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 """What a model may be called."""
 _OF_ONE_MODEL = ("model_path", "set", "num_devices", "num_groups")
 """Settings that say something of one model."""
-_WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_WORD_BEGINS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
 
 
 def _gpu_name(value: Any) -> Any:

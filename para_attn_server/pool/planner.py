@@ -98,7 +98,7 @@ class Planner:
         """Publish the order if it has changed. now: monotonic seconds."""
         if now - self._viewed_at < PUBLISH_EVERY:
             return
-        if not (self._queue or self._running or self._published.jobs or self._published.running):
+        if not (self._queue or self._running or self._published.waiting or self._published.at_work):
             return
         view, self._viewed_at = self.view(), now
         if _differs(view, self._published):

@@ -58,3 +58,12 @@ def test_what_a_launcher_has_left_in_the_environment_is_removed_and_settings_of_
     environment = dict.fromkeys(f"{left} {stays}".split(), "1")
     leave_launcher(environment)
     assert sorted(environment) == sorted(stays.split())
+
+
+def test_groups_of_different_sizes_have_cores_of_their_own() -> None:
+    options = ExecutorOptions.of(Settings(device="cpu"), [GroupWish(2), GroupWish(1)])
+    placement = Placement(options)
+    placement._cores, placement._per_rank = list(range(6)), 2
+    specs = [GroupSpec(ModelSpec("demo"), group, ranks, "info", "json") for group, ranks in enumerate(placement.ranks)]
+    places = [rank.place for spec in specs for rank in placement.rank_specs(spec)]
+    assert [place.cores for place in places] == [[0, 1], [2, 3], [4, 5]]

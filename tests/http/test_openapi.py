@@ -65,6 +65,15 @@ def test_the_models_definitions_are_found_where_they_are_put() -> None:
     assert NESTED["properties"]["point"] == {"$ref": "#/$defs/Point"}
 
 
+def test_of_several_models_each_has_its_arguments_in_it() -> None:
+    schemas = valid(document(dialects(), {"flat": SCHEMA, "nested": NESTED, "new": None}))["components"]["schemas"]
+    names = [f"GenerateRequest.{model}" for model in ("flat", "nested", "new")]
+    assert schemas["GenerateRequest"]["anyOf"] == [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    assert set(schemas[names[0]]["properties"]) == set(SCHEMA["properties"])
+    assert schemas[names[1]]["properties"]["point"] == {"$ref": "#/components/schemas/GenerateRequest.nested.Point"}
+    assert schemas[names[2]]["type"] == "object"
+
+
 def test_every_rule_is_in_it_and_no_other() -> None:
     service: Any = None
     rules = create_app(service, load_settings()).url_map.iter_rules()

@@ -165,3 +165,21 @@ def test_what_was_learned_is_saved_now_and_then_and_restored(bench: Bench, store
     other.queued(3)
     view = other.tick()
     assert view is not None and view.ends == [bench.now + 10.0]
+
+
+def test_a_job_of_a_model_that_is_not_there_waits_without_a_place_and_is_counted(bench: Bench) -> None:
+    bench.queued(1, model="other")
+    mine = bench.queued(2, model="m")
+    assert bench.planner.due([0]) == [(mine, 0)]
+    view = bench.tick()
+    assert view is not None and (view.jobs, view.places) == (["2"], [0])
+    assert (view.waiting, view.at_work) == ({"other": 1, "m": 1}, {})
+    bench.start(mine)
+    bench.now += PUBLISH_EVERY
+    view = bench.tick()
+    assert view is not None and (view.waiting, view.at_work) == ({"other": 1}, {"m": 1})
+    bench.end(mine)
+    bench.queue.remove("1")
+    bench.now += PUBLISH_EVERY
+    view = bench.tick()
+    assert view is not None and (view.waiting, view.at_work) == ({}, {})
