@@ -31,7 +31,7 @@ TESTS := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-slow test-all failure-matrix reliability soak lint bench bench-peers clean
+.PHONY: help demo serve test test-slow test-all failure-matrix reliability soak lint bench bench-peers gpu-check clean
 
 help: ## list these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
@@ -72,6 +72,9 @@ bench: $(VENV)/.stamp-demo ## measure what the server adds to a bare torchrun of
 bench-peers: $(VENV)/.stamp-demo $(VENV)/.stamp-peers ## the same work behind a floor of the standard library and LitServe; writes docs/peers.md
 	$(BIN)/python benchmarks/peers.py --output docs/peers.md \
 	    $$(test -x $(PEERS)/bin/python && echo --litserve $(PEERS)/bin/python) $(ARGS)
+
+gpu-check: $(VENV)/.stamp-test ## check and measure on real GPUs what the tests do on CPU ranks, and write docs/gpu-check.md
+	$(BIN)/python benchmarks/gpu_check.py --output docs/gpu-check.md $(ARGS)
 
 clean: ## remove .venv, caches and build files; outputs and state directories stay
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -116,8 +116,9 @@ class ServerProcess:
             )
         try:
             self._watch_start()
-        except BaseException:
+        except BaseException as error:
             stop(self.process, 10)
+            error.add_note(log.read_text()[-10_000:])
             raise
 
     def _watch_start(self) -> None:

@@ -39,7 +39,16 @@ def rank_device() -> torch.device:
     """The device of this rank: `cuda:LOCAL_RANK` (made the current one), or the CPU where there is no GPU.
 
     LOCAL_RANK is read as torchrun sets it and is 0 where it is not set.
-    Raises SetupFailed where there are fewer GPUs than ranks.
+
+    Returns
+    -------
+    torch.device
+        Where to load this rank's pipeline.
+
+    Raises
+    ------
+    SetupFailed
+        There are fewer GPUs than ranks.
     """
     if not torch.cuda.is_available():
         return torch.device("cpu")
@@ -55,14 +64,21 @@ def rank_device() -> torch.device:
 def parallelize(pipe: Any) -> None:
     """Spread `pipe.transformer` over all ranks of the process group with the Ulysses plan, in place.
 
-    pipe: a diffusers pipeline, on its device already, the same on every rank. Call it after
-    `torch.distributed.init_process_group()`, and once. With one rank it changes nothing.
+    Call it after `torch.distributed.init_process_group()`, and once. With one rank it changes nothing. Afterwards every
+    call of the pipeline must be made by all ranks with equal arguments and an equally seeded generator, within the
+    bounds of `ulysses_limits`. The plan is that of DeepSpeed-Ulysses (https://arxiv.org/abs/2309.14509), as para-attn
+    implements it (https://github.com/chengzeyi/ParaAttention).
 
-    Afterwards every call of the pipeline must be made by all ranks with equal arguments and an equally seeded
-    generator, within the bounds of `ulysses_limits`.
+    Parameters
+    ----------
+    pipe : diffusers.DiffusionPipeline
+        On its device already, the same on every rank.
 
-    Raises SetupFailed where no process group is initialized, the class of the transformer is not one of
-    ULYSSES_TRANSFORMERS, its attention heads do not divide by the number of ranks, or para_attn is not installed.
+    Raises
+    ------
+    SetupFailed
+        No process group is initialized, the class of the transformer is not one of ULYSSES_TRANSFORMERS, its attention
+        heads do not divide by the number of ranks, or para_attn is not installed.
     """
     if not dist.is_initialized():
         raise SetupFailed("call torch.distributed.init_process_group() before parallelize()")
@@ -85,6 +101,16 @@ def ulysses_limits(pipe: Any) -> dict[str, dict[str, Any]]:
 
     The sizes are multiples of one image token's side in pixels (VAE scale factor x 2 x 2 patch); the tokens of the
     image and of the text must each divide by the number of ranks.
+
+    Parameters
+    ----------
+    pipe : diffusers.DiffusionPipeline
+        With the attribute `vae_scale_factor`: pixels per latent, along one side.
+
+    Returns
+    -------
+    dict of str to dict
+        JSON Schema keywords by argument, or by an expression of arguments.
     """
     ranks = dist.get_world_size() if dist.is_initialized() else 1
     side = pipe.vae_scale_factor * 2

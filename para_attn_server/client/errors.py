@@ -23,7 +23,14 @@ class ClientError(ServerError):
 class RequestRefused(ClientError):
     """The server refused the request.
 
-    status: HTTP's; problem: its problem+json; fields: what is wrong, by the name of the argument.
+    Attributes
+    ----------
+    status : int
+        Of HTTP, 400 to 499.
+    problem : dict
+        The response's problem details (RFC 9457); empty without them.
+    fields : dict of str to str
+        What is wrong, by the name of the argument.
     """
 
     def __init__(self, status: int, problem: dict[str, Any]) -> None:
@@ -44,7 +51,21 @@ class InvalidArgument(RequestRefused, ValueError):
 
 
 class JobFailed(ClientError):
-    """The job failed. type: as in core's JobError; message: for people; rank, step, hint: None where not known."""
+    """The job failed.
+
+    Attributes
+    ----------
+    request_id : str
+        The job's id.
+    type : str
+        The class name of the predictor's exception, or what the server found, such as `out_of_memory` or `rank_lost`.
+    message : str
+        For people.
+    rank, step : int or None
+        Where it happened; None where that has no meaning.
+    hint : str or None
+        What to change, if known.
+    """
 
     def __init__(self, request_id: str, error: dict[str, Any]) -> None:
         self.request_id = request_id
@@ -58,7 +79,13 @@ class JobFailed(ClientError):
 
 
 class JobCanceled(ClientError):
-    """The job was canceled."""
+    """The job was canceled.
+
+    Attributes
+    ----------
+    request_id : str
+        The job's id.
+    """
 
     def __init__(self, request_id: str) -> None:
         self.request_id = request_id
@@ -70,8 +97,15 @@ class WaitTimedOut(ClientError, TimeoutError):
 
 
 class ServerUnavailable(ClientError):
-    """No useful answer. again: whether the request may safely be sent again; retry_after: seconds that the server asks
-    for, if it does."""
+    """No useful response.
+
+    Attributes
+    ----------
+    again : bool
+        Whether the request may safely be sent again.
+    retry_after : float or None
+        Seconds that the server asks to wait, if it does.
+    """
 
     def __init__(self, message: str, again: bool = False, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -13,8 +13,13 @@ from typing import Any
 class Video:
     """A video for the server to encode.
 
-    frames: a list of PIL pictures, or an array of shape (frames, height, width, channels) or (frames, channels, height,
-    width), of bytes from 0 to 255 or floats from 0 to 1. fps: frames per second.
+    Parameters
+    ----------
+    frames : list of PIL.Image.Image, or array
+        An array (NumPy or torch) has shape (frames, height, width, channels) or (frames, channels, height, width), and
+        bytes from 0 to 255 or floats from 0 to 1.
+    fps : float
+        Frames per second.
     """
 
     frames: Any
@@ -25,8 +30,12 @@ class Video:
 class Audio:
     """Sound for the server to encode.
 
-    samples: an array of shape (samples,), (channels, samples) or (samples, channels), of floats from -1 to 1 or of
-    int16. rate: samples per second.
+    Parameters
+    ----------
+    samples : array
+        NumPy or torch, of shape (samples,), (channels, samples) or (samples, channels); floats from -1 to 1, or int16.
+    rate : int
+        Samples per second.
     """
 
     samples: Any

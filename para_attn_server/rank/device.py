@@ -10,7 +10,11 @@ from para_attn_server.core.wire.launch import RankSpec
 
 
 def require_gpus(spec: RankSpec) -> None:
-    """Raises SetupFailed where the group has GPUs and torch does not see all of them: no rank falls back to the CPU."""
+    """Raises SetupFailed where the group has GPUs and torch cannot use all of them: no rank falls back to the CPU."""
+    if spec.place.devices and torch.cuda._is_in_bad_fork():
+        raise SetupFailed(
+            "a module of --preload has used a GPU when it was imported, and so no rank can: leave that module out"
+        )
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if seen >= len(spec.place.devices):
         return

@@ -45,7 +45,11 @@ class MemoryStore(JobStore):
 
     A transaction keeps other threads waiting. In its own thread another handle can read what is not committed yet, and
     cannot write.
-    steady: the clock for durations; without it the caller's `now` counts.
+
+    Parameters
+    ----------
+    steady : callable, optional
+        The clock for durations, in seconds; without it the caller's `now` counts.
     """
 
     def __init__(self, steady: Callable[[], float] | None = None) -> None:
@@ -53,7 +57,18 @@ class MemoryStore(JobStore):
         self._commits = 0
 
     def another(self, steady: Callable[[], float] | None = None) -> MemoryStore:
-        """One more handle on the same jobs, as another process would have."""
+        """One more handle on the same jobs, as another process would have.
+
+        Parameters
+        ----------
+        steady : callable, optional
+            The clock of that handle, as for this one.
+
+        Returns
+        -------
+        MemoryStore
+            The handle; close each by itself.
+        """
         other = MemoryStore(steady)
         other._rows = self._rows
         return other

@@ -99,7 +99,7 @@ def test_what_cannot_be_used_is_told_beside_what_can(mine: Path) -> None:
     assert "mine:Mine" in result.output
 
 
-@pytest.mark.parametrize("columns", [10, 80])
+@pytest.mark.parametrize("columns", [10, pytest.param(80, marks=pytest.mark.slow)])
 def test_names_are_whole_however_narrow_the_terminal(mine: Path, columns: int) -> None:
     result = predictors("demo", f"{mine}:Silent", columns=columns)
     assert "num_inference_steps " in result.output

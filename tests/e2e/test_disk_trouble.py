@@ -122,6 +122,7 @@ def test_below_min_free_a_post_is_507_running_jobs_go_on_and_queued_ones_wait(
     assert len(server.records("new jobs would fail")) == 1
 
 
+@pytest.mark.slow
 def test_an_output_disk_that_turns_read_only_fails_the_job_and_keeps_the_group(
     disk: Disk, serve_on: Serve, counting_model: str
 ) -> None:

@@ -112,7 +112,14 @@ def test_killing_the_controller_leaves_no_process_even_a_stopped_rank(serve: Ser
     assert again.status(job_id)["attempts"] == 1, "the controller's death is not charged to the job"
 
 
-@pytest.mark.parametrize("victim", ["gunicorn master", "web worker", "forkserver"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        pytest.param("gunicorn master", marks=pytest.mark.slow),
+        pytest.param("web worker", marks=pytest.mark.slow),
+        "forkserver",
+    ],
+)
 def test_other_processes_may_die(serve: Serve, counting_model: str, victim: str) -> None:
     server = serve(counting_model)
     server.wait_ready()

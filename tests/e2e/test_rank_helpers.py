@@ -30,7 +30,10 @@ def runs(process: psutil.Process) -> bool:
         return False
 
 
-@pytest.mark.parametrize("how", ["group", "session", "orphan", "fork"])
+@pytest.mark.parametrize(
+    "how",
+    ["group", "session", pytest.param("orphan", marks=pytest.mark.slow), pytest.param("fork", marks=pytest.mark.slow)],
+)
 def test_helpers_of_a_rank_that_dies_by_itself_are_gone_when_its_group_is_back(
     serve: Serve, tmp_path: Path, how: str
 ) -> None:
@@ -48,7 +51,7 @@ def test_helpers_of_a_rank_that_dies_by_itself_are_gone_when_its_group_is_back(
     assert not server.log().count("Traceback")
 
 
-@pytest.mark.parametrize("how", ["session", "orphan"])
+@pytest.mark.parametrize("how", [pytest.param("session", marks=pytest.mark.slow), "orphan"])
 def test_helpers_do_not_outlive_the_servers_orderly_end(serve: Serve, tmp_path: Path, how: str) -> None:
     server = serve(LEAVING)
     server.wait_ready()
@@ -60,7 +63,10 @@ def test_helpers_do_not_outlive_the_servers_orderly_end(serve: Serve, tmp_path: 
     assert not runs(helper)
 
 
-@pytest.mark.parametrize("how", ["group", "session", "orphan", "fork"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param("group", marks=pytest.mark.slow), pytest.param("session", marks=pytest.mark.slow), "orphan", "fork"],
+)
 def test_helpers_that_a_killed_controller_leaves_are_ended_by_the_next_start(
     serve: Serve, tmp_path: Path, how: str
 ) -> None:

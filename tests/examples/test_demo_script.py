@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
@@ -36,6 +37,7 @@ def test_the_demo_draws_a_picture_and_says_what_it_does(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]
 
 
+@pytest.mark.slow
 def test_a_demo_that_cannot_start_shows_the_servers_log(tmp_path: Path) -> None:
     weights = tmp_path / "weights"
     weights.mkdir()

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 from pipelines import save_tiny_flux
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "torchrun_flux.py"
 
 
+@pytest.mark.slow
 def test_two_ranks_draw_one_picture_as_often_as_asked(tmp_path: Path) -> None:
     picture = tmp_path / "picture.png"
     options = {"--model-path": save_tiny_flux(tmp_path / "weights"), "--output": picture, "--size": 64, "--steps": 2}

@@ -128,11 +128,12 @@ def rank(devices: list[str]) -> RankSpec:
 class Cuda(SimpleNamespace):
     """torch.cuda on a machine with so many GPUs."""
 
-    def __init__(self, count: int, current: int | None = None) -> None:
+    def __init__(self, count: int, current: int | None = None, in_bad_fork: bool = False) -> None:
         super().__init__(
             is_available=lambda: count > 0,
             device_count=lambda: 2,  # as NVML says, whatever the CUDA runtime can use
             is_initialized=lambda: current is not None,
+            _is_in_bad_fork=lambda: in_bad_fork,
             current_device=lambda: current,
             get_device_name=lambda index: f"GPU model {index}",
         )
@@ -147,6 +148,13 @@ def test_a_rank_that_has_a_gpu_and_a_torch_without_one_does_not_fall_back(monkey
     device.require_gpus(rank(["4", "5"]))
     with pytest.raises(SetupFailed, match="GPUs 4, 5, 6 torch sees 2"):
         device.require_gpus(rank(["4", "5", "6"]))
+
+
+def test_a_gpu_that_was_used_before_the_fork_is_named_as_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.torch, "cuda", Cuda(2, in_bad_fork=True))
+    with pytest.raises(SetupFailed, match="a module of --preload has used a GPU"):
+        device.require_gpus(rank(["4", "5"]))
+    device.require_gpus(rank([]))
 
 
 def test_the_device_that_is_reported_is_the_one_that_torch_uses(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,7 +55,7 @@ def test_a_plain_prompt_is_drawn_in_every_respect(predictor: DemoPredictor, prom
     assert marks(SPOKEN[prompt], reading)["all"], reading
 
 
-@pytest.mark.parametrize("shapes", [1, 2])
+@pytest.mark.parametrize("shapes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_held_out_prompts_are_mostly_right(predictor: DemoPredictor, shapes: int) -> None:
     cases: list[Case] = build_cases("dev", shapes, 30)
     shares = score(cases, [drawn(predictor, case.prompt, case.seed) for case in cases])
