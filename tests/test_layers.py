@@ -103,7 +103,8 @@ def test_files_and_functions_are_short(path: Path) -> None:
     assert len(text.splitlines()) <= LONGEST_FILE
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and "migrations" not in path.parts:
-            lines = (node.end_lineno or 0) - node.body[0].lineno + 1
+            body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+            lines = (node.end_lineno or 0) - body[0].lineno + 1
             assert lines <= LONGEST_FUNCTION, f"{path.name}: {node.name} has {lines} lines"
 
 

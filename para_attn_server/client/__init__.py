@@ -30,6 +30,7 @@ from para_attn_server.client.errors import (
     ServerUnavailable,
     WaitTimedOut,
 )
+from para_attn_server.client.events import follow
 from para_attn_server.client.options import JobFilters, JobOptions, headers, query
 from para_attn_server.client.transport import Transport, body_of, checked, checked_log, problem_kind
 
@@ -240,6 +241,15 @@ class Client:
             yield from text.splitlines()
             if not ended and not text:
                 self._transport.sleep(_FOLLOW_LOG)
+
+    def events(self, request_id: str, after: str | None = None) -> Iterator[dict[str, Any]]:
+        """What happens to a job: what has happened so far, then each event as it comes, until the job has ended.
+
+        Each has `type`, `at`, `data` (bytes where the predictor has emitted bytes) and an `id`; after: only those
+        behind that id. Connects anew by itself and goes on where it was. Raises RequestRefused if the job does not
+        exist, and ServerUnavailable after retry_for seconds without the server.
+        """
+        return follow(self._transport, f"{_path('jobs', request_id)}/events", after)
 
     # --- the server ---
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -111,6 +111,29 @@ class Transport:
                 self._unavailable(error, harmless=True)
 
         return self.retrying(once)
+
+    def lines(self, path: str, headers: dict[str, str], silence: float) -> Iterator[str]:
+        """The lines of a stream of events as they come, after an empty one; nothing at all for a 204.
+
+        silence: seconds that the server may say nothing. Not repeated. Raises RequestRefused or ServerUnavailable.
+        """
+        timeout = httpx.Timeout(self.timeout, read=silence)
+        try:
+            with self._http.stream("GET", path, headers=headers, timeout=timeout) as response:
+                if response.status_code == httpx.codes.NO_CONTENT:
+                    return
+                if response.headers.get("Content-Type", "").partition(";")[0] != "text/event-stream":
+                    response.read()
+                    _raise_if_busy(response, _AGAIN["GET"])
+                    checked(response)
+                    raise ServerUnavailable(_reason(response, {}))
+                yield ""
+                rest = b""
+                for block in response.iter_bytes():
+                    *lines, rest = (rest + block).split(b"\n")  # not splitlines(): JSON may have other line breaks
+                    yield from (line.decode() for line in lines)
+        except httpx.HTTPError as error:
+            self._unavailable(error, harmless=True)
 
     def retrying(self, once: Callable[[], _T], retry_for: float | None = None) -> _T:
         """What `once` returns, called anew for as long as it raises a ServerUnavailable that is worth a repetition.

@@ -24,13 +24,18 @@ from para_attn_server.core.wire.control import (
     Follow,
     JobUpdate,
     LineBuffer,
+    Listen,
+    LiveMark,
     PoolView,
     QueueView,
+    RowsWritten,
     Submitted,
     ToWeb,
+    Unlisten,
     encode,
     listen,
 )
+from para_attn_server.pool.live_events import LiveEvents
 
 log = structlog.get_logger()
 SILENT = 10.0
@@ -43,7 +48,7 @@ class ControlServer:
     """Serves the control socket on the controller's loop.
 
     on_submitted and on_cancel carry out the orders; the reply to a cancel may come later. view gives the PoolView that
-    greets each new connection.
+    greets each new connection. live: the jobs' live events, which are sent to those who listen.
     """
 
     def __init__(
@@ -52,8 +57,11 @@ class ControlServer:
         on_cancel: Callable[[CancelOrder, Callable[[CancelReply], None]], None],
         view: Callable[[], PoolView],
         clock: Callable[[], float] = time.monotonic,
+        live: LiveEvents | None = None,
     ) -> None:
         self.on_submitted, self.on_cancel, self.view, self.clock = on_submitted, on_cancel, view, clock
+        self.live = live or LiveEvents()
+        self.live.heard = self._on_live
         self._connections: set[WebConnection] = set()
         self._running: dict[str, JobUpdate] = {}
         self._queue: QueueView | None = None
@@ -86,7 +94,7 @@ class ControlServer:
         step_of = self._note(message) if isinstance(message, JobUpdate) else None
         if isinstance(message, QueueView):
             self._queue = message
-        to = [each for each in self._connections if step_of is None or step_of in each.follows]
+        to = [each for each in self._connections if step_of is None or each.wants_steps(step_of)]
         if to:
             line = encode(message)
             for connection in to:
@@ -108,6 +116,23 @@ class ControlServer:
         if (latest := self._running.get(job_id)) is not None:
             connection.follows.add(job_id)
             connection.write(encode(latest))
+
+    def listen(self, connection: WebConnection, job_id: str) -> None:
+        """Send that web worker the job's live events, those first that are kept, and its steps."""
+        connection.write(encode(self.live.mark(job_id)))
+        if (latest := self._running.get(job_id)) is not None:
+            connection.write(encode(latest))
+        connection.listens[job_id] = 0
+        connection.pump(job_id)
+
+    def _on_live(self, job_id: str, message: LiveMark | RowsWritten | None) -> None:
+        listeners = [each for each in self._connections if job_id in each.listens]
+        for connection in listeners:
+            connection.pump(job_id)
+            if message is not None:
+                connection.write(encode(message))
+            if isinstance(message, LiveMark):
+                connection.listens[job_id] = 0  # the next run counts anew
 
     def tick(self, now: float) -> None:
         """Kill web workers that show no sign of life any more; gunicorn starts others. now: by the clock."""
@@ -143,14 +168,20 @@ def _id(path: Path) -> tuple[int, int] | None:
 
 
 class WebConnection(asyncio.Protocol):
-    """One web worker's connection."""
+    """One web worker's connection.
+
+    follows: jobs whose steps it wants. listens: jobs whose live events it wants, each with the number of the last one
+    that was sent: a worker that does not read keeps them waiting in their rings, and nowhere else.
+    """
 
     def __init__(self, server: ControlServer) -> None:
         self._server = server
         self._buffer = LineBuffer()
         self._transport: asyncio.Transport | None = None
         self._heard_at: float | None = None
+        self._full = False
         self.follows: set[str] = set()
+        self.listens: dict[str, int] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -173,10 +204,36 @@ class WebConnection(asyncio.Protocol):
             self._server.on_submitted(message.job, message.request_id)
         elif isinstance(message, Follow):
             self._server.follow(self, message.job_id)
+        elif isinstance(message, Listen):
+            self._server.listen(self, message.job_id)
+        elif isinstance(message, Unlisten):
+            self.listens.pop(message.job_id, None)
         elif isinstance(message, Alive):
             self._heard_at = self._server.clock()
         elif isinstance(message, CancelOrder):
             self._server.on_cancel(message, lambda reply: self.write(encode(reply)))
+
+    def wants_steps(self, job_id: str) -> bool:
+        """Whether somebody there follows the job."""
+        return job_id in self.follows or job_id in self.listens
+
+    def pump(self, job_id: str) -> None:
+        """Send the live events of a job that have not been sent, as far as there is room."""
+        for entry in self._server.live.ring(job_id).after(self.listens[job_id]):
+            if self._full:
+                return
+            self.write(entry.value)
+            self.listens[job_id] = entry.number
+
+    def pause_writing(self) -> None:
+        """Called by asyncio: the worker does not read."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Called by asyncio: there is room again."""
+        self._full = False
+        for job_id in list(self.listens):
+            self.pump(job_id)
 
     def write(self, line: bytes) -> None:
         """Queue one line."""

@@ -85,8 +85,7 @@ class Controller:
         self._loop = asyncio.get_running_loop()
         self._store = StoreThread(store, self._loop.call_soon_threadsafe)
         self._clock = RunningClock(TICK)
-        self._listener = listener
-        self._models = models
+        self._listener, self._models = listener, models
         sources = {model.name: source_folder(model.spec) for model in models if settings.reload}
         self._sources = {model: SourceWatch(folder) for model, folder in sources.items()}
         self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
@@ -105,6 +104,7 @@ class Controller:
             self._control.publish,
             lambda function: self._loop.call_later(SOON, function),
             self._on_setup_failed,
+            self._control.live,
         )
         state = StatePlaces(lock, run_folder, self._control, self._store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)

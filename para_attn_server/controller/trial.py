@@ -29,7 +29,7 @@ from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.output import dated
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.core.wire.launch import GroupSpec, ServedModel
-from para_attn_server.core.wire.ranks import Failed, Finished, FromRank, Log, Ready, Run, SetupError, Step, Stop
+from para_attn_server.core.wire.ranks import Emit, Failed, Finished, FromRank, Log, Ready, Run, SetupError, Step, Stop
 from para_attn_server.executors.base import Executor, ExecutorOptions, ExitInfo, RankHandle, StepChannel
 from para_attn_server.executors.open import open_executor
 from para_attn_server.outputs.folder import output_folder
@@ -61,6 +61,7 @@ class Trial:
         self._finished: dict[int, Finished] = {}
         self._failed: list[Failed] = []
         self._alive = spec.num_ranks
+        self._emitted = b""  # of an event that comes in pieces
         self._trouble: TrialFailed | None = None
         self._ended = False
 
@@ -85,6 +86,12 @@ class Trial:
                 self._say(step=message.step, total_steps=message.total)
             case Log():
                 self._say(log=message.lines)
+            case Emit():
+                self._emitted += message.data
+                if not message.more:
+                    shown = f"{len(self._emitted)} bytes" if message.binary else self._emitted.decode()
+                    self._say(log=[f"emitted {message.kind}: {shown:.200}"])
+                    self._emitted = b""
             case Finished():
                 self._finished[rank] = message
             case Failed():

@@ -25,6 +25,9 @@ class Reporter(Protocol):
     def log(self, text: object) -> None:
         """Add a line to the job's log."""
 
+    def emit(self, kind: str, data: Any) -> None:
+        """Send a live event to whoever listens to the job."""
+
     def report(self, values: Mapping[str, Any]) -> None:
         """Keep what was really used for the job."""
 
@@ -42,8 +45,12 @@ class TransientError(Exception):
 class Predictor:
     """Base class with defaults for a predictor.
 
-    pipe: the diffusers pipeline whose steps are reported and canceled; None for a predictor that calls `self.step`.
-    output_suffix: the file suffix of outputs that the server names, such as `.png` or `.mp4`; it chooses the format.
+    Attributes
+    ----------
+    pipe : diffusers.DiffusionPipeline or None
+        The pipeline whose steps are reported and canceled; None for a predictor that calls `self.step`.
+    output_suffix : str
+        The file suffix of outputs that the server names, such as `.png` or `.mp4`; it chooses the format.
     """
 
     pipe: Any = None
@@ -67,14 +74,30 @@ class Predictor:
 
         Known keywords: minimum, maximum, multipleOf. An expression has names of arguments, whole numbers, + - * // %
         and parentheses. Example: `{"width": {"multipleOf": 32}, "num_frames - 1": {"multipleOf": 4}}`.
+
+        Returns
+        -------
+        dict of str to dict
+            Keywords and their numbers, by argument or expression; the same on every rank.
         """
         return {}
 
     def step(self, step: int, total: int | None = None) -> None:
-        """Report that `step` of `total` steps are done. Every rank must call it equally often.
+        """Report that a step is done. Every rank must call it equally often.
 
-        Raises JobCanceled (a BaseException) on every rank at the same call when the job is canceled. Not needed where
-        `pipe` is a diffusers pipeline. Outside a server it does nothing.
+        Not needed where `pipe` is a diffusers pipeline. Outside a server it does nothing.
+
+        Parameters
+        ----------
+        step : int
+            How many steps are done, from 1.
+        total : int, optional
+            How many there will be.
+
+        Raises
+        ------
+        JobCanceled
+            The job is canceled: a BaseException, on every rank at the same call. Let it pass.
         """
         if self._reporter is not None:
             self._reporter.step(step, total)
@@ -83,16 +106,47 @@ class Predictor:
         """Add a line to the job's log (from rank zero). Never waits and never raises; outside a server it does nothing.
 
         Of a second up to 50 lines are kept, the first and the last, each of up to 4 KiB; of a job 2,000 likewise.
+
+        Parameters
+        ----------
+        text : object
+            What `str()` makes of it; several lines are allowed.
         """
         if self._reporter is not None:
             self._reporter.log(text)
+
+    def emit(self, kind: str, data: Any) -> None:
+        """Send a live event of the job to whoever listens to it (from rank zero), such as a preview or a piece of text.
+
+        Never waits. Pieces of the kind `text` are joined where they come fast; of bytes only the latest of a kind is
+        sent then. Nothing is kept: what must not be lost belongs to the output. Outside a server it does nothing.
+
+        Parameters
+        ----------
+        kind : str
+            A word of your own, of small letters.
+        data : JSON values or bytes
+            JSON up to 64 KiB, bytes up to 1 MiB.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The data is not what JSON has, or too large; on every rank.
+        """
+        if self._reporter is not None:
+            self._reporter.emit(kind, data)
 
     def report(self, **applied: Any) -> None:
         """Say what predict has really used, by name: `self.report(width=1024, cache="first block")`.
 
         Every rank must report the same; else the job fails as `applied_mismatch`. Shown with the job as `applied`, with
         what the server knows by itself: seed, width and height where predict takes them, steps, ranks, plan and dtype.
-        Values are what JSON has, up to 4,096 characters a job. Outside a server it does nothing.
+        Outside a server it does nothing.
+
+        Parameters
+        ----------
+        **applied : JSON values
+            By name; up to 4,096 characters a job.
         """
         if self._reporter is not None:
             self._reporter.report(applied)
@@ -100,9 +154,20 @@ class Predictor:
     def output_path(self, suffix: str | None = None, role: str = "output") -> Path:
         """Where to write one more output of the job, beside the first.
 
-        suffix: says the format, such as `.png` or `.json`; None: the same as output_path's. role: what the file is to
-        the job, such as `mask`; shown with it. Rank zero must write every file that it asks for. Outside a server the
-        files are `output-1.png`, `output-2.png` and so on in the working folder.
+        Rank zero must write every file that it asks for. Outside a server the files are `output-1.png`, `output-2.png`
+        and so on in the working folder.
+
+        Parameters
+        ----------
+        suffix : str, optional
+            The format, such as `.png` or `.json`; without it that of the first output.
+        role : str
+            What the file is to the job, such as `mask`; shown with it.
+
+        Returns
+        -------
+        pathlib.Path
+            A file in a folder that is there already.
         """
         if self._reporter is not None:
             return self._reporter.output_path(suffix, role)

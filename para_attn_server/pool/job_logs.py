@@ -86,11 +86,15 @@ class _Log:
         self.taken = []
 
 
+def _nobody(job_id: str) -> None:
+    """Where nobody wants to know."""
+
+
 class LogBatch:
     """Lines of some jobs on their way into the store. Made and settled on the loop, written in the store's thread."""
 
-    def __init__(self, logs: Sequence[_Log]) -> None:
-        self._logs = logs
+    def __init__(self, logs: Sequence[_Log], on_written: Callable[[str], None] = _nobody) -> None:
+        self._logs, self._on_written = logs, on_written
         for log in logs:
             log.take()
         gaps = {gap: left_out for log in logs if (gap := log.next_gap()) and (left_out := log.next_left_out())}
@@ -106,7 +110,10 @@ class LogBatch:
         """It is on record."""
         ids = iter(self._ids)
         for log in self._logs:
+            job_ids = {row.job_id for row in log.taken}
             log.written(list(islice(ids, len(log.taken))))
+            for job_id in job_ids:
+                self._on_written(job_id)
 
     def undone(self, _: Exception | None = None) -> None:
         """It is not: what was on its way waits again."""
@@ -115,9 +122,10 @@ class LogBatch:
 
 
 class JobLogs:
-    """Keeps within bounds what is written of the jobs' logs."""
+    """Keeps within bounds what is written of the jobs' logs. on_written: called with the id of a job that has more."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_written: Callable[[str], None] = _nobody) -> None:
+        self._on_written = on_written
         self._logs: dict[str, _Log] = {}
         self._packed: dict[str, LogBatch] = {}
 
@@ -143,7 +151,7 @@ class JobLogs:
     def batch(self) -> LogBatch | None:
         """What waits, None if nothing does. The next one is made when this one is settled."""
         logs = [log for log in self._logs.values() if log.pending]
-        return LogBatch(logs) if logs else None
+        return LogBatch(logs, self._on_written) if logs else None
 
     def pack(self, job_id: str) -> None:
         """A run is over: what waits of its log is to be written with its end, by `write_with`."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from para_attn_server.core.wire.control import GroupState as GroupState
-from para_attn_server.core.wire.ranks import Failed, Ready
+from para_attn_server.core.wire.ranks import Emit, Failed, Ready
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.run import Ending, Lost
 from para_attn_server.stores.base import Progress
@@ -33,6 +33,9 @@ class GroupListener(Protocol):
 
     def run_logged(self, job_id: str, lines: Sequence[str], left_out: int) -> None:
         """The predictor has logged lines; `left_out` more of them before these have not come through."""
+
+    def run_emitted(self, job_id: str, piece: Emit) -> None:
+        """The predictor has emitted an event, of which this is a piece."""
 
     def run_failed(self, job_id: str, cause: Failed) -> None:
         """What the run's error comes from, reported just before the run's end."""

@@ -18,7 +18,7 @@ import structlog
 from para_attn_server.core.job import Job, JobStatus
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import CancelOrder, JobUpdate, PoolView, ToWeb
-from para_attn_server.core.wire.ranks import Failed, Ready
+from para_attn_server.core.wire.ranks import Emit, Failed, Ready
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.cancel import Cancels, Reply
@@ -29,6 +29,7 @@ from para_attn_server.pool.job_logs import JobLogs, LogWriter
 from para_attn_server.pool.job_queue import JobQueue
 from para_attn_server.pool.life_log import LifeLog
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.live_events import LiveEvents
 from para_attn_server.pool.look import Look
 from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.planner import COSTS_DOCUMENT, Planner
@@ -54,7 +55,7 @@ class Pool:
 
     model_info: remembers what the ranks report of the predictor. publish: sends news to all web workers.
     soon: calls a function a little later, once what is under way is done. on_setup_failed: gets the model and the
-    reason of each failed setup.
+    reason of each failed setup. live: what the jobs emit.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Pool:
         publish: Callable[[ToWeb], None],
         soon: Callable[[Callable[[], None]], object],
         on_setup_failed: Callable[[str, SetupFailure], None],
+        live: LiveEvents | None = None,
     ) -> None:
         self._model_info, self._publish, self._soon = model_info, publish, soon
         self._on_setup_failed = on_setup_failed
@@ -73,7 +75,9 @@ class Pool:
         self._versions: dict[str, str] = {}
         self._seconds: deque[float] = deque(maxlen=MEAN_OVER)
         self.queue, self._writes, self._running = JobQueue(), WriteQueue(store), RunningJobs()
-        self._logs, self._life, self._progress = JobLogs(), LifeLog(soon), ProgressWriter(self._writes, soon)
+        self._live = live or LiveEvents()
+        self._logs, self._life = JobLogs(self._live.rows_written), LifeLog(soon)
+        self._progress = ProgressWriter(self._writes, soon)
         self._log_writer = LogWriter(self._logs, self._writes)
         self._outputs = Publisher(outputs, self._life.names)
         self._planner = Planner(self.queue, self._running, lambda: self._groups, model_info, publish)
@@ -101,6 +105,7 @@ class Pool:
             self._outputs.observe,
             self._logs.observe,
             self._life.observe,
+            self._live.observe,
             self._note_seconds,
             self._notify_web,
         ]
@@ -243,6 +248,9 @@ class Pool:
 
     def run_logged(self, job_id: str, lines: Sequence[str], left_out: int) -> None:
         self._logs.add(job_id, lines, left_out)
+
+    def run_emitted(self, job_id: str, piece: Emit) -> None:
+        self._live.emitted(job_id, piece)
 
     def run_failed(self, job_id: str, cause: Failed) -> None:
         if cause.traceback:

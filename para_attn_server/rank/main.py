@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import fcntl
 import gc
 import json
 import logging
@@ -17,6 +18,7 @@ import platform
 import select
 import signal
 import sys
+import termios
 import threading
 from collections import deque
 from importlib.metadata import PackageNotFoundError, version
@@ -93,6 +95,11 @@ class Link:
             os._exit(1)
         finally:
             self._sending.release()
+
+    def idle(self) -> bool:
+        """Whether the controller has taken all that was sent."""
+        self._in_the_rank()
+        return fcntl.ioctl(self._connection.fileno(), termios.TIOCOUTQ, bytes(4)) == bytes(4)
 
     def receive(self) -> Any:
         """The next message, however long it takes; None for EOF."""
@@ -186,7 +193,7 @@ def _set_up(spec: RankSpec, pipe: Link, board: StepBoard) -> tuple[Any, JobRunne
     model = check_after_setup(predictor, spec.of.num_ranks)
     if spec.rank == 0 and (as_they_come := compared_by_input(model)):
         log.info("arguments not representable in JSON; ranks compare them as sent: %s", ", ".join(as_they_come))
-    control = StepControl(board, spec.rank, pipe if spec.rank == 0 else None, pipe.send, pipe.offer)
+    control = StepControl(board, spec.rank, pipe if spec.rank == 0 else None, pipe.send, pipe.offer, pipe.idle)
     if predictor.pipe is not None:
         check_steps(predictor.pipe)
     if isinstance(predictor, Predictor):

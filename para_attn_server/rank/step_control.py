@@ -20,9 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from para_attn_server.core.emitted import TooLarge, checked
 from para_attn_server.core.wire.ranks import FromRank, Step
 from para_attn_server.core.wire.step_board import REFUSED_ENTRY, Decision, Phase, StepBoard
 from para_attn_server.rank.account import RunAccount
+from para_attn_server.rank.emitter import Emitter
 from para_attn_server.rank.job_log import JobLog
 from para_attn_server.rank.outputs import RunOutputs
 from para_attn_server.rank.threads import RunThreads
@@ -59,8 +61,8 @@ class StepControl:
     """One rank's side of the step board, for one run at a time; also what a predictor's calls reach.
 
     orders: rank zero's only; the other ranks pass None and follow. send: to the controller, waiting where it must.
-    offer: the same, unless that has to wait; says whether it was sent. canceled: this rank has been told to leave the
-    run.
+    offer: the same, unless that has to wait; says whether it was sent. idle: whether all that was sent has been taken.
+    canceled: this rank has been told to leave the run.
     """
 
     def __init__(
@@ -70,10 +72,12 @@ class StepControl:
         orders: Orders | None,
         send: Callable[[FromRank], None],
         offer: Callable[[FromRank], bool] | None = None,
+        idle: Callable[[], bool] = lambda: True,
     ) -> None:
         self._board, self._rank, self._orders = board, rank, orders
         self._offer = offer or _always(send)
         self._log = JobLog(self._offer, send)
+        self._emitter = Emitter(self._offer, send, idle)
         self._threads, self._lock = RunThreads(), threading.Lock()
         self._warned: set[str] = set()
         self._thread = 0
@@ -104,6 +108,7 @@ class StepControl:
             self._threads.begin()
         self._thread = threading.get_ident()
         self._log.begin(serial)
+        self._emitter.begin(serial)
         self._board.report_step(self._rank, 0, None)
         self._board.enter(self._rank, serial, entry)
         if self._orders is None:
@@ -141,6 +146,21 @@ class StepControl:
             if self._rank == 0:
                 self._log.add(text)
 
+    def emit(self, kind: str, data: Any) -> None:
+        """A live event of the job, from rank zero; checked on every rank alike. A sign of life, as a line is."""
+        if not self.allows("self.emit"):
+            return
+        try:
+            event = checked(kind, data)
+        except TooLarge as error:  # a picture that happens to be large is no reason to fail a job
+            self._emitter.drop()
+            self.log(f"{error}; it is dropped")
+            return
+        if threading.get_ident() == self._thread:
+            self._board.report_line(self._rank)
+        if self._rank == 0:
+            self._emitter.add(event)
+
     def report(self, values: Mapping[str, Any]) -> None:
         """What was really used, by name; the same on every rank."""
         if self.allows("self.report"):
@@ -160,7 +180,7 @@ class StepControl:
             self._warned.add(call)
             log.warning(
                 "call from outside the run ignored: only the thread of predict, and threads that it starts in this "
-                "run, can step, log, report or name outputs",
+                "run, can step, log, emit, report or name outputs",
                 extra={"call": call, "from_thread": threading.current_thread().name},
             )
         return False
@@ -170,6 +190,7 @@ class StepControl:
         self._threads.end()
         with self._lock:  # a thread that waits at a control point has left it
             pass
+        self._emitter.end()
         self._log.end()
 
     def _pass_point(self, step: int, total: int | None) -> None:

@@ -31,10 +31,16 @@ from para_attn_server.core.wire.control import (
     Follow,
     JobUpdate,
     LineBuffer,
+    Listen,
+    LiveEvent,
+    LiveMark,
     PoolView,
     QueueView,
+    RowsWritten,
     Submitted,
+    Unlisten,
 )
+from para_attn_server.service.feeds import Feed, Feeds
 from para_attn_server.service.news import JobNews, News
 
 _log = logging.getLogger(__name__)
@@ -70,7 +76,7 @@ class ControlClient:
         self._lag = Beat()
         self._queue = QueueView()
         self._places: dict[str, tuple[int, float | None]] = {}
-        self._news = News()
+        self._news, self._feeds = News(), Feeds()
         self._numbers = itertools.count(1)
         self._asked: dict[int, _Asked] = {}
 
@@ -158,9 +164,28 @@ class ControlClient:
         with self._news.watch(job_id) as event:
             yield event
 
+    @contextmanager
+    def listen(self, job_id: str) -> Iterator[tuple[Feed, threading.Event]]:
+        """The job's live events as they come, and an event that is set when there is something new of the job, or the
+        link goes up or down."""
+        try:
+            with self._feeds.listen(job_id) as (feed, woken, new):
+                if new:
+                    feed.place = self._places.get(job_id)
+                    self._say_who_listens(job_id)
+                yield feed, woken
+        finally:
+            if job_id not in self._feeds:
+                self._say_who_listens(job_id)
+
+    def _say_who_listens(self, job_id: str) -> None:
+        with self._lock:  # as it is at the moment of sending: of several threads that come and go the last one is right
+            self._send_locked(Listen(job_id) if job_id in self._feeds else Unlisten(job_id))
+
     def wake_all(self) -> None:
-        """Set the events of all who watch a job."""
+        """Set the events of all who watch a job or listen to one."""
         self._news.wake_all()
+        self._feeds.wake_all()
 
     # --- orders ---
 
@@ -254,6 +279,9 @@ class ControlClient:
         with self._changed:
             self._socket, self._connected, self._heard_at = out, True, self._clock()
             self._news.reset()
+            self._feeds.lost()
+            for job_id in self._feeds.jobs():
+                self._send_locked(Listen(job_id))
             self._changed.notify_all()
 
     def _drop(self) -> None:
@@ -264,6 +292,7 @@ class ControlClient:
             for asked in self._asked.values():
                 asked.done.set()
             self._news.reset()
+            self._feeds.lost()
             self._show(QueueView())
             self._changed.notify_all()
 
@@ -271,10 +300,14 @@ class ControlClient:
         places = queue.places or range(len(queue.jobs))
         self._queue = queue
         self._places = dict(zip(queue.jobs, zip(places, queue.ends, strict=True), strict=True))
+        self._feeds.queue(self._places)
 
     def _take(self, message: channel.ToWeb | channel.ToController) -> None:
         if isinstance(message, JobUpdate):
             self._news.put(message)
+            self._feeds.take(message)
+        elif isinstance(message, LiveEvent | LiveMark | RowsWritten):
+            self._feeds.take(message)
         elif isinstance(message, PoolView):
             with self._changed:
                 stopping = message.stopping and not (self._pool and self._pool.stopping)

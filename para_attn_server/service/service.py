@@ -36,6 +36,7 @@ from para_attn_server.service import budget
 from para_attn_server.service.caller import Caller
 from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.estimate import retry_after
+from para_attn_server.service.job_events import JobEvents, Stream
 from para_attn_server.service.job_request import JobRequest
 from para_attn_server.service.job_view import (
     JobLog,
@@ -89,6 +90,7 @@ class JobService:
         self._cancelers = budget.cancelers(settings.web_connections)
         self._stopping = False
         self._jobs = LiveJobs(store, control, self._models.why_waiting)
+        self._events = JobEvents(store, control, self._jobs, self._waiters)
 
     # --- what the server can do ---
 
@@ -258,6 +260,17 @@ class JobService:
             time.sleep(0)  # in a web worker others take their turn
         return JobLog(status, "".join(parts), after)
 
+    def events(self, caller: Caller, job_id: str, after: str | None = None) -> Stream | None:
+        """The job's events as they come (job_events.py), until it has ended. after: only those behind that id.
+
+        None where it has ended and all was seen. Raises JobNotFound or StoreUnavailable, before the first event.
+        """
+        job = self._row(caller, job_id)
+        try:
+            return self._events.stream(job, after)
+        except StoreUnavailable as error:
+            raise self._jobs.explained(error) from error
+
     def wait(self, caller: Caller, job_id: str, seconds: float) -> JobView:
         """The job once it has ended, or as it is after `seconds`, or when nothing will move it here any more (the
         server is stopping and the job is still queued), or at once when as many wait as may. Raises JobNotFound."""
@@ -320,7 +333,7 @@ class JobService:
 
     def stop_waiting(self) -> None:
         """Answer everybody who waits, now and from now on; all else goes on."""
-        self._stopping = True
+        self._stopping = self._events.stopping = True
         self._control.wake_all()
 
     def close(self) -> None:

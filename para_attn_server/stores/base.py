@@ -228,6 +228,9 @@ class JobStore(Protocol):
     def log_rows(self, job_id: str, after: int, limit: int) -> list[Event]:
         """A job's `log` and `traceback` events in order, from the one after that id."""
 
+    def news(self, job_id: str, after: int, limit: int) -> list[Event]:
+        """A job's events but for its steps, in order, from the one after that id."""
+
     def outputs_removed(self, job_ids: list[str], reason: Removal, now: float) -> None:
         """Note that the files of these jobs' outputs are removed; nothing for a job of which none is kept."""
 

@@ -252,18 +252,21 @@ class MemoryStore(JobStore):
         texts = [_encoded(row.data) for row in write.rows]
         with self._writing() as rows:
             ids = [
-                self._add_event(row.job_id, row.type, row.at, text) if row.job_id in rows.jobs else 0
+                rows.add_event(row.job_id, row.type, row.at, text) if row.job_id in rows.jobs else 0
                 for row, text in zip(write.rows, texts, strict=True)
             ]
             for event_id, left_out in write.gaps.items():
-                self._change_event(event_id, _encoded({"left_out": left_out}))
+                rows.change_event(event_id, _encoded({"left_out": left_out}))
             for event_id in write.removed:
-                self._change_event(event_id, None)
+                rows.change_event(event_id, None)
         return ids
 
     def log_rows(self, job_id: str, after: int, limit: int) -> list[Event]:
         logged = (event for event in self.events(job_id, after) if event.type in ("log", "traceback"))
         return list(islice(logged, limit))
+
+    def news(self, job_id: str, after: int, limit: int) -> list[Event]:
+        return list(islice((event for event in self.events(job_id, after) if event.type != "step"), limit))
 
     def outputs_removed(self, job_ids: list[str], reason: Removal, now: float) -> None:
         with self._writing() as rows:
@@ -279,7 +282,7 @@ class MemoryStore(JobStore):
         with self._writing() as rows:
             for job in filter(None, map(rows.jobs.get, job_ids)):
                 if job.status.terminal:
-                    self._delete(job)
+                    rows.delete(job)
 
     # --- documents ---
 
@@ -341,37 +344,8 @@ class MemoryStore(JobStore):
             rows.put(rows.by_status[old.status], old.seq, None)
         rows.put(rows.by_status[job.status], job.seq, job)
         rows.put(rows.jobs, job.id, job)
-        self._add_event(job.id, event, now, _encoded(data))
+        rows.add_event(job.id, event, now, _encoded(data))
         return _copied(job)
-
-    def _delete(self, job: Job) -> None:
-        rows = self._rows
-        key = rows.requests[job.id].key
-        if key is not None:
-            rows.put(rows.keys, (job.owner, key), None)
-        for event_id in rows.events[job.id]:
-            rows.put(rows.job_of_event, event_id, None)
-        rows.put(rows.events, job.id, None)
-        rows.put(rows.requests, job.id, None)
-        rows.put(rows.by_status[job.status], job.seq, None)
-        rows.put(rows.jobs, job.id, None)
-
-    def _add_event(self, job_id: str, kind: str, at: float, data: str) -> int:
-        rows = self._rows
-        row = EventRow(next(rows.event_ids), job_id, kind, at, data)
-        rows.put(rows.events[job_id], row.id, row)
-        rows.put(rows.job_of_event, row.id, job_id)
-        return row.id
-
-    def _change_event(self, event_id: int, data: str | None) -> None:
-        """Other data; without any the event is removed."""
-        rows = self._rows
-        job_id = rows.job_of_event.get(event_id)
-        if job_id is not None and data is not None:
-            rows.put(rows.events[job_id], event_id, rows.events[job_id][event_id]._replace(data=data))
-        elif job_id is not None:
-            rows.put(rows.events[job_id], event_id, None)
-            rows.put(rows.job_of_event, event_id, None)
 
 
 def _encoded(value: Any) -> str:

@@ -102,6 +102,34 @@ class Rows:
         self._undo.append((table, key, table.get(key)))
         _put(table, key, value)
 
+    def delete(self, job: Job) -> None:
+        """A job with all that belongs to it."""
+        key = self.requests[job.id].key
+        if key is not None:
+            self.put(self.keys, (job.owner, key), None)
+        for event_id in self.events[job.id]:
+            self.put(self.job_of_event, event_id, None)
+        self.put(self.events, job.id, None)
+        self.put(self.requests, job.id, None)
+        self.put(self.by_status[job.status], job.seq, None)
+        self.put(self.jobs, job.id, None)
+
+    def add_event(self, job_id: str, kind: str, at: float, data: str) -> int:
+        """Its id. data: as JSON."""
+        row = EventRow(next(self.event_ids), job_id, kind, at, data)
+        self.put(self.events[job_id], row.id, row)
+        self.put(self.job_of_event, row.id, job_id)
+        return row.id
+
+    def change_event(self, event_id: int, data: str | None) -> None:
+        """Other data; without any the event is removed."""
+        job_id = self.job_of_event.get(event_id)
+        if job_id is not None and data is not None:
+            self.put(self.events[job_id], event_id, self.events[job_id][event_id]._replace(data=data))
+        elif job_id is not None:
+            self.put(self.events[job_id], event_id, None)
+            self.put(self.job_of_event, event_id, None)
+
 
 def _put(table: MutableMapping[K, V], key: K, value: V | None) -> None:
     if value is not None:

@@ -277,6 +277,11 @@ class SqlStore(JobStore):
             found = connection.execute(sql.LOG_ROWS, {"of_job": job_id, "after": after, "most": limit})
             return [Event(*row) for row in found]
 
+    def news(self, job_id: str, after: int, limit: int) -> list[Event]:
+        with self._reading() as connection:
+            found = connection.execute(sql.NEWS, {"of_job": job_id, "after": after, "most": limit})
+            return [Event(*row) for row in found]
+
     def outputs_removed(self, job_ids: list[str], reason: Removal, now: float) -> None:
         with self._writing() as connection:
             values = {"job_ids": job_ids, "reason": reason.value, "now": now}

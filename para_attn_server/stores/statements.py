@@ -194,6 +194,7 @@ EVENTS = (
     .order_by(events.c.id)
 )
 LOG_ROWS = EVENTS.where(or_(events.c.type == "log", events.c.type == "traceback")).limit(bindparam("most"))
+NEWS = EVENTS.where(events.c.type != "step").limit(bindparam("most"))
 HISTORY = EVENTS.where(events.c.type.not_in(BESIDE_HISTORY))
 GET_DOCUMENT = select(documents.c.value).where(documents.c.name == bindparam("of_name"))
 

@@ -33,6 +33,7 @@ class Mine(Predictor):
                     os.kill(os.getpid(), 9)
                 raise ValueError("this was asked for")
         self.log(f"drew {prompt}")
+        self.emit("state", {"prompt": prompt})
         time.sleep(0 if steps < 99 else 99)
         return [Image.new("RGB", (8, 6)), {"ranks": dist.get_world_size(), "prompt": prompt}]
 
@@ -63,7 +64,8 @@ def test_a_predictor_runs_once_on_its_ranks(folder: Path) -> None:
     assert Image.open(folder / "star.webp").format == "WEBP"
     assert (folder / "star-1.json").read_text() == '{"ranks": 2, "prompt": "a star"}\n'
     said = done.stderr.splitlines()
-    assert "2 ranks are ready on cpu" in said and "running, step 1/2" in said and said[-1] == "drew a star"
+    assert "2 ranks are ready on cpu" in said and "running, step 1/2" in said and "drew a star" in said
+    assert 'emitted state: {"prompt": "a star"}' in said
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from waiting import wait_until
 from web import Web
 
 from para_attn_server.client import Client, RequestRefused
+from para_attn_server.core.wire.control import LiveEvent, LiveMark
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 PREFIX = "/pictures"
@@ -140,3 +141,16 @@ def test_pages_behind_the_proxy_may_act_and_others_may_not(client: httpx.Client,
 def test_a_wait_is_held(client: httpx.Client, behind: Web) -> None:
     answer = client.get(f"{PREFIX}/get_output/{behind.submit()}", params={"wait": 0.5})
     assert answer.status_code == 202 and answer.elapsed.total_seconds() >= 0.5
+
+
+def test_events_pass_as_they_come(proxy: str, behind: Web) -> None:
+    """No proxy gathers them, and each job's end comes with paths that lead back."""
+    with Client(f"http://bob:secret@{proxy}{PREFIX}") as ours:
+        events = ours.events(job_id := behind.started())
+        assert [next(events)["type"] for _ in range(2)] == ["queued", "started"]
+        behind.controller.tell(LiveMark(job_id, 1, 0))
+        behind.controller.tell(LiveEvent(job_id, 1, 1, "text", 1.5, '"a"', False))
+        assert next(events)["data"] == "a"
+        behind.controller.succeed(job_id)
+        (ended,) = events
+        assert ended["data"]["job"]["output_url"] == f"{PREFIX}/outputs/{job_id}"

@@ -288,6 +288,7 @@ def test_no_read_looks_through_a_table(store: SqlStore) -> None:
         before = one(connection, tables)
         store.counts(), store.queued(5), store.running(), store.mean_seconds(), store.ended_before(9.0, 5)
         store.with_outputs(5), store.output_paths(5), store.events(job_ids[0]), store.log_rows(job_ids[0], 0, 5)
+        store.news(job_ids[0], 0, 5), store.history(job_ids[0])
         store.get(job_ids[0]), store.arguments(job_ids[0]), store.by_key(ANONYMOUS, "k", "d")
         store.document("schema"), store.listed(JobFilter(), 5), store.listed(JobFilter(status=JobStatus.FAILED), 5)
         store.listed(JobFilter(model="m"), 5, (9.0, 9)), store.listed(JobFilter(owner="ann"), 5)

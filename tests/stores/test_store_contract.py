@@ -250,6 +250,19 @@ def test_log_rows_are_events_in_order_read_behind_a_cursor(store: JobStore) -> N
     assert store.log_rows(job.id, ids[0], 1) == rows[1:2] and store.log_rows(job.id, last, 10) == []
 
 
+def test_news_are_all_events_but_steps_read_behind_a_cursor(store: JobStore) -> None:
+    job, _ = bring(store, JobStatus.RUNNING), bring(store, JobStatus.RUNNING)
+    store.progress(job.id, 3, 20, 3.0, run=run_of(store, job.id))
+    (log,) = store.log(LogWrite([LogRow(job.id, "log", 4.0, {"text": "one"})]))
+    store.progress(job.id, 4, 20, 5.0, run=run_of(store, job.id))
+    store.cancel(job.id, 6.0, run=run_of(store, job.id))
+    news = store.news(job.id, 0, 10)
+    assert [(row.type, row.at) for row in news][2:] == [("log", 4.0), ("canceled", 6.0)]
+    assert [row.type for row in news][:2] == ["queued", "started"] and news[2].id == log
+    assert store.news(job.id, news[1].id, 1) == news[2:3]
+    assert store.news(job.id, news[-1].id, 10) == store.news("nobody", 0, 10) == []
+
+
 def test_log_rows_are_taken_out_and_counted(store: JobStore) -> None:
     job = add(store)
     ids = store.log(LogWrite([LogRow(job.id, "log", 2.0, {"text": str(number)}) for number in range(5)]))

@@ -72,6 +72,7 @@ def costs(store: SqlStore) -> dict[str, int]:
         "newest of a rare owner": lambda: store.listed(JobFilter(owner="none"), 20),
         "newest of a time": lambda: store.listed(JobFilter(created_after=1.5), 20),
         "later page": lambda: store.listed(JobFilter(), 20, (1.0005, 50)),
+        "news": lambda: store.news(job.id, 0, 20),
         "history": lambda: store.history(job.id),
         "ended_before": lambda: store.ended_before(4.0, 10),
         "delete": lambda: store.delete(list(store.ended_before(4.0, 10))),

@@ -24,12 +24,13 @@ class Answer:
 
 class ScriptedServer:
     """Gives `answers` in order, the last one for ever; `requests` holds (method, path, body) of each request,
-    `keys` its Idempotency-Key."""
+    `keys` its Idempotency-Key, `last_event_ids` its Last-Event-ID."""
 
     def __init__(self, port: int = 0) -> None:
         self.answers: deque[Answer] = deque()
         self.requests: list[tuple[str, str, Any]] = []
         self.keys: list[str | None] = []
+        self.last_event_ids: list[str | None] = []
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,6 +56,7 @@ class ScriptedServer:
         content = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         self.requests.append((handler.command, handler.path, json.loads(content) if content else None))
         self.keys.append(handler.headers.get("Idempotency-Key"))
+        self.last_event_ids.append(handler.headers.get("Last-Event-ID"))
         answer = self.answers.popleft() if len(self.answers) > 1 else self.answers[0]
         if answer.status == 0:
             handler.close_connection = True

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from para_attn_server.core.job import Job, JobStatus, Priority
 from para_attn_server.core.steady import steady
@@ -53,6 +53,20 @@ class Follow:
     job_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Somebody listens to the job's events: what is kept of them is wanted, then each, and its steps."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unlisten:
+    """Nobody does any more."""
+
+    job_id: str
+
+
 # --- controller to web ----------------------------------------------------------------------------------------------
 
 
@@ -77,6 +91,38 @@ class JobUpdate:
     status: str
     step: int
     total_steps: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveEvent:
+    """What a predictor has emitted, for those only who listen. number: in that run, from 1; where some are missing
+    between two, they are lost. data: JSON text, or base64 where it is binary. at: Unix seconds."""
+
+    job_id: str
+    run: int
+    number: int
+    kind: str
+    at: float
+    data: str
+    binary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMark:
+    """Where a job's live events stand: its run, 0 where none is under way, and the number of the last one. over: none
+    follow in this run, and those that have not come are lost."""
+
+    job_id: str
+    run: int
+    last: int
+    over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RowsWritten:
+    """The job's history in the store has more rows, without a change of its status."""
+
+    job_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +228,10 @@ class Beat:
     longest: float = 0.0
 
 
-ToController = Submitted | CancelOrder | Alive | Follow
-ToWeb = CancelReply | JobUpdate | PoolView | QueueView | Beat
-_MESSAGES = (Submitted, CancelOrder, Alive, Follow, CancelReply, JobUpdate, PoolView, QueueView, Beat)
+ToController = Submitted | CancelOrder | Alive | Follow | Listen | Unlisten
+OfLive = LiveEvent | LiveMark | RowsWritten
+ToWeb = CancelReply | JobUpdate | OfLive | PoolView | QueueView | Beat
+_MESSAGES: tuple[type, ...] = (*get_args(ToController), *get_args(ToWeb))
 _JOB_FIELDS = fields(Job)
 _TYPES: dict[str, Any] = {cls.__name__: cls for cls in _MESSAGES}
 

@@ -109,6 +109,19 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Emit:
+    """A piece of an event that the predictor has emitted. data: JSON in UTF-8, unless it is binary. more: another piece
+    of the same event follows. dropped: how many events before this one were not sent."""
+
+    serial: int
+    kind: str
+    data: bytes
+    binary: bool
+    more: bool = False
+    dropped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """predict returned on this rank. outputs: rank zero's files, none from the others. points: control points passed.
     seconds: time in predict. connected: the process group that setup() made is still there. applied, timings,
@@ -171,5 +184,5 @@ class Pong:
 RankResult = Finished | Canceled | Failed
 """The terminal messages: this rank is out of the run."""
 
-FromRank = Ready | SetupError | Started | Step | Log | RankResult | Settled | Pong
+FromRank = Ready | SetupError | Started | Step | Log | Emit | RankResult | Settled | Pong
 ToRank = Run | Cancel | Settle | Stop | Ping

@@ -130,7 +130,9 @@ def _answer(answer: ResponseSpec, references: dict[type, dict[str, Any]]) -> dic
     if answer.body is bytes:
         response["content"] = {"*/*": {}}
     elif answer.body is not None:
-        response["content"] = {"application/json": {"schema": references.get(answer.body, {"type": "object"})}}
+        schema = references.get(answer.body, {"type": "object"})
+        key = "schema" if answer.media_type == "application/json" else "x-itemSchema"
+        response["content"] = {answer.media_type: {key: schema}}
     if answer.or_file:
         response["content"]["*/*"] = {}
     if answer.headers:

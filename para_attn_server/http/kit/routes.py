@@ -19,7 +19,8 @@ from para_attn_server.http.kit.problems import ProblemType
 class ResponseSpec:
     """One response that is not a problem. body: the type of its JSON object, bytes for a file, None for no body.
 
-    or_file: the client may ask for a file in its place. headers: additional ones, by name, each with its meaning.
+    media_type: where the body is not JSON itself, but text with such objects in it. or_file: the client may ask for a
+    file in its place. headers: additional ones, by name, each with its meaning.
     """
 
     status: int
@@ -27,6 +28,7 @@ class ResponseSpec:
     body: type | None = None
     headers: tuple[tuple[str, str], ...] = ()
     or_file: bool = False
+    media_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)

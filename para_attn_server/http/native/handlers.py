@@ -20,9 +20,11 @@ from para_attn_server.http.kit.files import output_file
 from para_attn_server.http.kit.problems import http_problem
 from para_attn_server.http.kit.request_log import request_id
 from para_attn_server.http.kit.routes import Route, endpoints
+from para_attn_server.http.kit.sse import last_event_id, no_content
 from para_attn_server.http.kit.waiting import wait_or_preference, wait_seconds
 from para_attn_server.http.native import listing, server_views, views
 from para_attn_server.http.native.cursors import JOB_STATUS, LOG_NEXT, after
+from para_attn_server.http.native.events import events_response
 from para_attn_server.http.native.headers import (
     deadline,
     idempotency_key,
@@ -99,6 +101,14 @@ class Native:
         return Response(
             log.text, mimetype="text/plain", headers={LOG_NEXT: str(log.next), JOB_STATUS: log.status.value}
         )
+
+    def events(self, job_id: str) -> ResponseReturnValue:
+        """The events of a job as they happen, as server-sent events."""
+        who, root = caller(), request.script_root
+        stream = self._service.events(who, _checked(job_id), last_event_id())
+        if stream is None:
+            return no_content()
+        return events_response(stream, lambda: views.job_summary(self._service.view(who, job_id), root))
 
     def cancel(self, job_id: str | None = None) -> ResponseReturnValue:
         """Cancel a job; returns when it has ended."""

@@ -8,9 +8,11 @@ from typing import Any
 from para_attn_server.http.kit import problems
 from para_attn_server.http.kit.problems import http_problem
 from para_attn_server.http.kit.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route
+from para_attn_server.http.kit.sse import EVENT_STREAM, LAST_EVENT_ID
 from para_attn_server.http.kit.waiting import PREFER_PARAMETER, WAIT_PARAMETER
 from para_attn_server.http.native import server_views, views
 from para_attn_server.http.native.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT
+from para_attn_server.http.native.events import EventBody
 from para_attn_server.http.native.handlers import JOB_ID, OUTPUT_INDEX, Native
 from para_attn_server.http.native.headers import MODEL_PARAMETER, PARAMETERS
 from para_attn_server.http.native.listing import LIST_PARAMETERS
@@ -73,6 +75,10 @@ _LOG = ResponseSpec(
         (JOB_STATUS, "The job's status; once it has ended the log is complete."),
     ),
 )
+_EVENTS = (
+    ResponseSpec(200, "One event after the other, until the job has ended.", EventBody, media_type=EVENT_STREAM),
+    ResponseSpec(204, "The job has ended, and its last event was seen: there is no reason to ask again."),
+)
 _NO_LOG = (problems.INVALID_INPUT, problems.JOB_NOT_FOUND, problems.STORE_UNUSABLE)
 _CANCELED = (
     ResponseSpec(200, "The job has ended.", views.StatusBody),
@@ -95,6 +101,7 @@ def native_routes(service: JobService) -> list[Route]:
         *_output_routes(native),
         *_job_routes(native),
         Route("/jobs/<job_id>/log", ("GET",), native.log, (_LOG,), _NO_LOG, (_ID, AFTER_PARAMETER)),
+        Route("/jobs/<job_id>/events", ("GET",), native.events, _EVENTS, _NO_LOG, (_ID, LAST_EVENT_ID)),
         Route("/cancel", ("POST",), native.cancel, _CANCELED, _NO_CANCEL),
         Route("/cancel/<job_id>", ("POST",), native.cancel, _CANCELED, _NO_CANCEL, (_ID,)),
         Route("/server_status", both, native.server_status, (server,), (problems.POOL_DOWN, problems.STORE_UNUSABLE)),

@@ -6,7 +6,18 @@ import structlog
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Result
-from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRank, Log, Settle, Settled, Started, Step
+from para_attn_server.core.wire.ranks import (
+    Canceled,
+    Emit,
+    Failed,
+    Finished,
+    FromRank,
+    Log,
+    Settle,
+    Settled,
+    Started,
+    Step,
+)
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.monitor import GroupLoss, RunMonitor
@@ -41,6 +52,8 @@ class RunReports:
                 self.note_step(message.step, message.total, now)
             case Log():
                 group.outbox.post(group.listener.run_logged, run.job_id, message.lines, message.left_out)
+            case Emit():
+                group.outbox.post(group.listener.run_emitted, run.job_id, message)
             case Finished() | Canceled() | Failed():
                 if isinstance(message, Failed):
                     error = message.error.as_dict()
