@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         ServerUnavailable,
         WaitTimedOut,
     )
+    from para_attn_server.core.arguments.inputs import AudioInput, ImageInput, VideoInput
     from para_attn_server.core.errors import PortTaken, ServerError, SetupFailed, StateDirError, UsageError
     from para_attn_server.core.predictor import Predictor, TransientError
     from para_attn_server.core.results import Audio, Video
@@ -40,6 +41,7 @@ _HOMES = {
         "ServerUnavailable",
         "WaitTimedOut",
     ),
+    "core.arguments.inputs": ("AudioInput", "ImageInput", "VideoInput"),
     "core.errors": ("PortTaken", "ServerError", "SetupFailed", "StateDirError", "UsageError"),
     "core.predictor": ("Predictor", "TransientError"),
     "core.results": ("Audio", "Video"),
@@ -49,8 +51,10 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "Audio",
+    "AudioInput",
     "Client",
     "ClientError",
+    "ImageInput",
     "InvalidArgument",
     "JobCanceled",
     "JobFailed",
@@ -66,6 +70,7 @@ __all__ = [
     "TransientError",
     "UsageError",
     "Video",
+    "VideoInput",
     "WaitTimedOut",
     "__version__",
     "parallel",

@@ -19,11 +19,12 @@ ALLOWED: dict[str, set[str]] = {
     "parallel": {"core", "rank"},
     "stores": {"core"},
     "outputs": {"core"},
+    "inputs": {"core"},
     "executors": {"core"},
     "pool": {"core", "stores", "outputs", "executors"},
-    "controller": {"core", "stores", "outputs", "executors", "pool"},
-    "service": {"core", "stores", "outputs"},
-    "http": {"core", "stores", "outputs", "service"},
+    "controller": {"core", "stores", "outputs", "inputs", "executors", "pool"},
+    "service": {"core", "stores", "outputs", "inputs"},
+    "http": {"core", "stores", "outputs", "inputs", "service"},
     "client": {"core"},
     "cli": {"core", "client"},
     "packing": {"core"},
@@ -32,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "__main__": {"cli", "core"},
 }
 CORE_MAY_IMPORT = {"pydantic", "pydantic_core", "pydantic_settings", "annotated_types", "structlog"}
-ARGUMENTS_MAY_IMPORT = {"jsonschema"}  # only there: what the controller imports of core/ has no need of it
+ARGUMENTS_MAY_IMPORT = {"jsonschema", "PIL"}  # only there: the controller has no need of it; PIL's for type checkers
 TORCH = {"torch", "diffusers", "transformers", "para_attn", "accelerate"}
 LONGEST_FILE, LONGEST_FUNCTION = 400, 30
 

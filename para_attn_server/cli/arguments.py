@@ -3,21 +3,23 @@ but that a value can be read as the kind of value that the server's schema asks 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
 import click
 
-from para_attn_server.cli.predictors import resolved
+from para_attn_server.core.arguments.inputs import input_kinds
+from para_attn_server.core.arguments.texts import is_list, read_text
 
 PROMPT = "prompt"
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
 
 
 def request_arguments(words: Iterable[str], params: Iterable[str], schema: dict[str, Any]) -> dict[str, Any]:
-    """Words of the form NAME=VALUE and params become arguments, the other words the prompt.
+    """Words of the form NAME=VALUE and params become arguments, the other words the prompt. `NAME=@FILE` is a Path
+    where the argument takes a picture, video or sound.
 
     Raises click.UsageError for a param that is not NAME=VALUE, and for words if the model has no prompt.
     """
@@ -30,7 +32,7 @@ def request_arguments(words: Iterable[str], params: Iterable[str], schema: dict[
         else:
             prompt.append(word)
     assigned += [_assignment(param) for param in params]
-    arguments = {name: parsed(text, schema.get("properties", {}).get(name, {}), schema) for name, text in assigned}
+    arguments = _values(assigned, schema)
     if prompt:
         if PROMPT not in schema.get("properties", {}):
             known = ", ".join(schema.get("properties", {}))
@@ -39,15 +41,22 @@ def request_arguments(words: Iterable[str], params: Iterable[str], schema: dict[
     return arguments
 
 
-def parsed(text: str, declared: dict[str, Any], schema: dict[str, Any]) -> Any:
-    """A value as the schema would have it: text where text is allowed, else what it reads as in JSON, else the text."""
-    kinds = resolved(declared, schema.get("$defs", {})).get("type", [])
-    if "string" in kinds and not ("null" in kinds and text == "null"):
-        return text
-    try:
-        return json.loads(text, parse_constant=_no_number)
-    except ValueError:
-        return text
+def _values(assigned: Iterable[tuple[str, str]], schema: dict[str, Any]) -> dict[str, Any]:
+    """What the texts stand for. Files may be given one by one to an argument that takes several."""
+    inputs, found = input_kinds(schema), dict[str, Any]()
+    for name, text in assigned:
+        file = name in inputs and text.startswith("@")
+        value = _file(name, text[1:]) if file else read_text(text, name, schema)
+        if name in inputs and is_list(name, schema):
+            value = [*found.get(name, ()), *(value if isinstance(value, list) else [value])]
+        found[name] = value
+    return found
+
+
+def _file(name: str, path: str) -> Path:
+    if not Path(path).is_file():
+        raise click.UsageError(f"{name}: there is no file {path}")
+    return Path(path)
 
 
 def _assignment(param: str) -> tuple[str, str]:
@@ -55,7 +64,3 @@ def _assignment(param: str) -> tuple[str, str]:
     if match is None:
         raise click.UsageError(f"--param must be NAME=VALUE, not {param!r}")
     return match[1], match[2]
-
-
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"JSON has no {text}")

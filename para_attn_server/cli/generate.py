@@ -55,12 +55,14 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: s
     """Submit a job, follow its progress, save its outputs.
 
     The words are the prompt; those of the form NAME=VALUE are other arguments of the model, which `para-attn-server
-    predictors` and the server's GET /schema list. Ctrl-C cancels the job on the server.
+    predictors` and the server's GET /schema list. NAME=@FILE uploads a picture, video or sound, where the model takes
+    one. Ctrl-C cancels the job on the server.
 
     \b
     Examples:
       para-attn-server generate a large red circle on a blue background
       para-attn-server generate "a small star" num_inference_steps=10 seed=7 -o star.png
+      para-attn-server generate "the same at night" image=@photo.jpg -o night.png
       para-attn-server generate --url http://gpu-box:5000 --param prompt="a=b" --param width=1024
     """
     from para_attn_server.client import Client

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from para_attn_server.cli.child import ask
+from para_attn_server.core.arguments.inputs import INPUTS
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.install import require_server
 
@@ -27,12 +28,13 @@ _BESIDE_NAMES = 44  # columns at the least, on however narrow a terminal: a name
 
 @click.command("predictors")
 @click.argument("names", metavar="[MODEL]...", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: name, class, doc and request schema of each.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: name, class, doc, schema and options of each.")
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """List the predictors with their parameters.
 
     Shows every predictor that is installed under a short name, or those named (as --model takes them: module.path:Class
-    and path/to/file.py:Class too). Bounds that a model knows only when it is loaded are in GET /schema of its server.
+    and path/to/file.py:Class too), with the options of its constructor, which --set takes. Bounds that a model knows
+    only when it is loaded are in GET /schema of its server.
 
     \b
     Examples:
@@ -78,8 +80,16 @@ def _type_text(known: dict[str, Any]) -> str:
         return " | ".join(json.dumps(value) for value in known["enum"])
     if "const" in known:
         return json.dumps(known["const"])
+    if known.get("format") in INPUTS:
+        return str(known["format"]).removesuffix("-input") + (" | null" if "null" in known.get("type", ()) else "")
     kind = known.get("type", "any")
+    if kind == "array" and (item := known.get("items", {})).get("format") in INPUTS:
+        return f"array of {_type_text(item)}s"
     return " | ".join(kind) if isinstance(kind, list) else str(kind)
+
+
+def _or_required(default: str | None) -> str:
+    return "required" if default is None else default
 
 
 def _bounds_text(known: dict[str, Any]) -> str:
@@ -103,9 +113,12 @@ def _show(described: list[dict[str, Any]]) -> None:
         if one["doc"]:
             console.print(escape(one["doc"]))
         rows = parameter_rows(one["schema"])
-        console.width = max(console.width, max(len(row[0]) for row in rows) + _BESIDE_NAMES)
-        others = [Column(title, overflow="fold") for title in ("type", "default", "bounds", "meaning")]
-        table = Table(Column("parameter", no_wrap=True), *others, box=None, pad_edge=False)
-        for row in rows:
-            table.add_row(*map(escape, row))
-        console.print(table, "")
+        options = [(each["name"], each["type"], _or_required(each["default"])) for each in one["options"]]
+        console.width = max(console.width, max(len(row[0]) for row in (*rows, *options)) + _BESIDE_NAMES)
+        for head, found in (("parameter", rows), ("option (--set)", options)):
+            if found:
+                others = [Column(title, overflow="fold") for title in ("type", "default", "bounds", "meaning")]
+                table = Table(Column(head, no_wrap=True), *others[: len(found[0]) - 1], box=None, pad_edge=False)
+                for row in found:
+                    table.add_row(*map(escape, row))
+                console.print(table, "")

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from para_attn_server.cli.arguments import request_arguments
+from para_attn_server.cli.files import with_digests
 from para_attn_server.core.errors import InvalidInput, ServerError, SetupFailed, UsageError
 from para_attn_server.core.install import require_server
 from para_attn_server.core.lookup import check_model
@@ -55,6 +56,7 @@ def command(model: str, words: tuple[str, ...], params: tuple[str, ...], output:
     \b
     Examples:
       para-attn-server try demo "a small star" -o star.png
+      para-attn-server try examples/variations.py:Variations image=@photo.jpg -o made.png
       para-attn-server try my_predictor.py:MyPredictor prompt="a small star" steps=10 --num-devices 4
     """
     require_server()
@@ -65,16 +67,19 @@ def command(model: str, words: tuple[str, ...], params: tuple[str, ...], output:
     given = {name: value for name, value in settings.items() if value not in (None, ())}
     with tempfile.TemporaryDirectory(prefix="para-attn-server-try-", ignore_cleanup_errors=True) as folder:
         places = {"state_dir": Path(folder, "state"), "output_dir": Path(folder, "outputs")}
-        with _Child(load_settings(model=model, **given, **places)) as child:
+        loaded = load_settings(model=model, **given, **places)
+        with _Child(loaded) as child:
             try:
-                made = _tried(child, words, params, output)
+                made = _tried(child, words, params, output, loaded.max_pixels)
             except KeyboardInterrupt:
                 raise click.Abort from None
         for path in _moved(made, output):
             click.echo(f"saved {path}")
 
 
-def _tried(child: _Child, words: tuple[str, ...], params: tuple[str, ...], output: str) -> dict[str, Any]:
+def _tried(
+    child: _Child, words: tuple[str, ...], params: tuple[str, ...], output: str, max_pixels: int
+) -> dict[str, Any]:
     """What the child has made: job_id and outputs."""
     from para_attn_server.cli.progress import display
     from para_attn_server.core.arguments.request import RequestValidator
@@ -83,13 +88,14 @@ def _tried(child: _Child, words: tuple[str, ...], params: tuple[str, ...], outpu
     ready = child.hear()
     click.echo(f"{ready['ranks']} rank{'s are' if ready['ranks'] > 1 else ' is'} ready on {ready['device']}", err=True)
     try:
-        arguments = RequestValidator(ready["ready"]).validate(request_arguments(words, params, ready["ready"]))
+        given, inputs = with_digests(request_arguments(words, params, ready["ready"]), ready["ready"], max_pixels)
+        arguments = RequestValidator(ready["ready"]).validate(given)
     except InvalidInput as error:
         raise click.UsageError(str(error)) from None
     name = None if Path(output).is_dir() else Path(output).name
     if "seed" in arguments:
         click.echo(f"seed {arguments['seed']}", err=True)
-    child.tell({"arguments": arguments, "name": name})
+    child.tell({"arguments": arguments, "name": name, "inputs": inputs})
     with display() as shown:
         for said in child.news():
             if "step" in said:

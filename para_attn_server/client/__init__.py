@@ -33,6 +33,7 @@ from para_attn_server.client.errors import (
 from para_attn_server.client.events import follow
 from para_attn_server.client.options import JobFilters, JobOptions, headers, query
 from para_attn_server.client.transport import Transport, body_of, checked, checked_log, problem_kind
+from para_attn_server.client.uploads import with_ids
 
 __all__ = [
     "Client",
@@ -94,14 +95,29 @@ class Client:
     def submit(self, *, options: JobOptions | None = None, **kwargs: Any) -> str:
         """Queue a job; returns its request id.
 
-        options: of the job, such as {"priority": "high", "ttl": "5m"}. kwargs: the arguments that `schema()` lists;
-        bytes are sent as base64. The request has an Idempotency-Key, so that its repetition after a broken connection
-        makes no second job. Raises RequestRefused, which names each wrong argument, and its kind InvalidArgument for
-        what JSON does not have, before anything is sent.
+        options: of the job, such as {"priority": "high", "ttl": "5m"}. kwargs: the arguments that `schema()` lists.
+        A Path is uploaded, where the argument takes a picture, video or sound; bytes are sent as base64. The request
+        has an Idempotency-Key, so that its repetition after a broken connection makes no second job.
+        Raises RequestRefused, which names each wrong argument, and its kind InvalidArgument for what JSON does not
+        have, before the job is sent.
         """
         named = headers(options or {})
-        answer = self._transport.request("POST", "/generate", json=as_json(kwargs), headers=named)
+        arguments = as_json(with_ids(kwargs, self.schema, lambda path: str(self.upload(path)["id"])))
+        answer = self._transport.request("POST", "/generate", json=arguments, headers=named)
         return str(checked(answer, "request_id")["request_id"])
+
+    def upload(self, file: str | Path | bytes) -> dict[str, Any]:
+        """Keep a picture, video or sound on the server, for jobs to take: its `id`, `kind`, `media_type` and size.
+
+        file: a path, or the content. The `id` is the value of an argument that takes such a file, in any number of
+        jobs. An upload that no job has used is removed after an hour. Raises RequestRefused for what the server does
+        not accept, and OSError where the file cannot be read.
+        """
+        data = file if isinstance(file, bytes) else Path(file).read_bytes()
+        binary = {"Content-Type": "application/octet-stream"}
+        # The same bytes are the same upload: it does no harm to send them twice.
+        answer = self._transport.request("POST", "/uploads", content=data, headers=binary, harmless=True)
+        return checked(answer, "id", "kind", "media_type")
 
     def status(self, request_id: str, wait: float = 0.0) -> dict[str, Any]:
         """How a job stands: `request_id`, `status` and what is known of it; a failed one has `error`.

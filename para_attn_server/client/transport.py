@@ -1,8 +1,8 @@
 """Requests that are repeated with care: never so that a job is made twice.
 
-A GET, or a POST with an Idempotency-Key, is repeated after any break of the connection and after 429, 502, 503, 504.
-Any other POST, and a DELETE, is repeated only when nothing was sent, or when the server answered 429 or 503: it did not
-take the work.
+A GET, an upload, or a POST with an Idempotency-Key, is repeated after any break of the connection and after 429, 502,
+503, 504. Any other POST, and a DELETE, is repeated only when nothing was sent, or when the server answered 429 or 503:
+it did not take the work.
 """
 
 from __future__ import annotations
@@ -67,14 +67,16 @@ class Transport:
         timeout: float | None = None,
         retry_for: float | None = None,
         again: frozenset[int] | None = None,
+        harmless: bool = False,
         **more: Any,
     ) -> httpx.Response:
         """The answer, whatever its status, but for those that are worth a repetition and retry_for ran out.
 
         timeout and retry_for: seconds, if not the client's. again: statuses after which to repeat, if not those of the
-        method. more: as httpx takes it (json, params, headers). Raises ServerUnavailable.
+        method. harmless: whether it may be heard twice, as a GET may. more: as httpx takes it (json, params, headers).
+        Raises ServerUnavailable.
         """
-        harmless = method == "GET" or IDEMPOTENCY_KEY in more.get("headers", ())
+        harmless = harmless or method == "GET" or IDEMPOTENCY_KEY in more.get("headers", ())
         repeat = again if again is not None else _AGAIN["GET" if harmless else method]
         request = self._http.build_request(method, path, timeout=timeout or self.timeout, **more)
 

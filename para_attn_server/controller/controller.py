@@ -25,6 +25,7 @@ from para_attn_server.controller.pulse import Pulse, Supervisor
 from para_attn_server.controller.reloading import SourceWatch, source_folder
 from para_attn_server.controller.retention import ClockWatch, Limits, Retention, settle_clock
 from para_attn_server.controller.temporary import RunFolder
+from para_attn_server.controller.uploads import UploadRetention
 from para_attn_server.controller.web_supervisor import WebSupervisor
 from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, StoreUnavailable, UsageError
@@ -40,6 +41,7 @@ from para_attn_server.core.wire.launch import GroupSpec, ServedModel
 from para_attn_server.core.wire.owner import inherited_line, receive_models, tell
 from para_attn_server.executors.base import Executor, ExecutorOptions
 from para_attn_server.executors.open import open_executor
+from para_attn_server.inputs.folder import input_folder
 from para_attn_server.outputs.folder import output_folder
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.group import Group
@@ -49,6 +51,7 @@ from para_attn_server.pool.pool import Pool
 from para_attn_server.pool.store_thread import StoreThread
 from para_attn_server.stores.base import JobStore
 from para_attn_server.stores.open import open_store, prepare_store, store_notices
+from para_attn_server.stores.uploads import store_key
 
 log = structlog.get_logger()
 
@@ -80,6 +83,7 @@ class Controller:
         line: socket.socket | None,
         lock: StateDirLock,
         run_folder: RunFolder,
+        store_key: str,
     ) -> None:
         self._settings, self._line, self._executor = settings, line, executor
         self._loop = asyncio.get_running_loop()
@@ -109,8 +113,8 @@ class Controller:
         state = StatePlaces(lock, run_folder, self._control, self._store)
         self._places = Places(state, self._outputs, self._on_trouble, self._loop.time)
         self._pool.notices = store_notices(settings.job_store)
-        limits = Limits(settings.keep, settings.output_seconds, settings.max_output_bytes)
-        self._retention = Retention(self._store.caller(), self._outputs, limits, ClockWatch(settings.keep))
+        self._store_key = store_key
+        self._removals = self._make_removals()
 
     async def run(self, signals: StopSignals) -> ExitCode:
         """Serve until asked to stop; returns the command's exit code."""
@@ -163,6 +167,12 @@ class Controller:
             self._clock,
         )
 
+    def _make_removals(self) -> list[Callable[[float], None]]:
+        settings, store = self._settings, self._store.caller()
+        limits = Limits(settings.keep, settings.output_seconds, settings.max_output_bytes)
+        retention = Retention(store, self._outputs, limits, ClockWatch(settings.keep))
+        return [retention.tick, UploadRetention(store, input_folder(settings, self._store_key)).tick]
+
     def _make_groups(self) -> list[Group]:
         settings = self._settings
         timeouts = Timeouts(
@@ -173,8 +183,9 @@ class Controller:
             settings.cancel_timeout,
         )
         of_groups = [model.spec for model in self._models for _ in model.groups]
+        of_settings = settings.log_level, settings.log_format, settings.max_pixels
         specs = [
-            GroupSpec(model, index, ranks, settings.log_level, settings.log_format)
+            GroupSpec(model, index, ranks, *of_settings, self._store_key)
             for index, (model, ranks) in enumerate(zip(of_groups, self._executor.ranks, strict=True))
         ]
         return [Group(spec, self._executor, self._pool, timeouts, self._clock) for spec in specs]
@@ -211,7 +222,8 @@ class Controller:
                 self._pool.rebuild(model, "the predictor has changed")
 
     async def _remove_old_jobs(self) -> None:
-        await asyncio.to_thread(self._retention.tick, self._loop.time())
+        for remove in self._removals:
+            await asyncio.to_thread(remove, self._loop.time())
 
     @property
     def _pause(self) -> float:
@@ -346,7 +358,7 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
             settle_clock(store)
             model_info = ModelInfoWriter([identity(model.spec) for model in models])
             model_info.claim(store)
-            parts = (settings, models, executor, listener, store, model_info, line, lock, run_folder)
+            parts = (settings, models, executor, listener, store, model_info, line, lock, run_folder, store_key(store))
             return asyncio.run(_run(signals, *parts))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from para_attn_server.core.output import LEFTOVER, part_folder, remove_leftover, temporary_path
+from para_attn_server.core.uploads import FOLDER
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.publishing import Publisher
 from para_attn_server.stores.base import JobStore
@@ -22,7 +23,8 @@ LOOKED_THROUGH = 5.0
 """Seconds for which the output root is looked through at the start."""
 ENDED_LAST = 1000
 """Jobs whose folders are looked through too: requests may have named a day's folder, or one outside the root."""
-_YEAR = re.compile(r"[0-9]{4}")
+_OTHERS = re.compile(rf"[0-9]{{4}}|{re.escape(FOLDER)}")
+"""Folders in the root that have finished files only: those of years, and that of uploads."""
 UNKNOWN_KEPT = 86400.0
 """Seconds for which the folder of a job that this server does not know is left alone: it may be another server's."""
 
@@ -50,7 +52,7 @@ def _below(root: Path, ends: float) -> Iterator[os.DirEntry[str]]:
         for entry in _in(folder):
             if LEFTOVER.fullmatch(entry.name):
                 yield entry
-            elif entry.is_dir(follow_symlinks=False) and not (folder == root and _YEAR.fullmatch(entry.name)):
+            elif entry.is_dir(follow_symlinks=False) and not (folder == root and _OTHERS.fullmatch(entry.name)):
                 waiting.append(Path(entry.path))
         if time.monotonic() > ends:
             log.warning("the output root is too large to search for partial outputs", root=str(root))

@@ -1,8 +1,8 @@
 """`python -m para_attn_server.controller.trial`: one run of a predictor on one group of ranks, without a server.
 
 Settings come from the environment. On stdout it says what happens, one JSON object a line: `ready` once the ranks are
-set up, then `step` and `log`, at last `outputs` or `error`. On stdin it reads one line, the arguments and the name of
-the output; its end ends the ranks. Nothing is queued, nothing is tried again.
+set up, then `step` and `log`, at last `outputs` or `error`. On stdin it reads one line: the arguments, the files
+among them, and the name of the output. Its end ends the ranks. Nothing is queued, nothing is tried again.
 """
 
 from __future__ import annotations
@@ -115,10 +115,12 @@ class Trial:
             raise TrialFailed(f"the ranks were not set up within {timeout:g} s", setup=True)
         return self._ready[0]
 
-    async def run(self, job_id: str, arguments: dict[str, Any], output_path: Path) -> tuple[Output, ...]:
+    async def run(
+        self, job_id: str, arguments: dict[str, Any], output_path: Path, inputs: dict[str, str]
+    ) -> tuple[Output, ...]:
         """Run predict on all ranks; rank zero's outputs. Raises TrialFailed."""
         for handle in self._handles:
-            handle.send(Run(job_id, 1, arguments, str(output_path)))
+            handle.send(Run(job_id, 1, arguments, str(output_path), inputs=inputs))
         await self._until(lambda: bool(self._failed) or len(self._finished) == self._spec.num_ranks)
         if self._failed:
             count = self._spec.num_ranks
@@ -174,7 +176,8 @@ async def _serve(settings: Settings, models: list[ServedModel], executor: Execut
     (model,) = models
     # An error is said with its traceback: the log of each rank need not have it too.
     level = "critical" if settings.log_level == "error" else settings.log_level
-    trial = Trial(executor, GroupSpec(model.spec, 0, executor.ranks[0], level, "console"), say)
+    spec = GroupSpec(model.spec, 0, executor.ranks[0], level, "console", settings.max_pixels)
+    trial = Trial(executor, spec, say)
     try:
         return await _tried(trial, settings, executor.ranks[0], say)
     except TrialFailed as failed:
@@ -191,7 +194,7 @@ async def _tried(trial: Trial, settings: Settings, ranks: int, say: Say) -> dict
     asked = json.loads(await asyncio.to_thread(orders.get))
     job_id, root = uuid.uuid4().hex, settings.output_dir.resolve()
     path = root / asked["name"] if asked["name"] else dated(root, time.time(), job_id + ready.output_suffix)
-    outputs = await trial.run(job_id, asked["arguments"], path)
+    outputs = await trial.run(job_id, asked["arguments"], path, asked["inputs"])
     output_folder(settings).publish(job_id, outputs)
     return {"job_id": job_id, "outputs": [each.path for each in outputs]}
 

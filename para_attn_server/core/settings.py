@@ -258,6 +258,18 @@ class Settings(BaseSettings):
         "Default: none.",
     )
     max_body: Bytes = Field(16 * 2**20, ge=1, description="Largest request body in bytes; a larger one gets 413.")
+    max_upload: Bytes = Field(
+        64 * 2**20,
+        ge=1,
+        description="Largest upload in bytes: a picture, video or sound that a job takes. In a multipart request all "
+        "files together may have as many, beside --max-body for the other parts.",
+    )
+    max_pixels: int = Field(
+        2**26,
+        ge=1,
+        description="Most pixels of a picture or of a frame of a video in a request (8192 x 8192). All frames of a "
+        "video together may have 8 times as many, and a sound may have as many samples.",
+    )
     request_timeout: Duration = Field(
         30.0,
         gt=0,

@@ -19,6 +19,7 @@ from para_attn_server.http.kit.openapi import add_document
 from para_attn_server.http.kit.origins import Origins
 from para_attn_server.http.kit.problems import Problem, http_problem, problem_of
 from para_attn_server.http.kit.routes import blueprint, endpoints
+from para_attn_server.http.kit.uploads import MAX_UPLOAD
 from para_attn_server.service.service import JobService
 
 
@@ -27,6 +28,7 @@ def create_app(service: JobService, settings: Settings) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.json = JSON(app)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body
+    app.config[MAX_UPLOAD] = settings.max_upload
     app.url_map.merge_slashes = False  # or `//` is answered with a redirect to wherever the Host header says
     dialects = make_dialects(service)
     add_document(dialects, service)

@@ -17,6 +17,7 @@ from para_attn_server.core.arguments import OUTPUT_PATH
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.media_types import MEDIA_TYPES
 from para_attn_server.core.output import temporary_path
+from para_attn_server.core.uploads import FOLDER
 
 _MOST_NAME_BYTES = 255
 _MOST_PATH_BYTES = 4095
@@ -50,10 +51,11 @@ def checked_path(requested: str, real_root: Path, state_dir: Path, allow_any: bo
 
 
 def _is_state(final: Path, real_root: Path, state_dir: Path) -> bool:
-    """Whether a path without links is in the state directory, but not in a root that itself lies in there."""
+    """Whether a path without links is among the uploads, or in the state directory, but not in a root that itself lies
+    in there."""
     state = Path(os.path.realpath(state_dir))
     is_output = state in real_root.parents and final.is_relative_to(real_root)
-    return final.is_relative_to(state) and not is_output
+    return (final.is_relative_to(state) and not is_output) or final.is_relative_to(real_root / FOLDER)
 
 
 def _check_text(requested: str, allow_any: bool) -> None:

@@ -19,6 +19,7 @@ from para_attn_server.core.clock import RunningClock
 from para_attn_server.core.errors import ServerError
 from para_attn_server.core.job import Job
 from para_attn_server.core.output import temporary_path
+from para_attn_server.core.uploads import input_path
 from para_attn_server.core.wire.control import GroupView
 from para_attn_server.core.wire.launch import GroupSpec
 from para_attn_server.core.wire.ranks import Cancel, FromRank, Run
@@ -81,7 +82,9 @@ class Group(GroupParts):
         part = temporary_path(job.output_path, job.id)
         now, pauses = self.clock(), self.clock.long_pauses
         run = JobRun(job.id, self.serial, now, part, arguments, job.deadline, pauses, request_id)
-        self.ranks.send_all(Run(job.id, self.serial, arguments, job.output_path, request_id))
+        root, key = job.output_root or "", self._spec.store_key
+        inputs = {digest: str(input_path(root, key, digest)) for digest in job.inputs}
+        self.ranks.send_all(Run(job.id, self.serial, arguments, job.output_path, request_id, inputs))
         self._enter(Running(self, run))
 
     @transition

@@ -18,13 +18,14 @@ from para_attn_server.core.arguments.schema import request_schema
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import installed
 from para_attn_server.rank.loader import load_class
+from para_attn_server.rank.options import described_options
 from para_attn_server.rank.predictor_checks import check_plain
 from para_attn_server.rank.search_path import add_folders
 
 
 def describe(name: str) -> dict[str, Any]:
-    """One predictor: name, class, doc (its first line), schema and model_path (its default); or name and error where
-    it cannot be used.
+    """One predictor: name, class, doc (its first line), schema, options (what --set takes) and model_path (its
+    default); or name and error where it cannot be used.
 
     name: as --model takes it. `usage` is there, and true, beside an `error` that the name itself is to blame for.
     """
@@ -47,6 +48,7 @@ def describe(name: str) -> dict[str, Any]:
         "class": f"{found.__module__}:{found.__qualname__}",
         "doc": doc,
         "schema": schema,
+        "options": described_options(found),
         "model_path": path.default if path is not None and isinstance(path.default, str) else None,
     }
 

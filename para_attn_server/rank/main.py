@@ -198,7 +198,7 @@ def _set_up(spec: RankSpec, pipe: Link, board: StepBoard) -> tuple[Any, JobRunne
         check_steps(predictor.pipe)
     if isinstance(predictor, Predictor):
         predictor._reporter = control
-    return predictor, JobRunner(predictor, model, control, spec.rank, pipe.send)
+    return predictor, JobRunner(predictor, model, control, spec.rank, pipe.send, spec.of.max_pixels)
 
 
 def _ready(spec: RankSpec, predictor: Any, runner: JobRunner) -> Ready:

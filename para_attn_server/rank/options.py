@@ -12,6 +12,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+from para_attn_server.core.arguments.annotations import spelled
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.hints import resolved
 
@@ -21,6 +22,27 @@ _BY_KEYWORD = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWOR
 def constructor_options(found: Any) -> dict[str, inspect.Parameter]:
     """What a class's constructor takes by name."""
     return {name: one for name, one in inspect.signature(found).parameters.items() if one.kind in _BY_KEYWORD}
+
+
+def described_options(found: Any) -> list[dict[str, Any]]:
+    """What --set takes for a class: of each the name, its type as text, and its default as text, None where it needs
+    one. model_path is not among them: it has an option of its own."""
+    return [
+        {
+            "name": name,
+            "type": _type_text(found, name, one),
+            "default": None if one.default is one.empty else str(one.default),
+        }
+        for name, one in constructor_options(found).items()
+        if name != "model_path"
+    ]
+
+
+def _type_text(found: Any, name: str, parameter: inspect.Parameter) -> str:
+    try:
+        return spelled(_annotation(found, name, parameter)).replace("typing.", "")
+    except UsageError:  # it will say so where it is given
+        return str(parameter.annotation)
 
 
 def constructed(found: Any, given: Mapping[str, Any]) -> Any:

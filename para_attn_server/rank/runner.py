@@ -28,6 +28,7 @@ from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRan
 from para_attn_server.core.wire.step_board import REFUSED_ENTRY
 from para_attn_server.rank.failures import ArgumentsDiffer, OutputMissing, describe, full_text, named, traceback_for_job
 from para_attn_server.rank.hooks import StepHooks
+from para_attn_server.rank.inputs import decoded
 from para_attn_server.rank.outputs import RunOutputs, check_suffix
 from para_attn_server.rank.step_control import RunCanceled, RunRefused, StepControl
 
@@ -37,7 +38,8 @@ log = logging.getLogger(__name__)
 class JobRunner:
     """Runs one job after the other on this rank.
 
-    model: of predict's arguments. control: this rank's step control. send: to the controller.
+    model: of predict's arguments. control: this rank's step control. send: to the controller. max_pixels: of a
+    picture that is decoded.
     """
 
     def __init__(
@@ -47,9 +49,10 @@ class JobRunner:
         control: StepControl,
         rank: int,
         send: Callable[[FromRank], None],
+        max_pixels: int = 2**26,
     ) -> None:
         self._predictor, self.model, self._control = predictor, model, control
-        self._rank, self._send = rank, send
+        self._rank, self._send, self._max_pixels = rank, send, max_pixels
         self._compared_by_input: set[str] = set()
         self._path_type = output_path_type(predictor.predict)
         self._hooks = self._new_hooks()
@@ -162,7 +165,7 @@ class JobRunner:
                 check_suffix(run.output_path, run.job_id, output_suffix(self._predictor))
             dump, as_they_came = dumped(model, run.arguments)
             self._say_how_compared(as_they_came)
-            arguments, entry = values(model), digest(dump, run.output_path)
+            arguments, entry = decoded(values(model), run.inputs, self._max_pixels), digest(dump, run.output_path)
             if self._rank == 0:
                 output.prepare(run.output_path, run.job_id)  # what cannot be written is known before the work
         except BaseException as error:  # a predictor's own validator may raise anything, and on this rank alone

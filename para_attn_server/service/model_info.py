@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from para_attn_server.core.arguments.inputs import input_kinds
 from para_attn_server.core.arguments.request import RequestValidator
 from para_attn_server.core.arguments.shape import Shaper
 from para_attn_server.core.job import Job
@@ -19,7 +20,8 @@ _FRESH = 1.0
 class ModelInfo:
     """schema: JSON Schema of a request body, with its compiled check; output_suffix: of outputs the server names.
 
-    name: the short one. shaper: gives the shapes of requests.
+    name: the short one. shaper: gives the shapes of requests. inputs: the arguments that are pictures, videos or
+    sounds, each with its kind.
     """
 
     schema: dict[str, Any]
@@ -27,6 +29,7 @@ class ModelInfo:
     output_suffix: str
     name: str
     shaper: Shaper
+    inputs: dict[str, str]
 
 
 class ModelInfoReader:
@@ -68,4 +71,5 @@ class ModelInfoReader:
         before = self._known.get(name)
         if before is not None and before.schema == schema:
             return before
-        return ModelInfo(schema, RequestValidator(schema), entry["output_suffix"], name, Shaper(schema))
+        suffix = entry["output_suffix"]
+        return ModelInfo(schema, RequestValidator(schema), suffix, name, Shaper(schema), input_kinds(schema))

@@ -9,10 +9,11 @@ import dataclasses
 import hashlib
 import json
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -28,10 +29,12 @@ from para_attn_server.core.errors import (
     OutputExpired,
     QueueFull,
     StoreUnavailable,
+    UploadNotFound,
 )
 from para_attn_server.core.job import Job, JobStatus, NewJob, Output, Removal
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.steady import steady
+from para_attn_server.core.uploads import Upload
 from para_attn_server.service import budget
 from para_attn_server.service.caller import Caller
 from para_attn_server.service.control_client import ControlClient
@@ -51,6 +54,7 @@ from para_attn_server.service.job_view import (
 from para_attn_server.service.live_jobs import LOOK_AGAIN_SOON, LiveJobs, not_found
 from para_attn_server.service.model_info import ModelInfo
 from para_attn_server.service.models import Models
+from para_attn_server.service.uploads import OffLoop, Uploads, in_place
 from para_attn_server.stores.base import JobFilter, JobStore, Place, place_of
 
 log = structlog.get_logger()
@@ -78,14 +82,22 @@ class Outputs(Protocol):
 
 
 class JobService:
-    """The one entrance to jobs for a web worker. Thread-safe as far as its store is."""
+    """The one entrance to jobs for a web worker. Thread-safe as far as its store is. off_loop: see Uploads."""
 
-    def __init__(self, store: JobStore, control: ControlClient, outputs: Outputs, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        control: ControlClient,
+        outputs: Outputs,
+        settings: Settings,
+        off_loop: OffLoop[Any] = in_place,
+    ) -> None:
         self._store = store
         self._control = control
         self._outputs = outputs
         self._settings = settings
         self._models = Models(store, control)
+        self._uploads = Uploads(store, settings, off_loop)
         self._waiters = budget.waiters(settings.web_connections)
         self._cancelers = budget.cancelers(settings.web_connections)
         self._stopping = False
@@ -156,6 +168,16 @@ class JobService:
         except StoreUnavailable as error:
             raise self._jobs.explained(error) from error
 
+    # --- files that jobs take ---
+
+    def upload(self, caller: Caller, blocks: Iterable[bytes], pointer: str = "#") -> Upload:
+        """Keep a file that the caller sends; see Uploads.keep."""
+        return self._uploads.keep(caller.owner, blocks, pointer)
+
+    def uploaded(self, caller: Caller, digest: str) -> Upload:
+        """What is known of an upload of the caller's; raises UploadNotFound."""
+        return self._uploads.find(caller.owner, digest)
+
     # --- one job ---
 
     def submit(self, caller: Caller, request: JobRequest) -> Job:
@@ -179,7 +201,8 @@ class JobService:
 
     def _new_job(self, caller: Caller, request: JobRequest, digest: str | None) -> NewJob:
         info = self._models.info(request.model)
-        arguments = info.validator.validate(request.body)
+        body, inputs = self._uploads.take(caller.owner, info.inputs, request.body)
+        arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
         new = NewJob(
             arguments,
@@ -192,6 +215,7 @@ class JobService:
             api=request.api,
             metadata=request.metadata,
             shape=info.shaper.shape(arguments),
+            inputs=inputs,
             **request.wishes.by_the_steady_clock(),
         )
         path = self._outputs.resolve(requested, new.id, info.output_suffix, time.time())
@@ -202,6 +226,8 @@ class JobService:
             return self._store.insert(new, self._settings.max_queue, time.time())
         except QueueFull as error:
             raise QueueFull(self._settings.max_queue, retry_after(self._control.queue.next_start, steady())) from error
+        except UploadNotFound as error:  # removed in this moment
+            raise InvalidInput([FieldError("#", str(error))]) from None
 
     def view(self, caller: Caller, job_id: str) -> JobView:
         """The job now, with its live step; raises JobNotFound."""

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal, Result, RunId
+from para_attn_server.stores.uploads import UploadStore
 
 MODELS_DOCUMENT = "models"
 """Name of the document in which the controller leaves what the ranks reported of each model, for the web workers to
@@ -96,8 +97,8 @@ class LogWrite:
     gaps: Mapping[int, int] = field(default_factory=dict)
 
 
-class JobStore(Protocol):
-    """Jobs, their events, and a few named JSON documents."""
+class JobStore(UploadStore, Protocol):
+    """Jobs, their events, uploads, and a few named JSON documents."""
 
     def usable(self) -> None:
         """Returns when a job can be inserted now; raises StoreUnavailable, which says why not."""
@@ -115,7 +116,8 @@ class JobStore(Protocol):
         """Put a job at the end of the queue, durable when this returns.
 
         Where its owner has used its idempotency_key before, the job of that key is returned instead. All is checked in
-        one transaction; raises QueueFull, or IdempotencyConflict where the known key came with another request.
+        one transaction; raises QueueFull, or IdempotencyConflict where the known key came with another request, or
+        UploadNotFound where one of its inputs is no upload of its owner's.
         """
 
     def by_key(self, owner: str, idempotency_key: str, request_digest: str) -> Job | None:

@@ -31,6 +31,7 @@ from para_attn_server.stores.base import (
     StoreKind,
     place_of,
 )
+from para_attn_server.stores.memory_uploads import MemoryUploads, use_uploads
 from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
 from para_attn_server.stores.rows import EventRow, Numbered, Request, Rows
 
@@ -40,7 +41,7 @@ AnyJob = TypeVar("AnyJob", Job, NewJob)
 _named: dict[str, MemoryStore] = {}
 
 
-class MemoryStore(JobStore):
+class MemoryStore(MemoryUploads, JobStore):
     """A JobStore in this process's memory; new and empty. Safe for threads or greenlets, which take turns.
 
     A transaction keeps other threads waiting. In its own thread another handle can read what is not committed yet, and
@@ -94,6 +95,7 @@ class MemoryStore(JobStore):
                     return known
             if len(rows.by_status[JobStatus.QUEUED]) >= max_queued:
                 raise QueueFull(max_queued)
+            use_uploads(rows, new)
             job = new.queued(next(rows.seqs), now, self._steadily(now))
             rows.put(rows.requests, job.id, request)
             if new.idempotency_key is not None:

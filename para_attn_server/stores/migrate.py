@@ -18,7 +18,7 @@ from sqlalchemy import Connection, inspect
 from para_attn_server.core.errors import StateDirError, StoreUnavailable
 from para_attn_server.stores.sqlite import BUSY_TIMEOUT, create_sqlite_engine, damaged, refusal
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest revision in `migrations/versions/`."""
 
 

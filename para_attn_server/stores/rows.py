@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from para_attn_server.core.errors import StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus
+from para_attn_server.core.uploads import Upload
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -35,6 +36,14 @@ class EventRow(NamedTuple):
     type: str
     at: float
     data: str
+
+
+class UploadRow(NamedTuple):
+    """An upload, when it came by the steady clock, and whether a job has used it."""
+
+    upload: Upload
+    steady: float
+    used: bool
 
 
 class Numbered(dict[int, V]):
@@ -71,6 +80,7 @@ class Rows:
         self.job_of_event: dict[int, str] = {}
         self.documents: dict[str, str] = {}
         self.totals: dict[str, int] = {}
+        self.uploads: dict[tuple[str, str], UploadRow] = {}
         self.seqs, self.event_ids = itertools.count(1), itertools.count(1)
         self.commits = 0
         self._writer: object = None

@@ -24,6 +24,7 @@ from para_attn_server.stores.listing import page
 from para_attn_server.stores.prepared import insert, rows
 from para_attn_server.stores.refusals import Write, conflict, refused, shown, unknown
 from para_attn_server.stores.sql_rows import job_of, job_of_all, jobs_of, output_of, output_rows, owned_key, row_of
+from para_attn_server.stores.sql_uploads import SqlUploads, use_uploads
 from para_attn_server.stores.sqlite_handle import SqliteHandle
 
 _DELETE_AT_ONCE = 500
@@ -57,7 +58,7 @@ class SqlHandle(Protocol):
         """See JobStore."""
 
 
-class SqlStore(JobStore):
+class SqlStore(SqlUploads, JobStore):
     """A JobStore in a SQL database. Safe for the threads or greenlets of a process.
 
     Nothing is opened before the first call, and a forked process opens its own connection. Every method raises
@@ -108,6 +109,7 @@ class SqlStore(JobStore):
                 raise QueueFull(max_queued)
             seq = insert(connection, sql.INSERT_JOB, row)
             insert(connection, sql.INSERT_ARGUMENTS, {"job_id": new.id, "arguments": new.arguments})
+            use_uploads(connection, new)
             _add_event(connection, new.id, "queued", now, {})
         return new.queued(seq, now, steady)
 

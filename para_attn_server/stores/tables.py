@@ -210,6 +210,34 @@ arguments = Table(
 )
 """The arguments of each job. Apart from its row, for they may be megabytes, and SQLite writes a row as a whole."""
 
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("owner", AnyText, primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Column("media_type", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("width", BigInteger),
+    Column("height", BigInteger),
+    Column("frames", BigInteger),
+    Column("duration", Float),
+    Column("created_at", Float, nullable=False),
+    Column("created_steady", Float, nullable=False),
+    Column("used", Boolean, nullable=False),
+    Index("uploads_by_digest", "digest"),
+)
+"""The files that clients have sent. used: a job has taken it, so that it goes with the last one that does."""
+
+job_inputs = Table(
+    "job_inputs",
+    metadata,
+    Column("job_id", Text, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("digest", Text, primary_key=True),
+    Index("job_inputs_by_digest", "digest"),
+)
+"""Which jobs use which files: what jobs.inputs lists, to be found by the file."""
+
 job_counts = Table(
     "job_counts", metadata, Column("status", Text, primary_key=True), Column("jobs", Whole, nullable=False)
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,6 +47,19 @@ SCHEMA = {
 )
 def test_words_become_arguments(words: list[str], arguments: dict[str, Any]) -> None:
     assert request_arguments(words, [], SCHEMA) == arguments
+
+
+def test_a_file_is_named_where_the_argument_takes_one(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    one = {"type": "string", "format": "image-input"}
+    schema = {"properties": {"image": one, "refs": {"type": "array", "items": one}, "prompt": {"type": "string"}}}
+    a, b = tmp_path / "a.png", tmp_path / "b.png"
+    words = [f"image=@{a}", f"refs=@{a}", f"refs=@{b}", f"prompt=@{a}"]
+    assert request_arguments(words, [], schema) == {"image": a, "refs": [a, b], "prompt": f"@{a}"}
+    assert request_arguments(["image=data:x", 'refs=["y"]'], [], schema) == {"image": "data:x", "refs": ["y"]}
+    with pytest.raises(click.UsageError, match="image: there is no file"):
+        request_arguments(["image=@none.png"], [], schema)
 
 
 def test_params_say_the_same() -> None:

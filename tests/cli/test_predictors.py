@@ -32,7 +32,7 @@ class Mine:
 
     More.
     """
-    def __init__(self, needed):
+    def __init__(self, needed, dtype: Literal["float16", "auto"] = "auto", model_path: str = "x"):
         raise RuntimeError("no constructor runs")
 
     def predict(
@@ -83,6 +83,9 @@ def test_a_file_of_ones_own_is_shown_as_a_table(mine: Path) -> None:
     assert result.exit_code == 0, result.output
     lines = {line.split()[0]: " ".join(line.split()) for line in result.output.splitlines() if line.strip()}
     assert "Draws [nothing]." in result.output
+    assert lines["needed"] == "needed Any required"
+    assert lines["dtype"] == "dtype Literal['float16', 'auto'] auto"
+    assert "model_path" not in lines, "which has an option of its own"
     assert lines["prompt"] == "prompt string required"
     assert lines["steps"] == "steps integer 20 >= 1, <= 50, multiple of 5 How long."
     assert lines["mode"] == 'mode "x" | "y" "x"'

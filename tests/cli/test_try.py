@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -10,10 +11,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from media import turned
 from PIL import Image
 from waiting import wait_until
 
-from para_attn_server.core.errors import ExitCode
+from para_attn_server.cli.files import with_digests
+from para_attn_server.core.errors import ExitCode, InvalidInput
 
 MINE = """
 import os, time
@@ -66,6 +69,36 @@ def test_a_predictor_runs_once_on_its_ranks(folder: Path) -> None:
     said = done.stderr.splitlines()
     assert "2 ranks are ready on cpu" in said and "running, step 1/2" in said and "drew a star" in said
     assert 'emitted state: {"prompt": "a star"}' in said
+
+
+def test_a_file_is_given_to_predict(folder: Path) -> None:
+    (folder / "photo.jpg").write_bytes(turned())
+    example = str(Path(__file__).parents[2] / "examples" / "variations.py")
+    done = tried(folder, f"{example}:Variations", "image=@photo.jpg", "side=64", "-o", "a.png", "--num-devices", "2")
+    assert done.stdout == "saved a.png\nsaved a-1.png\nsaved a-2.png\nsaved a-3.png\n", done.stderr
+    assert Image.open(folder / "a.png").size == (32, 64)
+
+
+def test_a_file_that_fits_no_argument_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(turned())
+    (tmp_path / "no.txt").write_text("no picture")
+    one = {"type": "string", "format": "image-input"}
+    clip, several = {"type": "string", "format": "video-input"}, {"type": "array", "items": one}
+    schema = {"properties": {"image": one, "refs": several, "clip": clip}}
+    given = {"image": tmp_path / "photo.jpg", "refs": [tmp_path / "photo.jpg"], "steps": 3}
+    digest = hashlib.sha256(turned()).hexdigest()
+    assert with_digests(given, schema, 10**6) == (
+        {"image": digest, "refs": [digest], "steps": 3},
+        {digest: str(tmp_path / "photo.jpg")},
+    )
+    for arguments, most, says in (
+        ({"image": tmp_path / "no.txt"}, 10**6, "is not accepted: it is no PNG"),
+        ({"image": tmp_path / "photo.jpg"}, 10, "40 x 20 pixels are more than 10"),
+        ({"clip": tmp_path / "photo.jpg"}, 10**6, "clip: must be a video"),
+        ({"refs": ["x"]}, 10**6, "refs/0: must be a file: refs=@FILE"),
+    ):
+        with pytest.raises(InvalidInput, match=says):
+            with_digests(arguments, schema, most)
 
 
 @pytest.mark.slow

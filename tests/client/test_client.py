@@ -398,7 +398,7 @@ _CIRCLE.append(_CIRCLE)
         ("a\ud800", "x has a lone surrogate at character 1"),
         ({"\udfff": 1}, "x has a lone surrogate at character 0"),
         ({"a": {1}}, "x/a is of type set, which JSON does not have; give text, a number"),
-        (Path("a"), "x is of type PosixPath"),
+        ({"a": Path("a")}, "x/a is of type PosixPath"),
         (numpy.zeros(2), "x is of type ndarray"),
         (numpy.datetime64("2026-01-01"), "x is of type date"),
         ({(1, 2): 3}, r"x has a key that is not text: \(1, 2\)"),
@@ -419,3 +419,15 @@ def test_a_password_in_the_url_is_in_no_message() -> None:
     with client, pytest.raises(ServerUnavailable) as caught:
         client.schema()
     assert "127.0.0.1:1/pictures" in str(caught.value) and "secret" not in str(caught.value)
+
+
+def test_an_upload_is_sent_again(server: ScriptedServer, client: Client) -> None:
+    server.says(HANGS_UP, Answer(502), Answer(201, {"id": "ab", "kind": "image", "media_type": "image/png"}))
+    assert client.upload(b"7")["id"] == "ab"
+    assert server.requests == [("POST", "/uploads", 7)] * 3
+
+
+def test_without_a_path_no_schema_is_asked_for(server: ScriptedServer, client: Client) -> None:
+    server.says(ACCEPTED)
+    client.submit(image=b"abc", images=["x"])
+    assert server.requests == [("POST", "/generate", {"image": "YWJj", "images": ["x"]})]

@@ -125,7 +125,7 @@ def routes() -> set[tuple[str, str]]:
     service: Any = None
     rules = create_app(service, load_settings()).url_map.iter_rules()
     return {
-        (method, rule.rule.replace("<job_id>", "<id>"))
+        (method, re.sub("<[a-z]+_id>", "<id>", rule.rule))
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }

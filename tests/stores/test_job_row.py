@@ -9,6 +9,7 @@ import pytest
 from runs import run_of
 
 from para_attn_server.core.job import ANONYMOUS, NATIVE, Job, NewJob, Output, Priority, Result
+from para_attn_server.core.uploads import Upload
 from para_attn_server.stores.base import JobStore
 
 WIDE = NewJob(
@@ -34,7 +35,14 @@ def succeeded(store: JobStore, new: NewJob, output: Output) -> Job:
     return store.succeed(new.id, Result((output,)), 3.0, run=run_of(store, new.id))
 
 
+def upload_inputs(store: JobStore) -> None:
+    """What the wide job takes."""
+    for digest in WIDE.inputs:
+        store.put_upload(Upload(digest, "image/png", "image", 1, owner=WIDE.owner))
+
+
 def test_what_is_said_of_a_job_reads_back_as_it_was_given(store: JobStore) -> None:
+    upload_inputs(store)
     job = store.insert(WIDE, 10, 1.0)
     assert (job.model, job.priority, job.owner, job.api) == ("fl\udcffx.py:Flux", Priority.HIGH, "key:7", "openai")
     assert (job.target, job.deadline, job.output_root) == (12.5, 90.0, "/out")
@@ -69,6 +77,7 @@ def test_priorities_are_in_order() -> None:
 
 
 def test_what_is_read_of_a_job_is_a_copy(store: JobStore) -> None:
+    upload_inputs(store)
     new = replace(WIDE, metadata={"order": {"number": [7]}})
     job = store.insert(new, 10, 1.0)
     kept = store.get(job.id)

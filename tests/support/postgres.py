@@ -187,7 +187,7 @@ def prepared(server: RunningPostgres) -> str:
 
 
 EMPTY = (
-    "DELETE FROM jobs; DELETE FROM documents; DELETE FROM writers; "
+    "DELETE FROM jobs; DELETE FROM documents; DELETE FROM uploads; DELETE FROM writers; "
     "UPDATE output_totals SET jobs = 0, bytes = 0, evicted = 0"
 )
 """Makes a store's database as new, but for the numbers that are given out."""

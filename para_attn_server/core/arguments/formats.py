@@ -19,6 +19,8 @@ from jsonschema.exceptions import ValidationError
 from pydantic import AnyUrl, ConfigDict, Field, TypeAdapter
 from pydantic.types import UuidVersion
 
+from para_attn_server.core.arguments.inputs import INPUTS
+
 _TYPES: dict[str, Any] = {
     "date-time": datetime,
     "date": date,
@@ -30,6 +32,7 @@ _TYPES: dict[str, Any] = {
     "ipv4": IPv4Address,
     "ipv6": IPv6Address,
     "base64": bytes,
+    **INPUTS,
 }
 
 

@@ -18,6 +18,7 @@ from pydantic_core import SchemaError
 
 from para_attn_server.core.arguments import SEED
 from para_attn_server.core.arguments.annotations import spelled
+from para_attn_server.core.arguments.inputs import NESTED, misplaced
 from para_attn_server.core.arguments.judged import ANY_TYPE, ARGUMENTS, PATHS, Unfit, check_judged_alike
 from para_attn_server.core.arguments.request import RequestValidator
 from para_attn_server.core.arguments.rules import KEYWORD, Rules, split
@@ -25,6 +26,7 @@ from para_attn_server.core.arguments.schema import plain_schema
 from para_attn_server.core.arguments.seeds import Seeds
 from para_attn_server.core.arguments.signature import Argument, read_arguments, types_in
 from para_attn_server.core.errors import FieldError, InvalidInput, SetupFailed
+from para_attn_server.core.results import Audio, Video
 
 _CONFIG = ConfigDict(
     extra="forbid",
@@ -35,7 +37,9 @@ _CONFIG = ConfigDict(
 )
 _NUMBERS = "write list[float], or bytes (sent as base64)"
 _INSTEAD = {
-    "PIL.Image.Image": "write bytes (sent as base64) and open it in predict: Image.open(io.BytesIO(image))",
+    "PIL.Image.Image": "write ImageInput, from para_attn_server: predict gets such a picture",
+    "para_attn_server.core.results.Video": "write VideoInput, from para_attn_server: predict gets such a video",
+    "para_attn_server.core.results.Audio": "write AudioInput, from para_attn_server: predict gets such a sound",
     "pathlib.PurePath": PATHS,
     "os.PathLike": PATHS,
     "torch.Tensor": _NUMBERS,
@@ -167,6 +171,8 @@ def _check(argument: Argument) -> None:
         model = _model([argument])
         check_judged_alike(model.__pydantic_core_schema__)
         schema = plain_schema(model)
+        if misplaced(schema) or {Video, Audio} & set(types_in(argument.annotation)):  # whose fields JSON could have
+            raise Unfit(NESTED)
         validator = RequestValidator(schema)
     except Exception as error:
         said = f"predict's argument {name!r} cannot come from a request"

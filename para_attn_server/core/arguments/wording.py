@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from para_attn_server.core.arguments.inputs import INPUTS, WORDS
+
 _TYPES = {
     "integer": "an integer",
     "number": "a number",
@@ -30,6 +32,8 @@ def described(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
         return "one of " + ", ".join(shown(value) for value in schema["enum"])
     if "const" in schema:
         return shown(schema["const"])
+    if schema.get("format") in INPUTS:
+        return WORDS[schema["format"]]
     kinds = schema.get("type", ())
     kinds = [kinds] if isinstance(kinds, str) else kinds
     words = " or ".join(_TYPES.get(kind, kind) for kind in kinds) or schema.get("title", "another value")

@@ -75,13 +75,15 @@ class ServedModel:
 @dataclass(frozen=True, slots=True)
 class GroupSpec:
     """What a group asks its executor for: so many ranks of a model. Where they run, and where they meet, it does not
-    know."""
+    know. max_pixels: of a picture that the ranks decode. store_key: of the store that knows its uploads."""
 
     model: ModelSpec
     group: int
     num_ranks: int
     log_level: str
     log_format: str
+    max_pixels: int = 2**26
+    store_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from para_attn_server.core.job import Output
 class Run:
     """Do this job. arguments are the resolved arguments of predict; the output goes to output_path.
 
-    request_id: the name of the request that the job came by, for the log; None where that is forgotten.
+    request_id: the name of the request that the job came by, for the log; None where that is forgotten. inputs: the
+    paths of the files that the arguments name by their digests.
     """
 
     job_id: str
@@ -28,6 +29,7 @@ class Run:
     arguments: dict[str, Any]
     output_path: str
     request_id: str | None = None
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

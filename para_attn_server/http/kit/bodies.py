@@ -23,7 +23,7 @@ def json_object() -> dict[str, Any]:
     if request.headers.get("Content-Encoding", _PLAIN).lower() != _PLAIN:
         raise UnsupportedMediaType("Send the body as it is, without a Content-Encoding.")
     data = _received()
-    if _holds_too_much(data):
+    if holds_too_much(data):
         raise InvalidInput([TOO_MUCH])
     try:
         body = _DECODER.decode(data.decode())
@@ -61,7 +61,7 @@ def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _holds_too_much(data: bytes) -> bool:
+def holds_too_much(data: bytes) -> bool:
     """Whether the body has more values than any request may have, found out before objects are made of them all.
 
     16 MiB of `[],[],...` take the parser 6 s and 400 MB. Each value comes with a comma and a bracket at the most.

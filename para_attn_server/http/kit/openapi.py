@@ -120,8 +120,9 @@ def _operation(route: Route, method: str, references: dict[type, dict[str, Any]]
         "parameters": list(route.parameters),
         "responses": {str(a.status): _answer(a, references) for a in route.answers} | dict(errors.of(route)),
     }
-    if route.body is not None:
-        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": route.body}}}
+    if route.bodies:
+        content = {media_type: {"schema": schema} for media_type, schema in route.bodies.items()}
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

@@ -32,6 +32,8 @@ from para_attn_server.core.errors import (
     QueueFull,
     ServerError,
     StoreUnavailable,
+    UploadNotFound,
+    UploadTooLarge,
 )
 
 _log = logging.getLogger(__name__)
@@ -77,6 +79,8 @@ class Problem:
 
 INVALID_INPUT = ProblemType(400, "invalid-input", "Invalid arguments")
 JOB_ACTIVE = ProblemType(409, "job-active", "The job has not ended")
+UPLOAD_NOT_FOUND = ProblemType(404, "upload-not-found", "No such upload")
+UPLOAD_TOO_LARGE = ProblemType(413, "upload-too-large", "The file is too large")
 JOB_NOT_FOUND = ProblemType(404, "job-not-found", "No such job")
 MODEL_NOT_FOUND = ProblemType(404, "model-not-found", "No such model")
 NOTHING_TO_CANCEL = ProblemType(404, "nothing-to-cancel", "Nothing to cancel")
@@ -99,6 +103,8 @@ _KINDS: dict[type[ServerError], ProblemType] = {
     JobActive: JOB_ACTIVE,
     JobNotFound: JOB_NOT_FOUND,
     ModelNotFound: MODEL_NOT_FOUND,
+    UploadNotFound: UPLOAD_NOT_FOUND,
+    UploadTooLarge: UPLOAD_TOO_LARGE,
     NothingToCancel: NOTHING_TO_CANCEL,
     IdempotencyConflict: IDEMPOTENCY_CONFLICT,
     QueueFull: QUEUE_FULL,

@@ -5,8 +5,8 @@ While a request is answered nothing in here runs, but for what lists them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from flask import Blueprint, request
@@ -36,8 +36,8 @@ class Route:
     """One rule of a dialect. function: its docstring's first line is the summary.
 
     answers: in success, at least one. problems: beside those that every route may answer with (openapi.py).
-    parameters: of the path, the query and headers, as OpenAPI parameter objects. body: a JSON Schema of the request's
-    body, or REQUEST for the arguments of the model; None where a body is not read.
+    parameters: of the path, the query and headers, as OpenAPI parameter objects. bodies: JSON Schemas of the
+    request's body by media type, REQUEST for the arguments of the model; none where a body is not read.
     """
 
     rule: str
@@ -46,7 +46,7 @@ class Route:
     answers: tuple[ResponseSpec, ...]
     problems: tuple[ProblemType, ...] = ()
     parameters: tuple[dict[str, Any], ...] = ()
-    body: dict[str, Any] | None = None
+    bodies: Mapping[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -60,7 +60,9 @@ class Route:
 
 
 REQUEST = {"$ref": "#/components/schemas/GenerateRequest"}
-"""The body of a route that takes the model's arguments, whatever they are."""
+"""Of a body that has the model's arguments, whatever they are."""
+JSON_REQUEST = {"application/json": REQUEST}
+"""The bodies of a route that takes them as JSON alone."""
 
 RETRY_AFTER = ("Retry-After", "Seconds to wait before asking again.")
 """A header of answers, as `ResponseSpec.headers` takes it."""

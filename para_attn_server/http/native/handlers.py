@@ -11,8 +11,9 @@ from importlib.metadata import version
 from flask import Response, request
 from flask.typing import ResponseReturnValue
 
-from para_attn_server.core.errors import JobNotFound, StoreUnavailable
+from para_attn_server.core.errors import JobNotFound, StoreUnavailable, UploadNotFound
 from para_attn_server.core.job import Job, JobStatus, Output
+from para_attn_server.core.uploads import DIGEST
 from para_attn_server.http.kit import problems
 from para_attn_server.http.kit.bodies import json_object
 from para_attn_server.http.kit.callers import caller
@@ -21,6 +22,7 @@ from para_attn_server.http.kit.problems import http_problem
 from para_attn_server.http.kit.request_log import request_id
 from para_attn_server.http.kit.routes import Route, endpoints
 from para_attn_server.http.kit.sse import last_event_id, no_content
+from para_attn_server.http.kit.uploads import form_arguments, is_form, upload
 from para_attn_server.http.kit.waiting import wait_or_preference, wait_seconds
 from para_attn_server.http.native import listing, server_views, views
 from para_attn_server.http.native.cursors import JOB_STATUS, LOG_NEXT, after
@@ -60,7 +62,8 @@ class Native:
 
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
-        seconds, body, key = wait_or_preference(), json_object(), idempotency_key()
+        seconds, key = wait_or_preference(), idempotency_key()
+        body = form_arguments(self._service, model()) if is_form() else json_object()
         wishes = Wishes(deadline(), target(), priority())
         asked = JobRequest(body, key, wishes, metadata(), request_id(), model=model())
         job = self._service.submit(caller(), asked)
@@ -72,6 +75,18 @@ class Native:
                 response.headers.update(location)
                 return response
         return {"request_id": job.id}, 202, {**location, **POLL_AGAIN}
+
+    def upload(self) -> ResponseReturnValue:
+        """Keep a picture, video or sound for jobs to take: the body itself, or the file of a form."""
+        kept = upload(self._service)
+        location = f"{request.script_root}/uploads/{kept.digest}"
+        return views.upload_body(kept), 201, {"Location": location}
+
+    def uploaded(self, upload_id: str) -> ResponseReturnValue:
+        """What is known of an upload. Its bytes are not given out."""
+        if not DIGEST.fullmatch(upload_id):
+            raise UploadNotFound(upload_id)
+        return views.upload_body(self._service.uploaded(caller(), upload_id))
 
     def get_output(self, job_id: str) -> ResponseReturnValue:
         """A job's output in base64, or the job's status."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from para_attn_server.core.uploads import DIGEST
 from para_attn_server.http.kit import problems
 from para_attn_server.http.kit.problems import http_problem
-from para_attn_server.http.kit.routes import REQUEST, RETRY_AFTER, ResponseSpec, Route
+from para_attn_server.http.kit.routes import JSON_REQUEST, RETRY_AFTER, ResponseSpec, Route
 from para_attn_server.http.kit.sse import EVENT_STREAM, LAST_EVENT_ID
+from para_attn_server.http.kit.uploads import FORM
 from para_attn_server.http.kit.waiting import PREFER_PARAMETER, WAIT_PARAMETER
 from para_attn_server.http.native import server_views, views
 from para_attn_server.http.native.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT
@@ -30,6 +32,12 @@ _INDEX: dict[str, Any] = {
     "required": True,
     "description": "Which of the job's outputs, from 0.",
     "schema": {"type": "string", "pattern": f"^{OUTPUT_INDEX.pattern}$"},
+}
+_UPLOAD: dict[str, Any] = {
+    "name": "upload_id",
+    "in": "path",
+    "required": True,
+    "schema": {"type": "string", "pattern": f"^{DIGEST.pattern}$"},
 }
 _ID_AND_WAIT = (_ID, WAIT_PARAMETER)
 
@@ -53,6 +61,7 @@ _NO_JOB = (
     problems.INVALID_INPUT,
     problems.MODEL_NOT_FOUND,
     http_problem(413),
+    problems.UPLOAD_TOO_LARGE,
     http_problem(415),
     problems.IDEMPOTENCY_CONFLICT,
     problems.QUEUE_FULL,
@@ -60,6 +69,23 @@ _NO_JOB = (
     problems.INSUFFICIENT_STORAGE,
     problems.STORE_UNUSABLE,
 )
+_TOO_LARGE = (http_problem(413), problems.UPLOAD_TOO_LARGE)
+_NO_ROOM = (problems.NOT_ACCEPTING, problems.INSUFFICIENT_STORAGE)
+_FILES: dict[str, dict[str, Any]] = {
+    "application/octet-stream": {"type": "string", "format": "binary"},
+    FORM: {
+        "type": "object",
+        "properties": {"file": {"type": "string", "format": "binary"}},
+        "required": ["file"],
+    },
+}
+_ARGUMENTS: dict[str, dict[str, Any]] = {
+    **JSON_REQUEST,
+    FORM: {
+        "type": "object",
+        "description": "The model's arguments, one part each: files for pictures, videos and sounds, texts for others.",
+    },
+}
 _FILE = (
     ResponseSpec(200, "The output file, in its own media type.", bytes, (("ETag", "The file's SHA-256."),)),
     ResponseSpec(206, "The requested range.", bytes),
@@ -96,6 +122,7 @@ def native_routes(service: JobService) -> list[Route]:
     native.routes = [
         Route("/", ("GET",), native.index, (ResponseSpec(200, "This server.", server_views.IndexBody),)),
         _generate_route(native),
+        *_upload_routes(native),
         Route("/get_output/<job_id>", both, native.get_output, (output, _UNDER_WAY), _NO_FILE, _ID_AND_WAIT),
         Route("/request_status/<job_id>", both, native.request_status, (result, _UNDER_WAY), _NO_OUTPUT, _ID_AND_WAIT),
         *_output_routes(native),
@@ -121,6 +148,15 @@ def _model_routes(native: Native) -> Iterator[Route]:
     yield Route("/readyz", ("GET",), native.readyz, (ResponseSpec(200, "Ready.", ready),), no_such, meant)
 
 
+def _upload_routes(native: Native) -> Iterator[Route]:
+    kept = ResponseSpec(201, "The file is kept.", views.UploadBody, (("Location", "Where it is described."),))
+    found = ResponseSpec(200, "The file is there.", views.UploadBody)
+    refused = (*_TOO_LARGE, problems.INVALID_INPUT, http_problem(415), *_NO_ROOM, problems.STORE_UNUSABLE)
+    unknown = (problems.UPLOAD_NOT_FOUND, problems.STORE_UNUSABLE)
+    yield Route("/uploads", ("POST",), native.upload, (kept,), refused, bodies=_FILES)
+    yield Route("/uploads/<upload_id>", ("GET",), native.uploaded, (found,), unknown, (_UPLOAD,))
+
+
 def _output_routes(native: Native) -> Iterator[Route]:
     refused = (*_NO_FILE, http_problem(412), http_problem(416))
     yield Route("/outputs/<job_id>", ("GET",), native.outputs, _FILE, refused, _ID_AND_WAIT)
@@ -134,7 +170,7 @@ def _generate_route(native: Native) -> Route:
     answers = (accepted, ResponseSpec(200, done, views.OutputBody, (_LOCATION,), or_file=True))
     parameters = (WAIT_PARAMETER, PREFER_PARAMETER, *PARAMETERS)
     refused = tuple(dict.fromkeys((*_NO_JOB, *_NO_FILE)))
-    return Route("/generate", ("POST",), native.generate, answers, refused, parameters, REQUEST)
+    return Route("/generate", ("POST",), native.generate, answers, refused, parameters, _ARGUMENTS)
 
 
 def _job_routes(native: Native) -> Iterator[Route]:

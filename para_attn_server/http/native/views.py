@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus, Output, Priority
+from para_attn_server.core.uploads import Upload
 from para_attn_server.http.native.server_views import ServerBody
 from para_attn_server.service.job_view import JobPage, JobView, WholeJob
 from para_attn_server.stores.base import Place
@@ -36,6 +37,20 @@ class DeletedBody(TypedDict):
 
     request_id: str
     deleted: Literal[True]
+
+
+class UploadBody(TypedDict):
+    """An upload: what its header says. Pixels are as the file has them, before a picture is turned upright."""
+
+    id: str
+    kind: Literal["image", "video", "audio"]
+    media_type: str
+    size: int
+    width: int | None
+    height: int | None
+    frames: int | None
+    duration: float | None
+    created_at: float
 
 
 class OutputInfo(TypedDict):
@@ -243,6 +258,22 @@ def result_body(view: JobView, output: Output, root: str) -> ResultBody:
         "peak_memory": view.job.peak_memory,
         "output_removed": _removed(view.job),
         "timings": timings(view.job),
+    }
+
+
+def upload_body(upload: Upload) -> UploadBody:
+    """What is known of an upload."""
+    kind: Any = upload.kind
+    return {
+        "id": upload.digest,
+        "kind": kind,
+        "media_type": upload.media_type,
+        "size": upload.size,
+        "width": upload.width,
+        "height": upload.height,
+        "frames": upload.frames,
+        "duration": upload.duration,
+        "created_at": upload.created_at,
     }
 
 

@@ -13,6 +13,8 @@ from gevent import socket
 
 KEEPALIVE_SECONDS = 30.0
 """How long a connection may be idle between two requests."""
+SLOWEST_UPLOAD = 32 * 2**10
+"""Bytes a second at which a file may come, however long that takes."""
 
 
 class Connection(socket.socket):
@@ -31,7 +33,7 @@ class Connection(socket.socket):
         self._timeout, self._most = timeout, most
         self._left = most
         self._receive_until = time.monotonic() + timeout
-        self._receiving = self._answering = False
+        self._receiving = self._answering = self._uploading = False
         self._deadline = math.inf
         self.rests_since = time.monotonic()
         self.in_app = False
@@ -50,8 +52,13 @@ class Connection(socket.socket):
         """A request is done with; another may come."""
         self.rests_since = time.monotonic()
         self._receive_until = self.rests_since + KEEPALIVE_SECONDS
-        self._receiving = self._answering = self.in_app = False
+        self._receiving = self._answering = self._uploading = self.in_app = False
         self._left = self._most
+
+    def expect_upload(self, most: int) -> None:
+        """The request has files of so many bytes: it may be as much longer, and may take its time."""
+        self._left += 2 * most  # for the sizes of chunks
+        self._uploading = True
 
     def recv(self, *args: Any) -> bytes:
         """Some bytes of a request; none when the client has gone."""
@@ -61,6 +68,8 @@ class Connection(socket.socket):
         data: bytes = super().recv(*args)
         self._deadline = math.inf
         self._left -= len(data)
+        if self._uploading:
+            self._receive_until += len(data) / SLOWEST_UPLOAD
         if not self._receiving:
             self._receiving = True
             self._receive_until = time.monotonic() + self._timeout

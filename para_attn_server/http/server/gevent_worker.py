@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import gevent
@@ -36,6 +36,7 @@ from para_attn_server.http.server.connection import Connection
 from para_attn_server.service.budget import spare
 
 log = structlog.get_logger()
+T = TypeVar("T")
 HEARTBEAT = 1.0
 _LINGER = 0.2
 """Seconds that a stopping worker still expects requests: those that were sent before the client could know."""
@@ -83,6 +84,21 @@ def _drain(req: Any) -> None:
     with suppress(OSError, ParseException):
         while req.body.read(_BLOCK):
             pass
+
+
+def off_loop(work: Callable[[], T]) -> T:
+    """What that work returns, or raises, done in a thread: others are served meanwhile."""
+
+    def guarded() -> tuple[T | None, Exception | None]:  # the pool would print what is raised, as if nobody saw it
+        try:
+            return work(), None
+        except Exception as error:
+            return None, error
+
+    done, error = gevent.get_hub().threadpool.apply(guarded)
+    if error is not None:
+        raise error
+    return cast("T", done)
 
 
 class WebWorker(GeventWorker):

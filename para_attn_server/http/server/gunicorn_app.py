@@ -26,7 +26,7 @@ from para_attn_server.core.steady import steady
 from para_attn_server.http.app import create_app
 from para_attn_server.http.dialects import load_dialects
 from para_attn_server.http.server.connection import KEEPALIVE_SECONDS
-from para_attn_server.http.server.gevent_worker import HEARTBEAT, WebWorker
+from para_attn_server.http.server.gevent_worker import HEARTBEAT, WebWorker, off_loop
 from para_attn_server.outputs.folder import output_folder
 from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.service import JobService
@@ -124,7 +124,7 @@ def _service(settings: Settings) -> JobService:
     control = ControlClient(settings.state_dir, RunningClock(HEARTBEAT))
     control.start()
     store = open_store(settings.job_store, durable=True, steady=steady)
-    return JobService(store, control, output_folder(settings), settings)
+    return JobService(store, control, output_folder(settings), settings, off_loop)
 
 
 def _before_forks(_arbiter: Arbiter) -> None:

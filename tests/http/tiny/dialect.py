@@ -14,7 +14,7 @@ from para_attn_server.http.kit.callers import caller
 from para_attn_server.http.kit.dialect import Dialect, ErrorShape
 from para_attn_server.http.kit.jsons import dumps
 from para_attn_server.http.kit.problems import Problem
-from para_attn_server.http.kit.routes import REQUEST, ResponseSpec, Route
+from para_attn_server.http.kit.routes import JSON_REQUEST, ResponseSpec, Route
 from para_attn_server.service.job_request import JobRequest
 from para_attn_server.service.service import JobService
 
@@ -72,7 +72,14 @@ def make(service: JobService) -> Dialect:
     made = (ResponseSpec(200, "The picture.", PictureBody),)
     name = {"name": "job_id", "in": "path", "required": True, "schema": {"type": "string"}}
     routes = [
-        Route("/tiny/pictures", ("POST",), create, made, (problems.INVALID_INPUT, problems.QUEUE_FULL), body=REQUEST),
+        Route(
+            "/tiny/pictures",
+            ("POST",),
+            create,
+            made,
+            (problems.INVALID_INPUT, problems.QUEUE_FULL),
+            bodies=JSON_REQUEST,
+        ),
         Route("/tiny/pictures/<job_id>", ("GET",), show, made, (problems.JOB_NOT_FOUND,), (name,)),
     ]
     return Dialect("tiny", routes, ErrorShape(render, "application/json", MishapBody), ("/tiny",))

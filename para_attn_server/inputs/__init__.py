@@ -1,0 +1,1 @@
+"""The files of uploads on disk: received, kept by digest, and removed."""
