@@ -99,6 +99,15 @@ def test_the_client_names_the_model_beside_an_argument_of_that_name(server: Runn
     assert status["model"] == "blue" and (tmp_path / "a.txt").read_text() == "3 blue argument\n"
 
 
+def test_a_form_is_read_as_the_model_wants_it(server: RunningServer) -> None:
+    fields = {"model": (None, "3"), "seed": (None, "3")}  # a text and a number: blue alone has the first
+    answer = server.post("/generate", files=fields, headers={"Job-Model": "blue"})
+    assert answer.status_code == 202, answer.text
+    result = server.result(answer.json()["request_id"]).json()
+    assert Path(result["output_path"]).read_text() == "3 blue 3\n"
+    assert server.post("/generate", files=fields).status_code == 400
+
+
 def test_the_same_key_for_another_model_is_a_conflict(server: RunningServer) -> None:
     headers = {"Idempotency-Key": "k", "Job-Model": "blue"}
     first = server.post("/generate", json={}, headers=headers)
