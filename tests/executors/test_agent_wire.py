@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from para_attn_server.core.errors import UsageError
+from para_attn_server.core.errors import JobError, UsageError
+from para_attn_server.core.wire.ranks import Failed
 from para_attn_server.core.wire.step_board import Phase, Progress
 from para_attn_server.executors.agent import link
 from para_attn_server.executors.agent.link import (
@@ -27,7 +28,7 @@ from para_attn_server.executors.agent.link import (
     split_address,
 )
 from para_attn_server.executors.agent.steps import ReportedSteps, StepReporter
-from para_attn_server.executors.agent.wire import Alive, FromAgent, ToAgent, decode, encode
+from para_attn_server.executors.agent.wire import Alive, FromAgent, Said, ToAgent, decode, encode
 
 SECRET = b"sixteen and more characters"
 TEXT = st.text(st.characters(exclude_categories=()), max_size=5)  # lone surrogates too
@@ -67,6 +68,11 @@ def any_of(hint: Any) -> st.SearchStrategy[Any]:
     return st.builds(hint, **{name: any_of(each) for name, each in get_type_hints(hint).items()})
 
 
+def test_a_failure_arrives_with_its_error() -> None:
+    message = Said(0, 1, 0, Failed(7, 0, 3, JobError("ValueError", "no", 0, 3)))
+    assert decode(encode(message)) == message
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_every_message_arrives_as_it_was_sent(data: st.DataObject) -> None:
@@ -85,11 +91,11 @@ def test_every_message_arrives_as_it_was_sent(data: st.DataObject) -> None:
         b"[]",
         b"3",
         b"{}",
-        b'{"type": "Nothing"}',
-        b'{"type": "Kill"}',
-        b'{"type": "Kill", "group": 1, "generation": 1, "rank": 1, "more": 1}',
-        b'{"type": "Tell", "group": 1, "generation": 1, "rank": 1, "message": {"type": "Finished"}}',
-        b'{"type": "Tell", "group": 1, "generation": 1, "rank": 1, "message": null}',
+        b'{"class": "Nothing"}',
+        b'{"class": "Kill"}',
+        b'{"class": "Kill", "group": 1, "generation": 1, "rank": 1, "more": 1}',
+        b'{"class": "Tell", "group": 1, "generation": 1, "rank": 1, "message": {"class": "Finished"}}',
+        b'{"class": "Tell", "group": 1, "generation": 1, "rank": 1, "message": null}',
         b"\xff",
         b"[" * 100000,
     ],

@@ -172,6 +172,10 @@ OfLaunch = Launched | LaunchFailed | Said | StepReport | RankState | Died
 FromAgent = Opened | Refused | OfLaunch | Alive
 
 
+_CLASS = "class"
+"""The member that names a message's class; no field can have that name, as one has `type` (JobError)."""
+
+
 def encode(message: ToAgent | FromAgent) -> bytes:
     """One message, without its frame."""
     return json.dumps(_plain(message)).encode()
@@ -188,7 +192,7 @@ def decode(payload: bytes) -> ToAgent | FromAgent:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value):
-        return {"type": type(value).__name__} | {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
+        return {_CLASS: type(value).__name__} | {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list | tuple):
@@ -214,7 +218,7 @@ def _reader(hint: Any) -> Callable[[Any], Any]:
 
 
 def _read(classes: dict[str, Any], value: dict[str, Any]) -> Any:
-    cls = classes[value.pop("type")]
+    cls = classes[value.pop(_CLASS)]
     hints = _hints(cls)
     return cls(**{name: _reader(hints[name])(each) for name, each in value.items()})
 
