@@ -15,18 +15,18 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 from para_attn_server.client import Client
 from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, SetupFailed, StateDirError, UsageError
 from para_attn_server.core.install import require_server
-from para_attn_server.core.lookup import check_model
+from para_attn_server.core.models import ModelSettings, found_models, parse_models, refuse_settings_of_one
 from para_attn_server.core.process import WITH_DOCSTRINGS, docstrings_are_lost, python_command
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.core.wire import owner
-from para_attn_server.core.wire.launch import ModelSpec
+from para_attn_server.core.wire.launch import ModelSpec, ServedModel
 from para_attn_server.packing import packed
 
 _ERRORS: dict[int, type[ServerError]] = {
@@ -39,12 +39,14 @@ _STOP_MARGIN = 30.0  # seconds beyond --shutdown-timeout
 
 
 class ParaAttentionServer:
-    """A server for one predictor.
+    """A server for one predictor, or for several.
 
     predictor: an instance, a class, or a name as for `--model`. The other arguments are the settings of
     docs/settings.md (`host`, `port`, `num_devices`, ...); what is left out comes from the environment, then from the
     defaults. Raises UsageError for a wrong setting, or for a predictor that cannot be pickled (it names the
     attribute).
+    models: in place of `predictor`, several of them by their short names, the default one first. In place of a
+    predictor there may be a dict of what a table of a `--config` file has, with the predictor as its `model`.
 
     Either `run()`, which blocks, or as a context manager, which serves in the background until the block ends:
 
@@ -54,20 +56,24 @@ class ParaAttentionServer:
 
     def __init__(
         self,
-        predictor: Any,
+        predictor: Any = None,
         host: str | None = None,
         port: int | None = None,
         num_devices: int | None = None,
+        *,
+        models: Mapping[str, Any] | None = None,
         **settings: Any,
     ) -> None:
         require_server()
-        _check_kind(predictor)
-        given = {"host": host, "port": port, "num_devices": num_devices, **settings, "model": _label(predictor)}
+        predictors = _predictors(predictor, models)
+        given = {"host": host, "port": port, "num_devices": num_devices, **settings}
+        if predictor is not None:
+            given["model"] = _label(predictor)
         self.settings: Settings = load_settings(**{name: value for name, value in given.items() if value is not None})
-        check_model(self.settings.model, self.settings.model_path)
-        pickled = None if isinstance(predictor, str) else packed(predictor, _label(predictor))
-        model, model_path, options = self.settings.model, self.settings.model_path, self.settings.set
-        self._model = ModelSpec(model, model_path, pickled, _search_path(), options)
+        found = found_models(self.settings) if models is None else _parsed(models, self.settings)
+        if not found:
+            raise UsageError("there is no predictor; give one, several as models=, or a file as config=")
+        self._models = [_served(model, predictors.get(model.name, predictor)) for model in found]
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._told: dict[str, str] = {}
@@ -152,7 +158,7 @@ class ParaAttentionServer:
         self._answers = self._line.makefile("r")
         # It has already ended; its last words and its exit code say why.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            owner.send_model(self._line, self._model)
+            owner.send_models(self._line, self._models)
         return self._process
 
     def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
@@ -162,7 +168,7 @@ class ParaAttentionServer:
         if not self._url:
             self._end(process)
         with self.client as client:
-            while not client.ready():
+            while not _settled(client):
                 if process.poll() is not None:
                     self._end(process)
                 if time.monotonic() > ends:
@@ -229,6 +235,43 @@ def _check_kind(predictor: Any) -> None:
             f"the predictor must be an instance or a class with setup() and predict(), or a name as for --model, not "
             f"{reprlib.repr(predictor)}"
         )
+
+
+def _predictors(predictor: Any, models: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The predictors of `models`, by name. Raises UsageError."""
+    if models is None:
+        if predictor is not None:
+            _check_kind(predictor)
+        return {}
+    if predictor is not None:
+        raise UsageError("models: it is given together with a predictor; give one of them")
+    found = {name: each.get("model", name) if isinstance(each, Mapping) else each for name, each in models.items()}
+    for each in found.values():
+        _check_kind(each)
+    return found
+
+
+def _parsed(models: Mapping[str, Any], settings: Settings) -> list[ModelSettings]:
+    """What `models` says, with each predictor's label in its place."""
+    refuse_settings_of_one(settings, "the models are in models=; say it for each of them there")
+    tables = {name: dict(each) if isinstance(each, Mapping) else {"model": each} for name, each in models.items()}
+    labeled = {name: {**table, "model": _label(table.get("model", name))} for name, table in tables.items()}
+    found = parse_models(labeled)
+    for model in found:
+        if isinstance(tables[model.name].get("model", ""), str):
+            model.check(of_file=True)
+    return found
+
+
+def _served(model: ModelSettings, predictor: Any) -> ServedModel:
+    pickled = None if predictor is None or isinstance(predictor, str) else packed(predictor, model.model)
+    spec = ModelSpec(model.model, model.model_path, pickled, _search_path(), model.set, model.name)
+    return ServedModel(spec, model.groups)
+
+
+def _settled(client: Client) -> bool:
+    """Whether jobs are taken, and every model is either ready or known to be of no use."""
+    return client.ready() and all(model["status"] != "starting" for model in client.models())
 
 
 def _label(predictor: Any) -> str:

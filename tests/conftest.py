@@ -46,7 +46,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., RunningServer]]:
     """`serve(model, **settings)` starts a server of its own for the test; stopped at the end."""
     running: list[RunningServer] = []
 
-    def start(model: str, **settings: Any) -> RunningServer:
+    def start(model: str | list[str], **settings: Any) -> RunningServer:
         settings = {"state_dir": tmp_path / "state", "output_dir": tmp_path / "outputs", **settings}
         server = RunningServer(model, settings)
         running.append(server)

@@ -41,6 +41,7 @@ def _notes(_context: click.Context, _option: click.Parameter, text: str | None) 
     help="File to save, a folder to save in (created if it ends with / and is missing), or - for standard output. "
     "Default: named after the job, in the current folder. Further outputs of the job are saved beside it, as NAME-1.",
 )
+@click.option("--model", metavar="NAME", help="The model to use, of a server with several. Default: its first.")
 @click.option("--ttl", metavar="DURATION", help="How long the result is of use, such as 5m; then the job fails.")
 @click.option("--deadline", metavar="TIME", help="The same as a time, such as 2030-01-31T12:00:00Z.")
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="The job's class in the queue.")
@@ -71,7 +72,7 @@ def command(words: tuple[str, ...], params: tuple[str, ...], output: str, url: s
     if not folder.is_dir():
         raise click.UsageError(f"--output: there is no folder {folder}")
     with Client(url, retry_for=RETRY_FOR) as client:
-        arguments = request_arguments(words, params, client.schema())
+        arguments = request_arguments(words, params, client.schema(options["model"]))
         request_id = client.submit(options=_given(options), **arguments)
         try:
             status = _followed(client, request_id)

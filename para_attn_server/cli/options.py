@@ -25,6 +25,7 @@ bytes.
 
 `python -m para_attn_server.cli.options` prints this page; a test compares them.
 """
+_SEVERAL = {"object": "name=value", "array": "text"}
 _BYTE_UNITS = (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10))
 _DURATION_UNITS = (("d", 86400.0), ("h", 3600.0), ("m", 60.0), ("s", 1.0))
 
@@ -71,10 +72,11 @@ class SettingsCommand(click.Command):
                 formatter.write_dl(records)
 
 
-class Assignment(click.ParamType):
-    """NAME=VALUE, of which there may be several; a variable holds one, or all of them as JSON."""
+class Several(click.ParamType):
+    """A text, of which there may be several; a variable holds one, or all of them as JSON."""
 
-    name = "name=value"
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def split_envvar_value(self, rv: str) -> list[str]:
         """The text as it is: values may have spaces."""
@@ -109,7 +111,7 @@ def given(options: dict[str, Any]) -> dict[str, Any]:
 def default_text(schema: dict[str, Any]) -> str:
     """A default as the user would write it; empty where there is none to show."""
     default = schema["default"]
-    if default is None or default in ("", {}):
+    if default is None or default in ("", {}, []):
         return ""
     if isinstance(default, bool):
         return "on" if default else "off"
@@ -144,8 +146,8 @@ def _option(name: str, schema: dict[str, Any]) -> Callable[[F], F]:
     }
     if schema["type"] == "boolean":
         return click.option(f"{flag(name)}/--no-{flag(name)[2:]}", name, **keywords)
-    if schema["type"] == "object":
-        return click.option(flag(name), name, type=Assignment(), multiple=True, **keywords)
+    if schema["type"] in _SEVERAL:
+        return click.option(flag(name), name, type=Several(_SEVERAL[schema["type"]]), multiple=True, **keywords)
     return click.option(flag(name), name, type=_click_type(schema), **keywords)
 
 

@@ -46,6 +46,8 @@ def job_rows(job: dict[str, Any]) -> list[tuple[str, str]]:
     from para_attn_server.cli.progress import described
 
     rows = [("job", job["request_id"]), ("status", described(job))]
+    if job.get("reason"):
+        rows.append(("reason", job["reason"]))
     if job.get("total_steps"):
         rows.append(("steps", f"{job['step']} of {job['total_steps']}"))
     if job.get("eta_seconds") is not None:
@@ -65,11 +67,12 @@ def job_rows(job: dict[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def group_row(group: dict[str, Any], now: float) -> tuple[str, str, str, str, str]:
-    """A worker group: index, state, for how long, ranks, and its job or what is wrong with it."""
+def group_row(group: dict[str, Any], now: float) -> tuple[str, ...]:
+    """A worker group: index, model, state, for how long, ranks, and its job or what is wrong with it."""
     ranks = "\n".join(f"{rank['rank']}: pid {rank['pid'] or '-'} on {rank['device'] or '-'}" for rank in group["ranks"])
     note = group.get("cause") or (f"job {group['job_id']}" if group.get("job_id") else "")
-    return str(group["index"]), group["state"], seconds_text(max(0.0, now - group["since"])), ranks, note
+    since = seconds_text(max(0.0, now - group["since"]))
+    return str(group["index"]), group["model"], group["state"], since, ranks, note
 
 
 def _show_job(job: dict[str, Any]) -> None:
@@ -95,7 +98,9 @@ def _show_server(server: dict[str, Any], url: str) -> None:
     up = seconds_text(server["uptime_seconds"])
     console.print(Text(f"{url} is {server['status']}{cause}, up for {up}"))
     console.print(Text("jobs: " + ", ".join(f"{count} {status}" for status, count in server["queue"].items())))
-    table = Table("group", "state", "for", "ranks", "note", box=None, pad_edge=False)
+    for notice in server["notices"]:
+        console.print(Text(f"note: {notice}"))
+    table = Table("group", "model", "state", "for", "ranks", "note", box=None, pad_edge=False)
     for group in server["groups"]:
         table.add_row(*map(Text, group_row(group, time.time())))
     console.print(table)

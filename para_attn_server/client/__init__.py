@@ -280,18 +280,26 @@ class Client:
             return {**body["server"], "status": "broken", "cause": body.get("detail")}
         return checked(response, "status", "uptime_seconds", "queue", "groups", "versions")
 
-    def schema(self) -> dict[str, Any]:
-        """JSON Schema of the arguments of `submit`."""
-        return checked(self._transport.request("GET", "/schema"), "properties")
+    def models(self) -> list[dict[str, Any]]:
+        """The models, the default one first: each one's `name`, `status`, `groups`, `schema` and more."""
+        found: list[dict[str, Any]] = checked(self._transport.request("GET", "/models"), "models")["models"]
+        return found
 
-    def ready(self) -> bool:
-        """Whether the server takes new work now; False also when it cannot be reached."""
-        return self._unreadiness() is None
+    def schema(self, model: str | None = None) -> dict[str, Any]:
+        """JSON Schema of a model's arguments of `submit`. model: its short name; else the default one is meant."""
+        return checked(self._transport.request("GET", "/schema", params=_of(model)), "properties")
 
-    def wait_ready(self, timeout: float = 300.0) -> None:
-        """Wait until the server takes new work; raises ServerUnavailable with the reason after `timeout` seconds."""
+    def ready(self, model: str | None = None) -> bool:
+        """Whether the server takes new work now, of that model or of any; False also when it cannot be reached."""
+        return self._unreadiness(model) is None
+
+    def wait_ready(self, timeout: float = 300.0, model: str | None = None) -> None:
+        """Wait until the server takes new work, of that model or of any.
+
+        Raises ServerUnavailable with the reason after `timeout` seconds.
+        """
         end = time.monotonic() + timeout
-        while (reason := self._unreadiness()) is not None:
+        while (reason := self._unreadiness(model)) is not None:
             if time.monotonic() >= end:
                 raise ServerUnavailable(f"not ready after {timeout:g} s: {reason}")
             self._transport.sleep(_FOLLOW)
@@ -336,10 +344,10 @@ class Client:
 
         return self._transport.retrying(once, min(self._transport.retry_for, max(0.0, end - time.monotonic())))
 
-    def _unreadiness(self) -> str | None:
+    def _unreadiness(self, model: str | None = None) -> str | None:
         """Why the server accepts no jobs; asked once, without a retry."""
         try:
-            checked(self._transport.request("GET", "/readyz", retry_for=0.0), "status")
+            checked(self._transport.request("GET", "/readyz", params=_of(model), retry_for=0.0), "status")
         except ClientError as error:
             return str(error)
         return None
@@ -369,3 +377,8 @@ def _succeeded(status: dict[str, Any]) -> dict[str, Any]:
     if status["status"] == "failed":
         raise JobFailed(status["request_id"], status.get("error", {}))
     return status
+
+
+def _of(model: str | None) -> dict[str, str]:
+    """The query that names a model."""
+    return {} if model is None else {"model": model}

@@ -17,12 +17,14 @@ from para_attn_server.client.transport import IDEMPOTENCY_KEY
 class JobOptions(TypedDict, total=False):
     """Options of `Client.submit`.
 
-    ttl: how long the result is of use; deadline: the same as a moment. priority: its class in the queue. target: when
-    the result should be there, which orders the queue and is never a reason to fail. idempotency_key: a name for the
-    request; submitted again under it, it is the same job. metadata: notes of your own, which the job shows. Durations
-    are seconds or text such as "5m"; moments have a time zone.
+    model: the short name of the job's model, where a server has several; default: its first one. ttl: how long the
+    result is of use; deadline: the same as a moment. priority: its class in the queue. target: when the result should
+    be there, which orders the queue and is never a reason to fail. idempotency_key: a name for the request; submitted
+    again under it, it is the same job. metadata: notes of your own, which the job shows. Durations are seconds or text
+    such as "5m"; moments have a time zone.
     """
 
+    model: str
     ttl: float | str
     deadline: datetime | str
     priority: Literal["low", "normal", "high"]
@@ -32,6 +34,7 @@ class JobOptions(TypedDict, total=False):
 
 
 _HEADERS = {
+    "model": "Job-Model",
     "ttl": "Job-TTL",
     "deadline": "Job-Deadline",
     "priority": "Job-Priority",

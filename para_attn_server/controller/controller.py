@@ -17,8 +17,9 @@ from typing import Any
 import structlog
 
 from para_attn_server.controller.control_server import ControlServer
+from para_attn_server.controller.first_setups import FirstSetups
 from para_attn_server.controller.housekeeping import finish_outputs
-from para_attn_server.controller.model_identity import identity, model_of
+from para_attn_server.controller.model_identity import identity, served_models
 from para_attn_server.controller.places import Places, StatePlaces, Trouble
 from para_attn_server.controller.pulse import Pulse, Supervisor
 from para_attn_server.controller.reloading import SourceWatch, source_folder
@@ -31,14 +32,13 @@ from para_attn_server.core.errors import ExitCode, PortTaken, ServerError, Store
 from para_attn_server.core.listening import advice, listen
 from para_attn_server.core.lock import LOCK_NAME, StateDirLock
 from para_attn_server.core.logs import configure_logging
-from para_attn_server.core.lookup import check_model
 from para_attn_server.core.settings import DATABASE_URL, ENV_PREFIX, Settings, load_settings
 from para_attn_server.core.signals import StopSignals
 from para_attn_server.core.steady import steady
 from para_attn_server.core.stray_output import DescriptorReader
 from para_attn_server.core.streams import lose_what_cannot_be_written
-from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
-from para_attn_server.core.wire.owner import inherited_line, receive_model, tell
+from para_attn_server.core.wire.launch import GroupSpec, ServedModel
+from para_attn_server.core.wire.owner import inherited_line, receive_models, tell
 from para_attn_server.executors.base import Executor, ExecutorOptions
 from para_attn_server.executors.open import open_executor
 from para_attn_server.inputs.folder import input_folder
@@ -75,7 +75,7 @@ class Controller:
     def __init__(
         self,
         settings: Settings,
-        model: ModelSpec,
+        models: list[ServedModel],
         executor: Executor,
         listener: socket.socket,
         store: JobStore,
@@ -89,11 +89,11 @@ class Controller:
         self._loop = asyncio.get_running_loop()
         self._store = StoreThread(store, self._loop.call_soon_threadsafe)
         self._clock = RunningClock(TICK)
-        self._listener, self._model = listener, model
-        self._sources = SourceWatch(source_folder(model)) if settings.reload else None
+        self._listener, self._models = listener, models
+        sources = {model.name: source_folder(model.spec) for model in models if settings.reload}
+        self._sources = {model: SourceWatch(folder) for model, folder in sources.items()}
         self._stop, self._stop_now = asyncio.Event(), asyncio.Event()
-        self._exit_code = ExitCode.OK
-        self._setup_failure: SetupFailure | None = None
+        self._first_setups = FirstSetups(model.name for model in models)
         self._web = WebSupervisor(self._loop, settings, listener)
         executor.start(self._loop, settings.state_dir / LOCK_NAME)
         self._control = self._make_control()
@@ -129,14 +129,15 @@ class Controller:
         address, port = self._listener.getsockname()[:2]
         url = f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
         state_dir = str(self._settings.state_dir)
-        log.info("serving", url=url, model=self._settings.model, pid=os.getpid(), state_dir=state_dir)
+        names = ", ".join(model.name for model in self._models)
+        log.info("serving", url=url, model=names, pid=os.getpid(), state_dir=state_dir)
         self._supervisor.notify("READY=1")
         self._follow_owner(url)
         await self._stop.wait()
         await self._shut_down()
         for task in tasks:
             task.cancel()
-        return self._exit_code
+        return self._first_setups.exit_code
 
     def _follow_owner(self, url: str) -> None:
         """Report the server's URL to the program that started the controller; stop when that program is gone."""
@@ -173,7 +174,7 @@ class Controller:
         return [retention.tick, UploadRetention(store, input_folder(settings, self._store_key)).tick]
 
     def _make_groups(self) -> list[Group]:
-        settings, num_ranks = self._settings, self._executor.num_ranks
+        settings = self._settings
         timeouts = Timeouts(
             settings.setup_timeout,
             settings.step_timeout,
@@ -181,10 +182,11 @@ class Controller:
             settings.job_timeout,
             settings.cancel_timeout,
         )
+        of_groups = [model.spec for model in self._models for _ in model.groups]
         of_settings = settings.log_level, settings.log_format, settings.max_pixels
         specs = [
-            GroupSpec(self._model, index, num_ranks, *of_settings, self._store_key)
-            for index in range(settings.num_groups)
+            GroupSpec(model, index, ranks, *of_settings, self._store_key)
+            for index, (model, ranks) in enumerate(zip(of_groups, self._executor.ranks, strict=True))
         ]
         return [Group(spec, self._executor, self._pool, timeouts, self._clock) for spec in specs]
 
@@ -214,9 +216,10 @@ class Controller:
             await asyncio.sleep(max(HOUSE_TICK, self._pause))
 
     async def _look_at_sources(self) -> None:
-        if self._sources and (files := await asyncio.to_thread(self._sources.changed)):
-            log.info("the predictor has changed; starting its ranks anew", files=files)
-            self._pool.rebuild("the predictor has changed")
+        for model, sources in self._sources.items():
+            if files := await asyncio.to_thread(sources.changed):
+                log.info("the predictor has changed; starting its ranks anew", model=model, files=files)
+                self._pool.rebuild(model, "the predictor has changed")
 
     async def _remove_old_jobs(self) -> None:
         for remove in self._removals:
@@ -234,16 +237,17 @@ class Controller:
         else:
             self._pool.hold(trouble.reason, trouble.holds, trouble.refuses)
 
-    def _on_setup_failed(self, failure: SetupFailure) -> None:
+    def _on_setup_failed(self, model: str, failure: SetupFailure) -> None:
+        """The server ends where no model can be set up at its start; a model beside others is tried again."""
         if self._sources:
             log.error("the setup waits for a change of the predictor", exception=failure.error.traceback)
             return
         if self._pool.ever_ready:
             return
-        self._setup_failure = failure
-        self._exit_code = ExitCode.USAGE if failure.error.usage else ExitCode.SETUP_FAILED
-        self._stop_now.set()
-        self._stop.set()
+        self._first_setups.failed(model, failure)
+        if self._first_setups.hopeless:
+            self._stop_now.set()
+            self._stop.set()
 
     def _stop_soon(self) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended: so does the process
@@ -270,10 +274,10 @@ class Controller:
         await self._until(lambda: self._pool.settled, STORE_TIMEOUT)
         self._control.close()
         self._executor.close()
-        if self._setup_failure is not None:
-            traceback = "" if self._setup_failure.error.usage else self._setup_failure.error.traceback
-            _say_why(self._settings.log_format, str(self._setup_failure), traceback)
-            tell(self._line, reason=str(self._setup_failure))
+        if self._first_setups.hopeless:
+            reason, traceback = self._first_setups.why()
+            _say_why(self._settings.log_format, reason, traceback)
+            tell(self._line, reason=reason)
         with contextlib.suppress(StoreUnavailable, TimeoutError):
             counts = await asyncio.wait_for(
                 asyncio.wrap_future(self._store.submit(lambda store: store.counts())), STORE_TIMEOUT
@@ -339,10 +343,10 @@ def _say_why(log_format: str, reason: str, traceback: str = "") -> None:
 
 
 def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals) -> int:
-    model = receive_model(line) if line else model_of(settings)
-    if line is None:  # else its owner has looked, with a search path of its own
-        check_model(model.name, model.model_path)
-    executor = open_executor(settings.executor, ExecutorOptions.of(settings))  # too few devices is known early
+    # An owner has looked itself whether there are such models, with a search path of its own.
+    models = receive_models(line) if line else served_models(settings)
+    wishes = [wish for model in models for wish in model.groups]
+    executor = open_executor(settings.executor, ExecutorOptions.of(settings, wishes))  # too few devices is known early
     _make_output_dir(settings.output_dir)
     with StateDirLock(settings.state_dir) as lock, _bind(settings) as listener:
         run_folder = RunFolder(settings.state_dir)
@@ -352,9 +356,9 @@ def _serve(settings: Settings, line: socket.socket | None, signals: StopSignals)
         store = open_store(settings.job_store, durable=False, steady=steady)
         with contextlib.closing(store):
             settle_clock(store)
-            model_info = ModelInfoWriter(*identity(model))
+            model_info = ModelInfoWriter([identity(model.spec) for model in models])
             model_info.claim(store)
-            parts = (settings, model, executor, listener, store, model_info, line, lock, run_folder, store_key(store))
+            parts = (settings, models, executor, listener, store, model_info, line, lock, run_folder, store_key(store))
             return asyncio.run(_run(signals, *parts))
 
 

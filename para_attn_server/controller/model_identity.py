@@ -1,4 +1,4 @@
-"""The model that the ranks load, by the settings, and its identity."""
+"""The models that the ranks load, by the settings, and the identity of each."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import hashlib
 import json
 from pathlib import Path
 
+from para_attn_server.core.models import ModelSettings, found_models
 from para_attn_server.core.settings import Settings
-from para_attn_server.core.wire.launch import ModelSpec
+from para_attn_server.core.wire.launch import ModelSpec, ServedModel
+from para_attn_server.pool.model_info import Identity
 
 
-def model_of(settings: Settings) -> ModelSpec:
-    """The one that the command serves: modules are looked for in the working folder, too."""
-    return ModelSpec(settings.model, settings.model_path, None, [str(Path.cwd())], settings.set)
+def served_models(settings: Settings) -> list[ServedModel]:
+    """Those that the command serves, the default one first. Raises UsageError."""
+    return [ServedModel(_spec(model), model.groups) for model in found_models(settings)]
 
 
-def identity(model: ModelSpec) -> tuple[str, str]:
+def _spec(model: ModelSettings) -> ModelSpec:
+    """Modules are looked for in the working folder, too."""
+    return ModelSpec(model.model, model.model_path, None, [str(Path.cwd())], model.set, model.name)
+
+
+def identity(model: ModelSpec) -> Identity:
     """The model in words, and a version that changes with its code where that can be seen without importing it."""
     code = model.pickled or b""
     path = Path(model.name.rpartition(":")[0]).expanduser()
@@ -23,4 +30,4 @@ def identity(model: ModelSpec) -> tuple[str, str]:
         code = path.read_bytes()
     code += json.dumps(model.options, sort_keys=True).encode() if model.options else b""
     words = model.name if model.model_path is None else f"{model.name} with {model.model_path}"
-    return words, hashlib.sha256(code).hexdigest()[:16]
+    return Identity(model.served_as, words, hashlib.sha256(code).hexdigest()[:16])

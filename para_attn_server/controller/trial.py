@@ -21,14 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from para_attn_server.controller.model_identity import model_of
+from para_attn_server.controller.model_identity import served_models
 from para_attn_server.core.errors import JobError, ServerError, UsageError
 from para_attn_server.core.job import Output
 from para_attn_server.core.lock import LOCK_NAME, StateDirLock
 from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.output import dated
 from para_attn_server.core.settings import Settings, load_settings
-from para_attn_server.core.wire.launch import GroupSpec
+from para_attn_server.core.wire.launch import GroupSpec, ServedModel
 from para_attn_server.core.wire.ranks import (
     Emit,
     Failed,
@@ -192,15 +192,16 @@ def _words(error: JobError) -> str:
     return f"{error.type}: {error.message}{where}{f'; {error.hint}' if error.hint else ''}"
 
 
-async def _serve(settings: Settings, executor: Executor, say: Say) -> dict[str, Any]:
+async def _serve(settings: Settings, models: list[ServedModel], executor: Executor, say: Say) -> dict[str, Any]:
     """The last words."""
     executor.start(asyncio.get_running_loop(), settings.state_dir / LOCK_NAME)
-    model = model_of(settings)
+    (model,) = models
     # An error is said with its traceback: the log of each rank need not have it too.
     level = "critical" if settings.log_level == "error" else settings.log_level
-    trial = Trial(executor, GroupSpec(model, 0, executor.num_ranks, level, "console", settings.max_pixels), say)
+    spec = GroupSpec(model.spec, 0, executor.ranks[0], level, "console", settings.max_pixels)
+    trial = Trial(executor, spec, say)
     try:
-        return await _tried(trial, settings, executor.num_ranks, say)
+        return await _tried(trial, settings, executor.ranks[0], say)
     except TrialFailed as failed:
         return failed.words
     finally:
@@ -248,10 +249,11 @@ def main() -> int:
     try:
         settings = load_settings()
         configure_logging(settings.log_level, "console", "try")
-        executor = open_executor(settings.executor, ExecutorOptions.of(settings))
+        models = served_models(settings)
+        executor = open_executor(settings.executor, ExecutorOptions.of(settings, models[0].groups))
         settings.output_dir.mkdir(parents=True, exist_ok=True)
         with StateDirLock(settings.state_dir):
-            last = asyncio.run(_serve(settings, executor, say))
+            last = asyncio.run(_serve(settings, models, executor, say))
     except ServerError as error:
         last = {"error": str(error), "usage": isinstance(error, UsageError)}
     say(**last)

@@ -8,6 +8,7 @@
     │   └── StateDirError       the state directory is in use, unreadable or too new; exit code 5
     ├── InvalidInput            a request's arguments are wrong; names each field
     ├── JobNotFound             no job has that id
+    ├── ModelNotFound           the server has no model of that name
     ├── UploadNotFound          the owner has no upload of that id
     ├── UploadTooLarge          an upload has more bytes than --max-upload
     ├── NothingToCancel         no job is queued or running under that id (or at all)
@@ -99,6 +100,14 @@ class InvalidInput(ServerError):
 
 class JobNotFound(ServerError):
     """No job has that id (or it was removed after --keep)."""
+
+
+class ModelNotFound(ServerError):
+    """The server has no model of that name. models: those that it has."""
+
+    def __init__(self, name: str, models: list[str]) -> None:
+        super().__init__(f"there is no model {name[:100]!r}; this server has {', '.join(models)}")
+        self.models = models
 
 
 class UploadNotFound(ServerError):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from para_attn_server.core import install
+from para_attn_server.core.wire.launch import GroupWish
 
 DEV = Path("/dev")
 DRIVER = Path("/proc/driver/nvidia/version")
 CPU_RANKS = 2
-"""Ranks per group where there is no GPU and --num-devices is left out."""
+"""Ranks of a group where there is no GPU and --num-devices is left out."""
 _VARIABLE = "CUDA_VISIBLE_DEVICES"
 _OLDEST_DRIVER = {11: 450, 12: 525, 13: 580}
 """By CUDA's major version: https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html."""
@@ -33,12 +35,16 @@ def gpus_are_hidden() -> bool:
     return _VARIABLE in os.environ and not visible_gpus()
 
 
-def ranks_per_group(num_devices: int | None, num_groups: int, gpus: int) -> int:
-    """How many ranks these settings ask for in each group. gpus: how many the server may use, 0 with --device cpu.
+def ranks_of_groups(groups: Sequence[GroupWish], free: int | None) -> list[int]:
+    """How many ranks each group has. free: how many GPUs there are that no group names; None where ranks use none.
 
-    Whether there are enough GPUs for them is for the caller to say.
+    Groups that leave the number open share what the others leave. Whether there are enough GPUs is for the caller to
+    say.
     """
-    return num_devices or (max(gpus // num_groups, 1) if gpus else CPU_RANKS)
+    sizes = [len(wish.gpus) or wish.num_devices for wish in groups]
+    taken = sum(wish.num_devices or 0 for wish in groups if not wish.gpus)
+    share = CPU_RANKS if free is None else max((free - taken) // max(sizes.count(None), 1), 1)
+    return [share if size is None else size for size in sizes]
 
 
 def driver_version(file: Path = DRIVER) -> str | None:

@@ -86,6 +86,20 @@ Assignments = Annotated[dict[str, JsonValue], NoDecode, BeforeValidator(parse_as
 """Values by name; also given as texts."""
 
 
+def parse_names(value: Any) -> Any:
+    """A list from a name, several of these, or a JSON list as text; anything else is passed on."""
+    if isinstance(value, str):
+        names: Any = json.loads(value) if value.lstrip().startswith("[") else [value] if value else []
+        return names
+    if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+        return [name for each in value for name in parse_names(each)]
+    return value
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(parse_names)]
+"""One name or several."""
+
+
 AnyCase = BeforeValidator(_lower)
 """For a choice of words: `INFO` means `info`, as logging's own names are written."""
 
@@ -110,8 +124,15 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, frozen=True, extra="forbid", protected_namespaces=(), validate_default=True
     )
 
-    model: str = Field(
-        "", description="Predictor to serve: module.path:Class, path/to/file.py:Class or a short name (demo, flux)."
+    model: Names = Field(
+        [],
+        description="Predictor to serve: module.path:Class, path/to/file.py:Class or a short name (demo, flux). "
+        "Give it once for each of several models; the first is the default. As a variable: one, or a JSON list.",
+    )
+    config: Path | None = Field(
+        None,
+        description="TOML file with the models to serve, in place of --model: devices, groups and options of each. See "
+        "models.md.",
     )
     model_path: str | None = Field(
         None,
@@ -266,10 +287,10 @@ class Settings(BaseSettings):
     )
     access_log: bool = Field(False, description="Log one line per HTTP request.")
 
-    @field_validator("output_dir", "state_dir")
+    @field_validator("output_dir", "state_dir", "config")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser().absolute()
 
     @field_validator("store")
     @classmethod
@@ -337,8 +358,11 @@ class Settings(BaseSettings):
         """
         others = {name: value for name, value in base.items() if not name.startswith((ENV_PREFIX, "PYTHONINSPECT"))}
         values = self.model_dump(mode="json", exclude_none=True)
-        texts = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in values.items()}
-        return others | {ENV_PREFIX + name.upper(): text for name, text in texts.items()}
+        return others | {ENV_PREFIX + name.upper(): _as_text(value) for name, value in values.items()}
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def load_settings(**given: Any) -> Settings:

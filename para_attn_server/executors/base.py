@@ -9,25 +9,24 @@ from signal import SIGKILL, SIGTERM
 from typing import Protocol
 
 from para_attn_server.core.settings import Settings
-from para_attn_server.core.wire.launch import GroupSpec
+from para_attn_server.core.wire.launch import GroupSpec, GroupWish
 from para_attn_server.core.wire.ranks import FromRank, ToRank
 from para_attn_server.core.wire.step_board import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutorOptions:
-    """What a server asks of its executor for all its groups: the settings of these names."""
+    """What a server asks of its executor: the settings of these names, and what it wants for each group."""
 
     device: str
-    num_devices: int | None
-    num_groups: int
+    groups: list[GroupWish]
     preload: str
     bind_cores: bool
 
     @classmethod
-    def of(cls, settings: Settings) -> ExecutorOptions:
+    def of(cls, settings: Settings, groups: list[GroupWish]) -> ExecutorOptions:
         """A server's."""
-        return cls(**{name: getattr(settings, name) for name in cls.__slots__})
+        return cls(settings.device, groups, settings.preload, settings.bind_cores)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +103,10 @@ class RankEvents(Protocol):
 class Executor(Protocol):
     """Starts the ranks of groups. It chooses their machines, devices and cores, and where they meet.
 
-    num_ranks: how many each group has.
+    ranks: how many each group has.
     """
 
-    num_ranks: int
+    ranks: list[int]
 
     def start(self, loop: asyncio.AbstractEventLoop, lock: Path) -> None:
         """Begin to work on that loop. lock: the locked file of the state directory."""

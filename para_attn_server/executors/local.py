@@ -55,7 +55,7 @@ class LocalExecutor:
 
     def __init__(self, options: ExecutorOptions) -> None:
         self._placement, self._preload = Placement(options), options.preload
-        self.num_ranks = self._placement.num_ranks
+        self.ranks = self._placement.ranks
 
     def start(self, loop: asyncio.AbstractEventLoop, lock: Path) -> None:
         """Make ready what starts ranks. lock: see helpers.py."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import random
 import socket
-from collections import deque
+from collections import Counter, deque
+from itertools import count, islice
 from pathlib import Path
 
 from para_attn_server.core.errors import ServerError, UsageError
-from para_attn_server.core.gpus import DEV, gpus_are_hidden, ranks_per_group, visible_gpus
+from para_attn_server.core.gpus import DEV, gpus_are_hidden, ranks_of_groups, visible_gpus
 from para_attn_server.core.wire.launch import GroupSpec, RankPlace, RankSpec
 from para_attn_server.executors.base import ExecutorOptions
 
@@ -24,13 +25,13 @@ _given: deque[int] = deque(maxlen=1000)  # lately; other groups' ranks may not h
 class Placement:
     """The places of all groups of one server. Raises UsageError if there are too few GPUs.
 
-    num_ranks: per group.
+    ranks: of each group.
     """
 
     def __init__(self, options: ExecutorOptions) -> None:
-        self.num_ranks, self._devices = group_devices(options)
+        self.ranks, self._devices = group_devices(options)
         self._cores = sorted(os.sched_getaffinity(0))
-        self._per_rank = len(self._cores) // (self.num_ranks * options.num_groups)
+        self._per_rank = len(self._cores) // sum(self.ranks)
         self._bind_cores = options.bind_cores
 
     def rank_specs(self, spec: GroupSpec) -> list[RankSpec]:
@@ -41,7 +42,7 @@ class Placement:
     def _place(self, spec: GroupSpec, rank: int, port: int) -> RankPlace:
         devices = self._devices[spec.group]
         bound = self._bind_cores and not devices
-        first = (spec.group * spec.num_ranks + rank) * self._per_rank
+        first = (sum(self.ranks[: spec.group]) + rank) * self._per_rank
         return RankPlace(
             local_rank=rank,
             local_ranks=spec.num_ranks,
@@ -69,19 +70,40 @@ def free_port() -> int:
     raise ServerError("no free loopback port for a group's rendezvous")
 
 
-def group_devices(options: ExecutorOptions, dev: Path = DEV) -> tuple[int, list[list[str]]]:
-    """Ranks per group, and the GPUs of each group (empty lists on CPU); raises UsageError if there are too few."""
+def group_devices(options: ExecutorOptions, dev: Path = DEV) -> tuple[list[int], list[list[str]]]:
+    """Ranks and GPUs of each group (empty lists on CPU); raises UsageError if there are too few, or not those named."""
     gpus = _gpus(options, dev)
-    per_group = ranks_per_group(options.num_devices, options.num_groups, len(gpus))
+    _check_named(options, gpus)
+    named = {gpu for wish in options.groups for gpu in wish.gpus}
+    ranks = ranks_of_groups(options.groups, len([gpu for gpu in gpus if gpu not in named]) if gpus else None)
     if not gpus:
-        return per_group, [[] for _ in range(options.num_groups)]
-    needed = per_group * options.num_groups
-    if needed > len(gpus):
+        return ranks, [[] for _ in options.groups]
+    free = [gpu for gpu in gpus if gpu not in named]
+    wanted = sum(number for number, wish in zip(ranks, options.groups, strict=True) if not wish.gpus)
+    if wanted > len(free):
+        sizes = " and ".join(f"{ranks.count(size)} group(s) of {size}" for size in sorted(set(ranks), reverse=True))
         raise UsageError(
-            f"num_devices: {options.num_groups} group(s) of {per_group} need {needed} GPUs, "
-            f"but {len(gpus)} are visible; lower --num-devices or --num-groups"
+            f"num_devices: {sizes} need {wanted + len(named)} GPUs, but {len(gpus)} are visible; "
+            "lower --num-devices or --num-groups"
         )
-    return per_group, [gpus[i * per_group : (i + 1) * per_group] for i in range(options.num_groups)]
+    rest = iter(free)
+    return ranks, [wish.gpus or list(islice(rest, number)) for number, wish in zip(ranks, options.groups, strict=True)]
+
+
+def _check_named(options: ExecutorOptions, gpus: list[str]) -> None:
+    """Raises UsageError for a GPU that is not there, or that a group of several ranks would share."""
+    named = Counter(gpu for wish in options.groups for gpu in wish.gpus)
+    if named and options.device == "cpu":
+        raise UsageError("gpus: --device cpu uses no GPU; leave out one of them")
+    for gpu in named:
+        if gpu not in gpus:
+            raise UsageError(f"gpus: GPU {gpu} is not visible; there are {', '.join(gpus) or 'none'}")
+    for wish in options.groups:
+        if shared := next((gpu for gpu in wish.gpus if named[gpu] > 1 and len(wish.gpus) > 1), None):
+            raise UsageError(
+                f"gpus: GPU {shared} is named twice, once by a group of {len(wish.gpus)}; only groups of one rank may "
+                "share a GPU"
+            )
 
 
 def _gpus(options: ExecutorOptions, dev: Path) -> list[str]:
@@ -91,5 +113,8 @@ def _gpus(options: ExecutorOptions, dev: Path) -> list[str]:
         raise UsageError("device: cuda is asked for, but CUDA_VISIBLE_DEVICES is set and names no GPU; unset it")
     gpus = visible_gpus(dev)
     if options.device == "cuda" and not gpus:  # torch may know some all the same: WSL 2 has no such files in /dev
-        return [str(index) for index in range((options.num_devices or 1) * options.num_groups)]
+        named = [gpu for wish in options.groups for gpu in wish.gpus]
+        free = (str(index) for index in count() if str(index) not in named)
+        more = sum(wish.num_devices or 1 for wish in options.groups if not wish.gpus)
+        return [*dict.fromkeys(named), *islice(free, more)]
     return gpus

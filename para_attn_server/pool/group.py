@@ -59,6 +59,11 @@ class Group(GroupParts):
         self._phase: Phase = Resting(self, 0.0)  # until `start`
 
     @property
+    def model(self) -> str:
+        """The short name of its model."""
+        return self._spec.model.served_as
+
+    @property
     def run(self) -> JobRun | None:
         """The run that the ranks are in, or that is lost with them."""
         return self._phase.run
@@ -125,7 +130,9 @@ class Group(GroupParts):
         """The group as users see it."""
         job_id = self.run.job_id if self.run else None
         written = [run.job_id for run in self.writings.live]
-        return GroupView(self.index, self.state, self.since, self.ranks.views(), job_id, self.cause or None, written)
+        return GroupView(
+            self.index, self.state, self.since, self.ranks.views(), job_id, self.cause or None, self.model, written
+        )
 
     @transition
     def tick(self, now: float) -> None:

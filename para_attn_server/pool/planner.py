@@ -7,6 +7,7 @@ It keeps what has been learned of costs, what each owner has had of the groups, 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ from para_attn_server.pool.cost import CostModel
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.job_queue import JobQueue
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.model_info import ModelInfoWriter
 from para_attn_server.pool.running_jobs import RunningJobs
 from para_attn_server.pool.scheduler import PlanGroup, Start, forecast, plan
 from para_attn_server.pool.shares import Shares
@@ -41,7 +43,7 @@ _WORKS = frozenset({GroupState.READY, GroupState.BUSY, GroupState.STARTING, Grou
 class Planner:
     """running: the pool's, in which a job is still found when its end is observed here. groups: as they are now.
 
-    model: the name of the server's model, for jobs that name none.
+    models: which model a job is for, and which ones the server has.
     """
 
     def __init__(
@@ -49,11 +51,11 @@ class Planner:
         queue: JobQueue,
         running: RunningJobs,
         groups: Callable[[], Sequence[Group]],
-        model: str,
+        models: ModelInfoWriter,
         publish: Callable[[ToWeb], None],
     ) -> None:
         self._queue, self._running, self._groups = queue, running, groups
-        self._model, self._publish = model, publish
+        self._models, self._publish = models, publish
         self._costs, self._shares = CostModel(), Shares()
         self._ends: dict[str, float] = {}  # of running jobs, by their own pace
         self._left: dict[str, float] = {}  # when their ranks were free, of those whose output is still written
@@ -69,7 +71,7 @@ class Planner:
         if not free or not self._queue:
             return []
         now, jobs = steady(), self._jobs()
-        decisions = plan(now, jobs, self._plan_groups(free, now), self._cost, self._used(jobs))
+        decisions = plan(now, jobs, self._plan_groups(free, now), self._cost, self._used(jobs), self._models.name_of)
         return [(each.job, each.group) for each in decisions if isinstance(each, Start)]
 
     def stepped(self, job_id: str, step: int, total: int | None) -> None:
@@ -98,14 +100,14 @@ class Planner:
         self._shares.add(before.owner, seconds)
         if job.status is JobStatus.SUCCEEDED and job.run_seconds is not None:
             seconds = job.run_seconds if left is None else seconds
-            self._costs.learn(job.model or self._model, job.shape, self._ranks_of(before), seconds)
+            self._costs.learn(self._models.name_of(job), job.shape, self._ranks_of(before), seconds)
             self._learned = True
 
     def tick(self, now: float) -> None:
         """Publish the order if it has changed. now: monotonic seconds."""
         if now - self._viewed_at < PUBLISH_EVERY:
             return
-        if not (self._queue or self._running or self._published.jobs or self._published.running):
+        if not (self._queue or self._running or self._published.waiting or self._published.at_work):
             return
         view, self._viewed_at = self.view(), now
         if _differs(view, self._published):
@@ -130,8 +132,11 @@ class Planner:
         """The order as users see it."""
         now, jobs = steady(), self._jobs()
         ready = [group.index for group in self._groups() if group.state is GroupState.READY]
-        found = forecast(now, jobs, self._plan_groups(ready, now), self._cost, self._used(jobs), PUBLISHED)
+        groups, used, model_of = self._plan_groups(ready, now), self._used(jobs), self._models.name_of
+        startable = [job for job in jobs if self._models.serves(model_of(job))]
+        found = forecast(now, startable, groups, self._cost, used, PUBLISHED, model_of)[:PUBLISHED]
         running = {job.id: self._cost(job, self._ranks_of(job)) for job in self._running.values()}
+        waiting = Counter(model_of(job) for job in jobs if job.status is JobStatus.QUEUED)
         return QueueView(
             [each.job.id for each in found],
             [each.ends for each in found],
@@ -139,6 +144,9 @@ class Planner:
             found[0].starts if found else None,
             self._costs.shapes,
             self._costs.error,
+            [each.place for each in found],
+            dict(waiting),
+            dict(Counter(model_of(job) for job in self._running.values())),
         )
 
     def _jobs(self) -> list[Job]:
@@ -153,13 +161,14 @@ class Planner:
                 group.num_ranks,
                 group.index in ready,
                 max(0.0, ends[group.index] - now) if group.index in ends else None,
+                group.model,
             )
             for group in self._groups()
             if group.state in _WORKS
         ]
 
     def _cost(self, job: Job, ranks: int) -> float | None:
-        estimate = self._costs.estimate(job.model or self._model, job.shape, ranks)
+        estimate = self._costs.estimate(self._models.name_of(job), job.shape, ranks)
         return None if estimate is None else estimate.seconds
 
     def _used(self, jobs: Sequence[Job]) -> Mapping[str, float]:

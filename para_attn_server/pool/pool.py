@@ -54,8 +54,8 @@ class Pool:
     """Groups, queue and store brought together; also the GroupListener of its groups.
 
     model_info: remembers what the ranks report of the predictor. publish: sends news to all web workers.
-    soon: calls a function a little later, once what is under way is done. on_setup_failed: gets each failed setup.
-    live: what the jobs emit.
+    soon: calls a function a little later, once what is under way is done. on_setup_failed: gets the model and the
+    reason of each failed setup. live: what the jobs emit.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Pool:
         max_attempts: int,
         publish: Callable[[ToWeb], None],
         soon: Callable[[Callable[[], None]], object],
-        on_setup_failed: Callable[[SetupFailure], None],
+        on_setup_failed: Callable[[str, SetupFailure], None],
         live: LiveEvents | None = None,
     ) -> None:
         self._model_info, self._publish, self._soon = model_info, publish, soon
@@ -80,7 +80,7 @@ class Pool:
         self._progress = ProgressWriter(self._writes, soon)
         self._log_writer = LogWriter(self._logs, self._writes)
         self._outputs = Publisher(outputs, self._life.names)
-        self._planner = Planner(self.queue, self._running, lambda: self._groups, model_info.model, publish)
+        self._planner = Planner(self.queue, self._running, lambda: self._groups, model_info, publish)
         self._transitions = Transitions(self._observers(), durable=[self._logs.write_with])
         self._dispatcher = Dispatcher(
             uuid.uuid4().hex, self.queue, self._planner, self._writes, self._transitions, self._life.request_id
@@ -159,10 +159,11 @@ class Pool:
         self._dispatcher.stopping = True
         self._publish(self.view())
 
-    def rebuild(self, cause: str) -> None:
-        """Start all ranks anew; running jobs go back into the queue."""
+    def rebuild(self, model: str, cause: str) -> None:
+        """Start all ranks of a model anew; running jobs go back into the queue."""
         for group in self._groups:
-            group.rebuild(cause)
+            if group.model == model:
+                group.rebuild(cause)
 
     def stop(self) -> None:
         """End all ranks; running jobs go back into the queue."""
@@ -225,16 +226,18 @@ class Pool:
         self._publish(self.view())
 
     def group_ready(self, group: int, ready: Ready) -> None:
-        log.info("worker group is ready", group=group, device=ready.device)
+        model = self._groups[group].model
+        log.info("worker group is ready", group=group, model=model, device=ready.device)
         self.ever_ready = True
         self._versions = ready.versions
-        self._writes.write(lambda: lambda store: self._model_info.reported(store, ready))
+        self._writes.write(lambda: lambda store: self._model_info.reported(store, model, ready))
         self.group_changed()
         self._dispatcher.dispatch()
 
     def setup_failed(self, group: int, failure: SetupFailure) -> None:
-        log.error("setup failed", group=group, reason=str(failure))
-        self._on_setup_failed(failure)
+        model = self._groups[group].model
+        log.error("setup failed", group=group, model=model, reason=str(failure))
+        self._on_setup_failed(model, failure)
 
     def run_started(self, job_id: str) -> None:
         self._progress.started(job_id)

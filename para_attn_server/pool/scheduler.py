@@ -3,7 +3,8 @@
 Pure functions of the jobs, the groups and what is known of costs, so every policy can be tested by a table. The order
 is here and nowhere else. Nothing in here knows of the store, of ranks or of clients; all times are steady seconds.
 
-Priority classes come first. Within a class:
+A job starts on a group of its own model only, and each model's jobs have an order of their own: none waits for a job of
+another model. Priority classes come first. Within a class:
 
 1. Owners that are ahead of the others by more than one job of theirs wait for them (fair share).
 2. Late last: a job that cannot meet its target any more yields to those that can. It gets a second target, OVERDUE
@@ -17,9 +18,11 @@ Priority classes come first. Within a class:
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import attrgetter
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Job, JobStatus
@@ -34,12 +37,13 @@ OVERDUE = 4.0
 @dataclass(frozen=True, slots=True)
 class PlanGroup:
     """A worker group that works or will. ready: it could start a job now. left: seconds that its job still takes by its
-    own pace, None while that is unknown."""
+    own pace, None while that is unknown. model: the one that it has."""
 
     index: int
     ranks: int
     ready: bool
     left: float | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,19 @@ Cost = Callable[[Job, int], float | None]
 """Seconds that a job takes on so many ranks, the same for all of its shape; None while nothing is known."""
 
 
+ModelOf = Callable[[Job], str | None]
+"""The model of a job, as groups name it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """When a queued job will start and end, as things are; None where that is unknown."""
+    """When a queued job will start and end, as things are; None where that is unknown. place: how many start before it,
+    of its model."""
 
     job: Job
     starts: float | None
     ends: float | None
+    place: int = 0
 
 
 def plan(
@@ -79,13 +89,15 @@ def plan(
     groups: Sequence[PlanGroup],
     cost: Cost,
     used: Mapping[str, float] | None = None,
+    model_of: ModelOf = attrgetter("model"),
 ) -> list[Decision]:
     """What is to be done now. used: seconds of groups that each owner has had (pool/shares.py)."""
     decisions: list[Decision] = [Stop(job, EXPIRED) for job in jobs if _is_queued(job) and _expired(job, now)]
-    ready = sorted(group.index for group in groups if group.ready)
-    if ready:
-        first = islice(_Order(now, jobs, groups, cost, used or {}), len(ready))
-        decisions += [Start(job, group) for job, group in zip(first, ready, strict=False)]
+    for of_model, its_groups in _by_model(jobs, groups, model_of):
+        ready = sorted(group.index for group in its_groups if group.ready)
+        if ready:
+            first = islice(_Order(now, of_model, its_groups, cost, used or {}), len(ready))
+            decisions += [Start(job, group) for job, group in zip(first, ready, strict=False)]
     return decisions
 
 
@@ -96,19 +108,37 @@ def forecast(
     cost: Cost,
     used: Mapping[str, float] | None = None,
     most: int | None = None,
+    model_of: ModelOf = attrgetter("model"),
 ) -> list[Forecast]:
-    """The queued jobs, up to `most` of them, in the order in which they will start."""
-    order = _Order(now, jobs, groups, cost, used or {})
+    """The queued jobs, up to `most` of each model, in the order in which they will start."""
+    found = [
+        each
+        for of_model, its_groups in _by_model(jobs, groups, model_of)
+        for each in _forecast(_Order(now, of_model, its_groups, cost, used or {}), most)
+    ]
+    return sorted(found, key=lambda each: math.inf if each.starts is None else each.starts)
+
+
+def _forecast(order: _Order, most: int | None) -> Iterator[Forecast]:
     free = order.free_at()
     heapq.heapify(free)
-    result = []
-    for job in islice(order, most):
+    for place, job in enumerate(islice(order, most)):
         starts, seconds = free[0] if free else None, order.seconds(job)
         ends = None if starts is None or seconds is None else starts + seconds
         if ends is not None:
             heapq.heapreplace(free, ends)
-        result.append(Forecast(job, starts, ends))
-    return result
+        yield Forecast(job, starts, ends, place)
+
+
+def _by_model(
+    jobs: Sequence[Job], groups: Sequence[PlanGroup], model_of: ModelOf
+) -> Iterator[tuple[list[Job], list[PlanGroup]]]:
+    """The jobs and groups of each model that has jobs."""
+    of_model: dict[str | None, list[Job]] = {}
+    for job in jobs:
+        of_model.setdefault(model_of(job), []).append(job)
+    for model, its_jobs in of_model.items():
+        yield its_jobs, [group for group in groups if group.model == model]
 
 
 def _is_queued(job: Job) -> bool:

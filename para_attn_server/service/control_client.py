@@ -297,8 +297,9 @@ class ControlClient:
             self._changed.notify_all()
 
     def _show(self, queue: QueueView) -> None:
-        places = enumerate(zip(queue.jobs, queue.ends, strict=True))
-        self._queue, self._places = queue, {job_id: (place, ends) for place, (job_id, ends) in places}
+        places = queue.places or range(len(queue.jobs))
+        self._queue = queue
+        self._places = dict(zip(queue.jobs, zip(places, queue.ends, strict=True), strict=True))
         self._feeds.queue(self._places)
 
     def _take(self, message: channel.ToWeb | channel.ToController) -> None:

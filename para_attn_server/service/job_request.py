@@ -36,7 +36,8 @@ class JobRequest:
     """A request for a job.
 
     body: the model's arguments, not checked yet. key: the client's Idempotency-Key. metadata: the client's own notes,
-    a small JSON object. request_id: the request's name, for the log. api: the dialect.
+    a small JSON object. request_id: the request's name, for the log. api: the dialect. model: its short name, None for
+    the default one.
     """
 
     body: Mapping[str, Any]
@@ -45,3 +46,4 @@ class JobRequest:
     metadata: dict[str, Any] | None = None
     request_id: str | None = None
     api: str = NATIVE
+    model: str | None = None

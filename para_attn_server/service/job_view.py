@@ -3,22 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from para_attn_server.core.job import Event, Job, JobStatus
-from para_attn_server.core.wire.control import Beat, PoolView, QueueView
+from para_attn_server.core.wire.control import Beat, GroupView, PoolView, QueueView
 from para_attn_server.stores.base import OutputTotals, Place, QueueCounts
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
     """A job as clients see it: `job` has the live step; queue_position counts the jobs before a queued one;
-    eta_seconds until it ends. None: not queued, or unknown. writing: its run is over, and its output is written."""
+    eta_seconds until it ends. None: not queued, or unknown. reason: why a queued one cannot start for now. writing: its
+    run is over, and its output is written."""
 
     job: Job
     queue_position: int | None = None
     eta_seconds: float | None = None
     writing: bool = False
+    reason: str | None = None
+
+
+class ModelState(StrEnum):
+    """How a model stands."""
+
+    READY = "ready"
+    """Jobs run, or could."""
+    STARTING = "starting"
+    """It is being loaded for the first time, or again after a failure."""
+    BROKEN = "broken"
+    """None of its groups works."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelView:
+    """A model as clients see it. schema: of its arguments, None until they are known. cause: why it takes no job now,
+    None where it does. queued and running: its jobs."""
+
+    name: str
+    state: ModelState
+    groups: list[GroupView]
+    schema: dict[str, Any] | None
+    cause: str | None
+    queued: int
+    running: int
 
 
 @dataclass(frozen=True, slots=True)

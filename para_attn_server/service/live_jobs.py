@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 from para_attn_server.core.errors import JobNotFound, StoreUnavailable
 from para_attn_server.core.job import Job, JobStatus
@@ -25,10 +26,12 @@ _SEEN_KEPT = 256
 
 
 class LiveJobs:
-    """The jobs of a web worker's store and control channel."""
+    """The jobs of a web worker's store and control channel. why_waiting: why a queued job cannot start, if so."""
 
-    def __init__(self, store: JobStore, control: ControlClient) -> None:
-        self._store, self._control = store, control
+    def __init__(
+        self, store: JobStore, control: ControlClient, why_waiting: Callable[[Job], str | None] = lambda _: None
+    ) -> None:
+        self._store, self._control, self._why_waiting = store, control, why_waiting
         self._rows: OrderedDict[str, tuple[int, Job]] = OrderedDict()
         self._seen: OrderedDict[str, Job] = OrderedDict()
 
@@ -108,12 +111,13 @@ class LiveJobs:
         """As the controller has planned the queue: nothing is counted here."""
         if job.status is JobStatus.QUEUED:
             place, ends = self._control.place(job.id) or (None, None)
-            return JobView(job, place, None if ends is None else max(0.0, ends - steady()))
+            left = None if ends is None else max(0.0, ends - steady())
+            return JobView(job, place, left, reason=self._why_waiting(job))
         if job.status is not JobStatus.RUNNING:
             return JobView(job)
         pool, left = self._control.pool(), self._control.queue.running.get(job.id)
         writing = pool is not None and any(job.id in group.writing for group in pool.groups)
-        return JobView(job, None, running_seconds_left(job, left, steady()), writing)
+        return JobView(job, None, running_seconds_left(job, left, steady()), writing=writing)
 
     def explained(self, error: StoreUnavailable) -> StoreUnavailable:
         """With the controller's reason where it has one: it knows what it has kept, say."""

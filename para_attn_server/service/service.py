@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from io import BufferedReader
 from pathlib import Path
@@ -41,9 +41,19 @@ from para_attn_server.service.control_client import ControlClient
 from para_attn_server.service.estimate import retry_after
 from para_attn_server.service.job_events import JobEvents, Stream
 from para_attn_server.service.job_request import JobRequest
-from para_attn_server.service.job_view import JobLog, JobPage, JobView, OutputUse, ServerView, WholeJob, log_text
+from para_attn_server.service.job_view import (
+    JobLog,
+    JobPage,
+    JobView,
+    ModelView,
+    OutputUse,
+    ServerView,
+    WholeJob,
+    log_text,
+)
 from para_attn_server.service.live_jobs import LOOK_AGAIN_SOON, LiveJobs, not_found
-from para_attn_server.service.model_info import ModelInfo, ModelInfoReader
+from para_attn_server.service.model_info import ModelInfo
+from para_attn_server.service.models import Models
 from para_attn_server.service.uploads import OffLoop, Uploads, in_place
 from para_attn_server.stores.base import JobFilter, JobStore, Place, place_of
 
@@ -86,57 +96,65 @@ class JobService:
         self._control = control
         self._outputs = outputs
         self._settings = settings
-        self._models = ModelInfoReader(store)
+        self._models = Models(store, control)
         self._uploads = Uploads(store, settings, off_loop)
         self._waiters = budget.waiters(settings.web_connections)
         self._cancelers = budget.cancelers(settings.web_connections)
         self._stopping = False
-        self._jobs = LiveJobs(store, control)
+        self._jobs = LiveJobs(store, control, self._models.why_waiting)
         self._events = JobEvents(store, control, self._jobs, self._waiters)
 
     # --- what the server can do ---
 
-    def model_info(self, caller: Caller) -> ModelInfo:
-        """The model's request schema with its check; raises NotAccepting until the model has reported one."""
-        return self._model_info()
+    def model_info(self, caller: Caller, model: str | None = None) -> ModelInfo:
+        """A model's request schema with its check. model: its name, None for the default one.
 
-    def _model_info(self) -> ModelInfo:
-        info = self._models.current()
-        if info is None:
-            raise NotAccepting("the model is still being loaded; its arguments are not known yet")
-        return info
+        Raises ModelNotFound, or NotAccepting until the model has reported one.
+        """
+        return self._models.info(model)
 
-    def readiness(self) -> None:
-        """Returns when what is accepted now will be run, by a living controller and some group; else raises
-        NotAccepting or StoreUnavailable, saying why not."""
+    def models(self, caller: Caller) -> list[ModelView]:
+        """The models, the default one first."""
+        try:
+            return self._models.views()
+        except StoreUnavailable as error:
+            raise self._jobs.explained(error) from error
+
+    def readiness(self, model: str | None = None) -> list[str]:
+        """The models whose jobs, accepted now, will be run: by a living controller and some group.
+
+        Raises NotAccepting or StoreUnavailable, saying why there are none, or why that one is none of them, and
+        ModelNotFound.
+        """
         if not self._control.alive:
             raise NotAccepting("the controller does not respond")
         self.accepting()
         pool = self._control.pool()
         if pool is not None and pool.trouble is not None:
             raise NotAccepting(pool.trouble)
+        if model is None:
+            return self._models.ready()
+        self._models.accepting(model)
+        return [model]
 
     def beat(self) -> None:
         """Show the controller that this process's loop goes round; call it once a second, from that loop."""
         self._control.beat()
 
     def accepting(self) -> None:
-        """Returns when new work is taken; raises NotAccepting saying why not.
+        """Returns when new work is taken, whatever the model; raises NotAccepting saying why not.
 
         A controller that is away is no reason: an accepted job is on disk and waits for it.
         """
         pool = self._control.pool()
         if pool is not None and pool.stopping:
             raise NotAccepting("the server is stopping")
-        if pool is not None and (broken := pool.broken) is not None:
-            raise NotAccepting(f"no worker group works: {broken}")
         try:
             self._store.usable()
         except StoreUnavailable as error:
             raise self._jobs.explained(error) from error
         if pool is not None and pool.held:
             raise NotAccepting(pool.trouble or "the server cannot run jobs now")
-        self._model_info()
 
     def server(self, caller: Caller) -> ServerView | None:
         """The server now, None when the controller does not respond; waits up to a second for its first word."""
@@ -145,6 +163,7 @@ class JobService:
             return None
         try:
             use = OutputUse(self._store.output_totals(), self._settings.max_output_bytes)
+            pool = dataclasses.replace(pool, notices=[*pool.notices, *self._models.notices()])
             return ServerView(pool, self._control.queue, self._store.counts(), use, self._control.lag)
         except StoreUnavailable as error:
             raise self._jobs.explained(error) from error
@@ -165,14 +184,15 @@ class JobService:
         """Check a request and put it into the queue; on disk when this returns.
 
         A request that came before under its key is answered with its job, whatever the server's state.
-        Raises InvalidInput, NotAccepting, InsufficientStorage, QueueFull or IdempotencyConflict.
+        Raises InvalidInput, ModelNotFound, NotAccepting, InsufficientStorage, QueueFull or IdempotencyConflict.
         """
-        digest = None if request.key is None else _digest(request.body)
+        digest = None if request.key is None else _digest(request)
         if request.key is not None and digest is not None:
             known = self._store.by_key(caller.owner, request.key, digest)
             if known is not None:
                 return known
         self.accepting()
+        self._models.accepting(request.model)
         job = self._inserted(self._new_job(caller, request, digest))
         self._control.submitted(job, request.request_id)
         self._jobs.note(job)
@@ -180,7 +200,7 @@ class JobService:
         return job
 
     def _new_job(self, caller: Caller, request: JobRequest, digest: str | None) -> NewJob:
-        info = self._model_info()
+        info = self._models.info(request.model)
         body, inputs = self._uploads.take(caller.owner, info.inputs, request.body)
         arguments = info.validator.validate(body)
         requested = arguments.pop(OUTPUT_PATH, None)
@@ -370,8 +390,9 @@ class JobService:
         return LOOK_AGAIN_SOON if ended else _LOOK_AGAIN_UP
 
 
-def _digest(body: Mapping[str, Any]) -> str:
+def _digest(request: JobRequest) -> str:
+    asked = request.body if request.model is None else {"model": request.model, "body": request.body}
     try:
-        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
     except RecursionError:  # the parser of the request stood higher on the stack
         raise InvalidInput([FieldError("#", "is nested too deeply")]) from None

@@ -21,8 +21,8 @@ from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Event, Job, JobStatus, NewJob, Output, Removal, Result, RunId
 from para_attn_server.stores.uploads import UploadStore
 
-SCHEMA_DOCUMENT = "schema"
-"""Name of the document in which the controller leaves what the ranks reported of the model, for the web workers to
+MODELS_DOCUMENT = "models"
+"""Name of the document in which the controller leaves what the ranks reported of each model, for the web workers to
 read."""
 
 Progress = tuple[int, int | None]
@@ -239,7 +239,7 @@ class JobStore(UploadStore, Protocol):
     def delete(self, job_ids: list[str]) -> None:
         """Remove ended jobs and their events. Web workers may do this too: no transition leads out of an end."""
 
-    # --- documents (the request schema, versions) ---
+    # --- documents (the models' request schemas, costs) ---
 
     def put_document(self, name: str, value: dict[str, Any]) -> None:
         """Write a named document."""

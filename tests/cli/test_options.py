@@ -16,7 +16,14 @@ from para_attn_server.cli.options import declared, flag, given, setting_options,
 from para_attn_server.core.settings import Settings, load_settings
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
-SAMPLES = {"string": "words", "integer": "3", "number": "5m", "boolean": "true", "object": "name=value"}
+SAMPLES = {
+    "string": "words",
+    "integer": "3",
+    "number": "5m",
+    "boolean": "true",
+    "object": "name=value",
+    "array": "words",
+}
 OF_A_FORM = {"root_path": "/pictures", "trusted_proxy": "127.0.0.1,10.0.0.0/8", "cors_origin": "https://a.example"}
 
 
@@ -114,7 +121,7 @@ def test_serving_becomes_the_controller_with_the_settings_in_its_environment(mon
     CliRunner().invoke(command_line, ["--model", "demo", "--keep", "1h", "--state-dir", "/x"], catch_exceptions=False)
     (_, command, environment) = calls[0]
     assert command[1:] == ["-P", "-X", "utf8", "-m", serve.DAEMON]
-    for name, value in {"model": "demo", "keep": "3600.0", "state_dir": "/x", "port": "5000"}.items():
+    for name, value in {"model": '["demo"]', "keep": "3600.0", "state_dir": "/x", "port": "5000"}.items():
         assert environment[variable(name)] == value
     for name, text in environment.items():
         monkeypatch.setenv(name, text)

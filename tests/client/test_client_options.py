@@ -61,7 +61,7 @@ def test_the_command_sends_the_options_that_are_given(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Client, "submit", submit)
-    monkeypatch.setattr(Client, "schema", lambda self: {"properties": {"prompt": {"type": "string"}}})
+    monkeypatch.setattr(Client, "schema", lambda *_: {"properties": {"prompt": {"type": "string"}}})
     monkeypatch.setattr(generate, "raise_interrupts", lambda: None)
     words = ["a", "star", "--priority", "high", "--ttl", "5m", "-o", str(tmp_path / "a.png")]
     CliRunner().invoke(generate.command, words)

@@ -121,7 +121,7 @@ def test_a_wrong_setting_is_a_usage_error_that_names_it(name: str, value: object
 def test_a_setting_that_there_is_not_names_the_closest() -> None:
     with pytest.raises(UsageError, match=r"^portt: unknown setting; did you mean port\? \(got 1\)$"):
         load_settings(portt=1)
-    with pytest.raises(UsageError, match=r"^xyzzy: unknown setting; known: model, model_path, set, device, .*"):
+    with pytest.raises(UsageError, match=r"^xyzzy: unknown setting; known: model, config, model_path, set, device, .*"):
         load_settings(xyzzy=1)
 
 

@@ -115,7 +115,7 @@ def test_a_job_shows_what_it_has_used(counting: RunningServer) -> None:
     assert counting.result(job_id).status_code == 200
     job = counting.status(job_id)
     assert job["applied"] == {"seed": 7, "width": 96, "steps": 4, "ranks": 2}
-    assert job["model"] == "counting:CountingPredictor"
+    assert job["model"] == "counting"
     assert job["peak_memory"] is None or 2**20 < job["peak_memory"] < 2**36
     phases = job["timings"].pop("phases")
     assert (phases.pop("encode_prompt"), phases.pop("decode")) == (None, None)

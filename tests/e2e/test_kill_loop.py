@@ -2,16 +2,18 @@
 
 Every accepted job ends `succeeded`, with one output that is what its seed makes of it; none is lost, none is done twice
 with different results. Killed at random, alone and all together: parent, gunicorn's master, web worker, forkserver, and
-the agent where the ranks are below one.
+the agent where the ranks are below one; ranks where there are two models, each of which does its own jobs alone.
 """
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -24,6 +26,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 KILLS = 50
 VICTIMS = ("controller", "gunicorn master", "web worker", "forkserver", "all")
+
+
+MARKING = Path(__file__).parents[1] / "predictors" / "marking.py"
+TWO_MODELS = "".join(
+    f'[models.{name}]\nmodel = "{MARKING}:{kind}Predictor"\nset = {{ mark = "{name}" }}\n'
+    "num_devices = 1\nnum_groups = 2\n"
+    for name, kind in (("red", "Marking"), ("blue", "Shaded"))
+)
 
 
 @pytest.fixture(params=["local", "agent"])
@@ -49,16 +59,53 @@ def processes(server: RunningServer, agent: RunningAgent | None) -> dict[str, ps
     return alive
 
 
+def one_rank(server: RunningServer, rng: random.Random) -> list[psutil.Process]:
+    """Any that lives, if one does."""
+    groups = server.get("/server_status").json().get("groups", ())
+    pids = [rank["pid"] for group in groups for rank in group["ranks"] if rank["pid"]]
+    with contextlib.suppress(psutil.NoSuchProcess, IndexError):
+        return [psutil.Process(rng.choice(pids))]
+    return []
+
+
 def test_fifty_kills_lose_nothing_and_double_nothing(
     serve: Callable[..., RunningServer], counting_model: str, agent: RunningAgent | None
 ) -> None:
-    rng = random.Random(7)
     settings = {"max_queue": 100000, "executor": "local" if agent is None else agent.url}
-    victims = VICTIMS if agent is None else (*VICTIMS, "agent")
-    server = serve(counting_model, **settings)
+    server, load = killed(partial(serve, counting_model), settings, VICTIMS, agent)
+    digests = load.check(server)
+    again = server.result(server.submit(seed=1, steps=10, delay=0.0, text="1")).json()
+    assert again["sha256"] == digests[1], "the same arguments give the same output"
+
+
+def test_fifty_kills_with_two_models_of_two_groups_leave_each_job_to_its_own(
+    serve: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(TWO_MODELS)
+    settings = {"max_queue": 100000, "config": file}
+    server, load = killed(partial(serve, []), settings, (*VICTIMS, "a rank"), models=("red", "blue"))
+    load.check(server)
+    groups = server.get("/server_status").json()["groups"]
+    assert [group["model"] for group in groups] == ["red", "red", "blue", "blue"]
+
+
+def killed(
+    start: Callable[..., RunningServer],
+    settings: dict[str, Any],
+    victims: Sequence[str],
+    agent: RunningAgent | None = None,
+    models: Sequence[str] | None = None,
+) -> tuple[RunningServer, Load]:
+    """Load on a server, and fifty kills; the server that is left, and the load's ledger."""
+    rng = random.Random(7)
+    victims = victims if agent is None else (*victims, "agent")
+    server = start(**settings)
     server.wait_ready()
     settings["port"] = server.url.rsplit(":", 1)[1]
-    load = Load(server.url, delay=0.01, pause=0.15, timeout=5, retry_for=60, writing=0.15)
+    load = Load(
+        server.url, delay=0.01, pause=0.15, timeout=5, retry_for=60, writing=0.0 if models else 0.15, models=models
+    )
     load.start()
     try:
         for _ in range(KILLS):
@@ -67,6 +114,8 @@ def test_fifty_kills_lose_nothing_and_double_nothing(
             wait_until(lambda ends=ends: time.monotonic() > ends, 5)
             alive = processes(server, agent)
             targets = list(alive.values()) if victim == "all" else [alive[victim]] if victim in alive else []
+            if victim == "a rank":
+                targets = one_rank(server, rng)
             for target in targets:
                 target.kill()
             if agent is not None and victim in ("agent", "all"):
@@ -74,12 +123,10 @@ def test_fifty_kills_lose_nothing_and_double_nothing(
                 agent.start()
             if victim in ("controller", "all"):
                 server.process.wait(10)
-                server = serve(counting_model, **settings)
+                server = start(**settings)
             wait_until(partial(is_ready, server), 60, f"the server after the death of {victim}")
     finally:
         load.stop.set()
         load.join(90)
     assert len(load.ledger) > KILLS
-    digests = load.check(server)
-    again = server.result(server.submit(seed=1, steps=10, delay=0.0, text="1")).json()
-    assert again["sha256"] == digests[1], "the same arguments give the same output"
+    return server, load

@@ -111,7 +111,7 @@ def test_an_instance_that_cannot_be_pickled_names_the_attribute() -> None:
         ParaAttentionServer(HoldsALock())
 
 
-@pytest.mark.parametrize("wrong", [5, None, ["demo"], object()])
+@pytest.mark.parametrize("wrong", [5, ["demo"], object()])
 def test_what_is_no_predictor_is_refused_at_once(wrong: object) -> None:
     with pytest.raises(UsageError, match=r"must be an instance or a class with setup.* or a name as for --model, not "):
         ParaAttentionServer(wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -43,11 +44,14 @@ def test_a_database_of_a_newer_version_is_exit_code_5_and_left_alone(
         assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
 
 
-def test_jobs_of_another_model_are_not_taken_over(serve: Callable[..., RunningServer], counting_model: str) -> None:
+def test_jobs_of_another_model_of_the_name_are_not_taken_over(
+    serve: Callable[..., RunningServer], counting_model: str, tmp_path: Path
+) -> None:
     first = serve(counting_model, shutdown_timeout="0s")
     first.wait_ready()
     first.submit(steps=100000, delay=0.01)
     assert first.terminate() == 0
-    other = serve(counting_model.replace("CountingPredictor", "ManyStepsAhead"))
+    copy = shutil.copy(counting_model.rpartition(":")[0], tmp_path / "other.py")
+    other = serve(f"{copy}:CountingPredictor")
     assert other.process.wait(30) == 5
     assert "1 unfinished job(s) of another model" in other.log()

@@ -11,11 +11,12 @@ import pytest
 from agents import SECRET, RunningAgent
 from stage import Stage
 
+from para_attn_server.core.wire.launch import GroupWish
 from para_attn_server.executors import local
 from para_attn_server.executors.base import ExecutorOptions
 from para_attn_server.executors.open import open_executor
 
-OPTIONS = ExecutorOptions(device="cpu", num_devices=2, num_groups=2, preload="torch.distributed", bind_cores=False)
+OPTIONS = ExecutorOptions(device="cpu", groups=[GroupWish(2)] * 2, preload="torch.distributed", bind_cores=False)
 
 
 @contextlib.contextmanager

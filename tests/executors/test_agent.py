@@ -22,14 +22,14 @@ from stage import Stage
 from waiting import wait_until
 
 from para_attn_server.core.errors import ExitCode, ServerError, UsageError
-from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
+from para_attn_server.core.wire.launch import GroupSpec, GroupWish, ModelSpec
 from para_attn_server.executors.agent import executor as controllers_end
 from para_attn_server.executors.agent.link import Link, LinkLost, connect
 from para_attn_server.executors.agent.wire import Alive, Launch, Launched, Open, Opened, Refused, Said
 from para_attn_server.executors.base import ExecutorOptions
 from para_attn_server.executors.open import open_executor
 
-OPTIONS = ExecutorOptions(device="cpu", num_devices=2, num_groups=1, preload="torch.distributed", bind_cores=False)
+OPTIONS = ExecutorOptions(device="cpu", groups=[GroupWish(2)], preload="torch.distributed", bind_cores=False)
 
 
 @pytest.fixture
@@ -199,7 +199,7 @@ def test_what_keeps_a_server_from_its_agent_is_said_at_its_start(
 
 
 def test_too_few_gpus_are_said_by_the_agent(agent: RunningAgent, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ExecutorOptions("cuda", 2, 1, "", False)
+    options = ExecutorOptions("cuda", [GroupWish(2)], "", False)
     agent.kill()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     agent.start()

@@ -14,6 +14,7 @@ from agents import SECRET, RunningAgent
 from stage import Stage
 from waiting import wait_until
 
+from para_attn_server.core.wire.launch import GroupWish
 from para_attn_server.core.wire.ranks import Finished
 from para_attn_server.executors.agent import executor as controllers_end
 from para_attn_server.executors.base import ExecutorOptions
@@ -22,7 +23,7 @@ from para_attn_server.executors.open import open_executor
 pytestmark = pytest.mark.slow
 NAME = f"para-{os.getpid()}"
 OURS, THEIRS = "10.213.7.1", "10.213.7.2"
-OPTIONS = ExecutorOptions(device="cpu", num_devices=2, num_groups=1, preload="torch.distributed", bind_cores=False)
+OPTIONS = ExecutorOptions(device="cpu", groups=[GroupWish(2)], preload="torch.distributed", bind_cores=False)
 
 
 def do(command: str) -> None:

@@ -10,8 +10,9 @@ import pytest
 
 from para_attn_server.core.errors import SetupFailed, UsageError
 from para_attn_server.core.gpus import driver_version, visible_gpus, why_torch_sees_none
+from para_attn_server.core.models import groups_of
 from para_attn_server.core.settings import Settings
-from para_attn_server.core.wire.launch import GroupSpec, ModelSpec, RankPlace, RankSpec
+from para_attn_server.core.wire.launch import GroupSpec, GroupWish, ModelSpec, RankPlace, RankSpec
 from para_attn_server.executors.base import ExecutorOptions
 from para_attn_server.executors.placement import group_devices
 from para_attn_server.rank import device
@@ -30,28 +31,65 @@ def dev(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def options(device: str, **changes: Any) -> ExecutorOptions:
-    return ExecutorOptions.of(Settings(device=device, **changes))
+    settings = Settings(device=device, **changes)
+    return ExecutorOptions.of(settings, groups_of(settings))
 
 
 def test_the_device_decides_whether_gpus_are_taken(dev: Path) -> None:
-    assert group_devices(options("auto"), dev) == (2, [["0", "1"]])
-    assert group_devices(options("cuda", num_groups=2), dev) == (1, [["0"], ["1"]])
-    assert group_devices(options("cpu"), dev) == (2, [[]])
-    assert group_devices(options("cpu", num_devices=3, num_groups=2), dev) == (3, [[], []])
+    assert group_devices(options("auto"), dev) == ([2], [["0", "1"]])
+    assert group_devices(options("cuda", num_groups=2), dev) == ([1, 1], [["0"], ["1"]])
+    assert group_devices(options("cpu"), dev) == ([2], [[]])
+    assert group_devices(options("cpu", num_devices=3, num_groups=2), dev) == ([3, 3], [[], []])
 
 
 def test_without_gpus_in_dev_cuda_has_the_ranks_ask_torch(dev: Path, tmp_path: Path) -> None:
     nothing = tmp_path / "nothing"
-    assert group_devices(options("auto"), nothing) == (2, [[]])
-    assert group_devices(options("cuda"), nothing) == (1, [["0"]])
-    assert group_devices(options("cuda", num_devices=2, num_groups=2), nothing) == (2, [["0", "1"], ["2", "3"]])
+    assert group_devices(options("auto"), nothing) == ([2], [[]])
+    assert group_devices(options("cuda"), nothing) == ([1], [["0"]])
+    assert group_devices(options("cuda", num_devices=2, num_groups=2), nothing) == ([2, 2], [["0", "1"], ["2", "3"]])
+
+
+def wishes(*groups: GroupWish, device: str = "auto") -> ExecutorOptions:
+    return ExecutorOptions.of(Settings(device=device), list(groups))
+
+
+def test_groups_may_differ_and_share_what_is_left(dev: Path) -> None:
+    for number in range(2, 8):
+        (dev / f"nvidia{number}").touch()
+    named, sized, open_ = GroupWish(2, ["6", "1"]), GroupWish(2), GroupWish()
+    found = group_devices(wishes(named, sized, open_, open_), dev)
+    assert found == ([2, 2, 2, 2], [["6", "1"], ["0", "2"], ["3", "4"], ["5", "7"]])
+    assert group_devices(wishes(GroupWish(1), GroupWish(3), device="cpu"), dev) == ([1, 3], [[], []])
+
+
+def test_groups_of_one_rank_may_share_a_gpu_and_no_others(dev: Path) -> None:
+    alone = GroupWish(1, ["0"])
+    assert group_devices(wishes(alone, alone), dev) == ([1, 1], [["0"], ["0"]])
+    with pytest.raises(UsageError, match="GPU 0 is named twice, once by a group of 2; only groups of one rank"):
+        group_devices(wishes(alone, GroupWish(2, ["0", "1"])), dev)
+    with pytest.raises(UsageError, match="GPU 1 is named twice"):
+        group_devices(wishes(GroupWish(2, ["1", "1"])), dev)
+
+
+@pytest.mark.parametrize(
+    ("groups", "device", "words"),
+    [
+        ([GroupWish(1, ["2"])], "auto", "GPU 2 is not visible; there are 0, 1"),
+        ([GroupWish(1, ["0"])], "cpu", "--device cpu uses no GPU"),
+        ([GroupWish(1, ["0"]), GroupWish(2)], "auto", "need 3 GPUs, but 2 are visible"),
+        ([GroupWish(1, ["0"]), GroupWish(1), GroupWish()], "auto", "need 3 GPUs, but 2 are visible"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(dev: Path, groups: list[GroupWish], device: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        group_devices(wishes(*groups, device=device), dev)
 
 
 @pytest.mark.parametrize("hidden", ["", "-1"])
 def test_hidden_gpus_are_not_taken(dev: Path, monkeypatch: pytest.MonkeyPatch, hidden: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
     assert visible_gpus(dev) == []
-    assert group_devices(options("auto"), dev) == (2, [[]])
+    assert group_devices(options("auto"), dev) == ([2], [[]])
     with pytest.raises(UsageError, match="CUDA_VISIBLE_DEVICES"):
         group_devices(options("cuda"), dev)
 

@@ -17,6 +17,7 @@ from waiting import wait_until
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.job import Output
 from para_attn_server.core.output import temporary_path
+from para_attn_server.core.wire.launch import GroupWish
 from para_attn_server.core.wire.ranks import (
     Cancel,
     Canceled,
@@ -70,7 +71,7 @@ def descriptors() -> list[str]:
 
 
 def test_ranks_come_up_and_say_that_they_are_ready(stage: Stage, group: PlayedGroup) -> None:
-    assert stage.executor.num_ranks == 2
+    assert stage.executor.ranks == [2, 2]
     assert group.order[0] == "launched"
     ready = {message.rank: message for message in group.said(Ready)}
     assert sorted(ready) == [0, 1] and ready[0].schema and ready[1].schema is None
@@ -196,4 +197,4 @@ def test_a_launch_that_is_aborted_comes_to_one_end_and_the_next_one_works(stage:
 
 def test_an_executor_that_nobody_knows_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="agent or local"):
-        open_executor("ray://head", ExecutorOptions("cpu", 2, 1, "", False))
+        open_executor("ray://head", ExecutorOptions("cpu", [GroupWish(2)], "", False))

@@ -19,7 +19,7 @@ import pytest
 from serving import COUNTING
 from structlog.testing import capture_logs
 
-from para_attn_server.core.wire.launch import GroupSpec, ModelSpec
+from para_attn_server.core.wire.launch import GroupSpec, GroupWish, ModelSpec
 from para_attn_server.executors import local
 from para_attn_server.executors.base import ExecutorOptions
 from para_attn_server.executors.forkserver import Forkserver, latest
@@ -67,7 +67,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     async def play(scenario: Callable[[LocalExecutor, Told], Awaitable[None]], preload: str = "") -> None:
         wrong: list[dict[str, Any]] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, context: wrong.append(context))
-        executor = LocalExecutor(ExecutorOptions("cpu", 2, 1, preload, False))
+        executor = LocalExecutor(ExecutorOptions("cpu", [GroupWish(2)], preload, False))
         executor.start(asyncio.get_running_loop(), tmp_path / "lock")
         try:
             await scenario(executor, Told())

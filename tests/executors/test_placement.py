@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 from para_attn_server.core.settings import Settings
-from para_attn_server.core.wire.launch import GroupSpec, ModelSpec, RankPlace, RankSpec, leave_launcher
+from para_attn_server.core.wire.launch import GroupSpec, GroupWish, ModelSpec, RankPlace, RankSpec, leave_launcher
 from para_attn_server.executors.base import ExecutorOptions
 from para_attn_server.executors.placement import Placement
 
 
 def groups(count: int, num_ranks: int = 2) -> tuple[Placement, list[GroupSpec]]:
-    options = ExecutorOptions.of(Settings(device="cpu", num_devices=num_ranks, num_groups=count))
+    options = ExecutorOptions.of(Settings(device="cpu"), [GroupWish(num_ranks)] * count)
     return Placement(options), [GroupSpec(ModelSpec("demo"), n, num_ranks, "info", "json") for n in range(count)]
 
 
@@ -58,3 +58,12 @@ def test_what_a_launcher_has_left_in_the_environment_is_removed_and_settings_of_
     environment = dict.fromkeys(f"{left} {stays}".split(), "1")
     leave_launcher(environment)
     assert sorted(environment) == sorted(stays.split())
+
+
+def test_groups_of_different_sizes_have_cores_of_their_own() -> None:
+    options = ExecutorOptions.of(Settings(device="cpu"), [GroupWish(2), GroupWish(1)])
+    placement = Placement(options)
+    placement._cores, placement._per_rank = list(range(6)), 2
+    specs = [GroupSpec(ModelSpec("demo"), group, ranks, "info", "json") for group, ranks in enumerate(placement.ranks)]
+    places = [rank.place for spec in specs for rank in placement.rank_specs(spec)]
+    assert [place.cores for place in places] == [[0, 1], [2, 3], [4, 5]]

@@ -38,7 +38,8 @@ from para_attn_server.stores.sql import SqlStore
 
 def pool_view(state: GroupState = GroupState.READY, **changes: Any) -> PoolView:
     """A pool of one group with two ranks."""
-    group = GroupView(0, state, time.time(), [RankView(0, 11, "cpu"), RankView(1, 12, "cpu")])
+    ranks = [RankView(0, 11, "cpu"), RankView(1, 12, "cpu")]
+    group = GroupView(0, state, time.time(), ranks, model="stand-in")
     return PoolView(**{"started_at": time.time(), "groups": [group], "versions": {"torch": "9.9"}, **changes})
 
 

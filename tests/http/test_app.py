@@ -19,7 +19,7 @@ PATH = "/somewhere/secret/jobs.sqlite3"
 def answer_to(error: Exception) -> Any:
     """The answer to GET /readyz when the service raises that."""
 
-    def readiness() -> None:
+    def readiness(_: object) -> None:
         raise error
 
     return create_app(service_with(readiness=readiness), Settings(model="m")).test_client().get("/readyz")

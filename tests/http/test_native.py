@@ -125,7 +125,8 @@ def test_without_a_known_schema_nothing_is_taken(web: Web) -> None:
 
 
 def test_a_broken_pool_takes_nothing_and_says_why(web: Web) -> None:
-    group = GroupView(0, GroupState.BROKEN, 1.0, [RankView(0, None, None)], cause="setup() failed three times")
+    ranks = [RankView(0, None, None)]
+    group = GroupView(0, GroupState.BROKEN, 1.0, ranks, cause="setup() failed three times", model="stand-in")
     web.controller.show(pool_view(groups=[group]))
     wait_until(lambda: web.get("/readyz").status_code == 503, 5)
     answer = web.post("/generate", json={"prompt": "a"})
@@ -139,7 +140,8 @@ def test_a_broken_pool_takes_nothing_and_says_why(web: Web) -> None:
 
 
 def test_one_broken_group_of_two_is_no_reason(web: Web) -> None:
-    groups = [GroupView(0, GroupState.BROKEN, 1.0, []), GroupView(1, GroupState.RECOVERING, 1.0, [])]
+    states = (GroupState.BROKEN, GroupState.RECOVERING)
+    groups = [GroupView(index, state, 1.0, [], model="stand-in") for index, state in enumerate(states)]
     web.controller.show(pool_view(groups=groups))
     wait_until(lambda: len(web.get("/server_status").json()["groups"]) == 2, 5)
     assert web.submit()

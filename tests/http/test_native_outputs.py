@@ -207,7 +207,7 @@ def test_the_server_status(web: Web, method: str) -> None:
 def test_the_schema_and_the_index(web: Web) -> None:
     assert web.get("/schema").json() == SCHEMA
     assert "POST /generate" in web.get("/").json()["endpoints"]
-    assert web.get("/readyz").json() == {"status": "ready"}
+    assert web.get("/readyz").json() == {"status": "ready", "models": ["stand-in"]}
 
 
 def test_unknown_routes_and_methods(web: Web) -> None:

@@ -46,23 +46,32 @@ def operations(made: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def test_no_reference_is_left_to_definitions_that_have_moved() -> None:
-    assert "#/$defs/" not in json.dumps(valid(document(dialects(), CHOSEN)))
+    assert "#/$defs/" not in json.dumps(valid(document(dialects(), {"a": CHOSEN})))
 
 
 @pytest.mark.parametrize("schema", [None, SCHEMA, NESTED], ids=["unknown", "flat", "nested"])
 def test_it_is_valid_whatever_the_model_takes(schema: dict[str, Any] | None) -> None:
-    made = valid(document(dialects(), schema))
+    made = valid(document(dialects(), {"a": schema}))
     request = made["components"]["schemas"]["GenerateRequest"]
     assert request["type"] == "object"
     assert set(request.get("properties", {})) == set((schema or {}).get("properties", {}))
 
 
 def test_the_models_definitions_are_found_where_they_are_put() -> None:
-    schemas = document(dialects(), NESTED)["components"]["schemas"]
+    schemas = document(dialects(), {"a": NESTED})["components"]["schemas"]
     reference = {"$ref": "#/components/schemas/GenerateRequest.Point"}
     assert schemas["GenerateRequest"]["properties"]["point"] == reference
     assert schemas["GenerateRequest.Point"]["properties"]["next"] == reference
     assert NESTED["properties"]["point"] == {"$ref": "#/$defs/Point"}
+
+
+def test_of_several_models_each_has_its_arguments_in_it() -> None:
+    schemas = valid(document(dialects(), {"flat": SCHEMA, "nested": NESTED, "new": None}))["components"]["schemas"]
+    names = [f"GenerateRequest.{model}" for model in ("flat", "nested", "new")]
+    assert schemas["GenerateRequest"]["anyOf"] == [{"$ref": f"#/components/schemas/{name}"} for name in names]
+    assert set(schemas[names[0]]["properties"]) == set(SCHEMA["properties"])
+    assert schemas[names[1]]["properties"]["point"] == {"$ref": "#/components/schemas/GenerateRequest.nested.Point"}
+    assert schemas[names[2]]["type"] == "object"
 
 
 def test_every_rule_is_in_it_and_no_other() -> None:
@@ -74,7 +83,7 @@ def test_every_rule_is_in_it_and_no_other() -> None:
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     assert len(served) > 10
-    assert set(operations(document(dialects(), None))) == served
+    assert set(operations(document(dialects(), {}))) == served
 
 
 @pytest.mark.parametrize("route", dialects().first.routes, ids=lambda route: route.rule)

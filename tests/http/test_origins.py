@@ -22,7 +22,7 @@ def app(**settings: Any) -> Any:
         raise NothingToCancel("no job is running")
 
     return create_app(
-        service_with(cancel=cancel, readiness=lambda: None), Settings(model="m", **settings)
+        service_with(cancel=cancel, readiness=lambda *_: []), Settings(model="m", **settings)
     ).test_client()
 
 

@@ -33,7 +33,10 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Any:
         return JobView(JOB)
 
     return service_with(
-        submit=lambda *_: JOB, view=view, model_info=lambda *_: SimpleNamespace(schema=SCHEMA), readiness=lambda: 1 / 0
+        submit=lambda *_: JOB,
+        view=view,
+        model_info=lambda *_: SimpleNamespace(schema=SCHEMA),
+        readiness=lambda *_: 1 / 0,
     )
 
 

@@ -25,6 +25,7 @@ from para_attn_server.core.wire.control import PoolView
 from para_attn_server.http.dialects import make_dialects
 from para_attn_server.http.kit.dialect import Dialects
 from para_attn_server.http.kit.openapi import add_document, document
+from para_attn_server.stores.base import MODELS_DOCUMENT
 from para_attn_server.stores.migrate import ensure_schema
 
 PROBLEM_JSON = "application/problem+json"
@@ -50,7 +51,7 @@ def dialects() -> Dialects:
 
 
 SCHEMA = request_schema(arguments_model(predict))
-DOCUMENT = Document(document(dialects(), SCHEMA))
+DOCUMENT = Document(document(dialects(), {"stand-in": SCHEMA}))
 
 
 class Web:
@@ -95,8 +96,9 @@ class Web:
 
     def put_schema(self, schema: dict[str, Any] | None = SCHEMA) -> None:
         """Write the schema document, as the controller does when ranks are ready; None: as at a new model's start."""
-        document = {"model": "stand-in", "version": "1", "schema": schema, "output_suffix": ".png"}
-        self.controller.store.put_document("schema", document)
+        known = {"words": "stand-in", "version": "1", "served": True, "schema": schema, "output_suffix": ".png"}
+        entry = {"name": "stand-in", "label": "stand-in", **known}
+        self.controller.store.put_document(MODELS_DOCUMENT, {"models": [entry]})
 
     def new_controller(self, view: PoolView | None = None) -> None:
         """The controller dies and another one comes."""

@@ -18,7 +18,7 @@ from para_attn_server.core.job import Job, JobStatus, NewJob
 from para_attn_server.core.wire.control import CancelOrder
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.listener import GroupState
-from para_attn_server.pool.model_info import ModelInfoWriter
+from para_attn_server.pool.model_info import Identity, ModelInfoWriter
 from para_attn_server.pool.pool import Pool
 from para_attn_server.pool.run import Lost
 from para_attn_server.stores.memory import MemoryStore
@@ -40,8 +40,16 @@ def loop(store: MemoryStore) -> Iterator[Loop]:
 def new_pool(loop: Loop) -> Pool:
     """A pool with one ready group that takes what it gets."""
     outputs = OutputFolder(Path("/out"), allow_any=True, state_dir=Path("/out/state"))
-    pool = Pool(loop.store, ModelInfoWriter("m", "1"), outputs, 2, lambda _: None, lambda _: None, lambda _: None)
-    group: Any = SimpleNamespace(index=0, num_ranks=1, state=GroupState.READY, run=None, start=lambda: None)
+    pool = Pool(
+        loop.store,
+        ModelInfoWriter([Identity("m", "m", "1")]),
+        outputs,
+        2,
+        lambda _: None,
+        lambda _: None,
+        lambda _: None,
+    )
+    group: Any = SimpleNamespace(index=0, num_ranks=1, model="m", state=GroupState.READY, run=None, start=lambda: None)
     group.writings = SimpleNamespace(live=[])
 
     def assign(job: Job, arguments: dict[str, Any], request_id: str | None, alone: bool) -> None:

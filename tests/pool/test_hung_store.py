@@ -28,7 +28,7 @@ from para_attn_server.core.wire.step_board import Progress
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.group import Group
-from para_attn_server.pool.model_info import ModelInfoWriter
+from para_attn_server.pool.model_info import Identity, ModelInfoWriter
 from para_attn_server.pool.monitor import Timeouts
 from para_attn_server.pool.pool import Pool
 from para_attn_server.pool.ranks import NOTHING_DONE
@@ -105,11 +105,13 @@ class Stage:
         self.now, self.launches, self.generation = 100.0, 0, 0
         self.handles: list[Handle] = []
         outputs = OutputFolder(folder, allow_any=False, state_dir=folder / "state")
-        model = ModelInfoWriter("m", "1")
+        model = ModelInfoWriter([Identity("m", "m", "1")])
         self.pool = Pool(loop.store, model, outputs, 2, lambda _: None, lambda _: None, lambda _: None)
         timeouts = Timeouts(setup=60, step=20, min_step=10, job=None, cancel=5)
         clock = RunningClock(source=lambda: self.now)
-        self.group = Group(GroupSpec(ModelSpec("m"), 0, RANKS, "info", "console"), self, self.pool, timeouts, clock)
+        self.group = Group(
+            GroupSpec(ModelSpec("m", served_as="m"), 0, RANKS, "info", "console"), self, self.pool, timeouts, clock
+        )
         self.pool.start([self.group])
         self.launched()
         loop.settle()

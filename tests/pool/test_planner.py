@@ -14,6 +14,7 @@ from para_attn_server.core.wire.control import QueueView, ToWeb
 from para_attn_server.pool import planner as module
 from para_attn_server.pool.job_queue import JobQueue
 from para_attn_server.pool.listener import GroupState
+from para_attn_server.pool.model_info import Identity, ModelInfoWriter
 from para_attn_server.pool.planner import COSTS_DOCUMENT, PUBLISH_EVERY, SAVE_EVERY, Planner
 from para_attn_server.pool.running_jobs import RunningJobs
 from para_attn_server.pool.scheduler import plan
@@ -26,10 +27,11 @@ class Bench:
 
     def __init__(self) -> None:
         self.now = 1000.0
-        self.group = SimpleNamespace(index=0, num_ranks=2, state=GroupState.READY)
+        self.group = SimpleNamespace(index=0, num_ranks=2, model="m", state=GroupState.READY)
         self.queue, self.running, self.published = JobQueue(), RunningJobs(), list[ToWeb]()
         groups: Any = [self.group]
-        self.planner = Planner(self.queue, self.running, lambda: groups, "m", self.published.append)
+        models = ModelInfoWriter([Identity("m", "m", "1")])
+        self.planner = Planner(self.queue, self.running, lambda: groups, models, self.published.append)
 
     def queued(self, seq: int, **fields: Any) -> Job:
         """A job in the queue."""
@@ -179,3 +181,21 @@ def test_a_job_that_is_only_written_holds_no_group_and_teaches_no_cost(bench: Be
     view = bench.planner.view()
     assert view.running[running.id] == 10.0
     assert (view.next_start, view.ends) == (bench.now + 6.0, [bench.now + 16.0])
+
+
+def test_a_job_of_a_model_that_is_not_there_waits_without_a_place_and_is_counted(bench: Bench) -> None:
+    bench.queued(1, model="other")
+    mine = bench.queued(2, model="m")
+    assert bench.planner.due([0]) == [(mine, 0)]
+    view = bench.tick()
+    assert view is not None and (view.jobs, view.places) == (["2"], [0])
+    assert (view.waiting, view.at_work) == ({"other": 1, "m": 1}, {})
+    bench.start(mine)
+    bench.now += PUBLISH_EVERY
+    view = bench.tick()
+    assert view is not None and (view.waiting, view.at_work) == ({"other": 1}, {"m": 1})
+    bench.end(mine)
+    bench.queue.remove("1")
+    bench.now += PUBLISH_EVERY
+    view = bench.tick()
+    assert view is not None and (view.waiting, view.at_work) == ({}, {})

@@ -24,7 +24,7 @@ from para_attn_server.core.wire.control import CancelOrder, CancelReply
 from para_attn_server.outputs.folder import OutputFolder
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.look import EXPIRED_AT_ONCE
-from para_attn_server.pool.model_info import ModelInfoWriter
+from para_attn_server.pool.model_info import Identity, ModelInfoWriter
 from para_attn_server.pool.pool import Pool
 from para_attn_server.pool.run import CANCEL, Lost
 from para_attn_server.stores.sql import SqlStore
@@ -46,7 +46,7 @@ def news() -> list[Any]:
 @pytest.fixture
 def pool(loop: Loop, news: list[Any], tmp_path: Path, store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> Pool:
     """What a test starts, the pool has started."""
-    model = ModelInfoWriter("m", "1")
+    model = ModelInfoWriter([Identity("m", "m", "1")])
     pool = Pool(loop.store, model, folder(tmp_path), 2, news.append, lambda _: None, lambda _: None)
     start = store.start
 
@@ -86,7 +86,7 @@ class StandInGroup:
     """Of a group what the pool asks of it."""
 
     def __init__(self, index: int = 0, run: str | None = None) -> None:
-        self.index, self.num_ranks, self.state = index, 1, GroupState.READY
+        self.index, self.num_ranks, self.model, self.state = index, 1, "m", GroupState.READY
         self.run: Any = None
         self.writings = SimpleNamespace(live=[])
         self.assigned: list[tuple[str, dict[str, Any]]] = []

@@ -250,3 +250,40 @@ def test_a_late_job_is_not_starved_by_an_endless_stream_of_others() -> None:
         taken += started(plan(now, [late, *stream], groups(True), cost))
         now += 10.0
     assert now <= 70.0
+
+
+RED, BLUE = "red", "blue"
+
+
+def of_models(*states: tuple[str, bool]) -> list[PlanGroup]:
+    """Groups of one rank, each with its model and whether it is ready."""
+    return [PlanGroup(index, 1, ready, None, model) for index, (model, ready) in enumerate(states)]
+
+
+def test_a_job_starts_on_a_group_of_its_model_and_waits_for_no_other() -> None:
+    jobs = [job(n, model=RED, priority=HIGH) for n in range(1, 4)] + [job(n, model=BLUE) for n in range(4, 7)]
+    both = of_models((RED, False), (BLUE, True), (BLUE, True))
+    assert started(plan(0.0, jobs, both, cost)) == [("4", 1), ("5", 2)]
+    both = of_models((RED, True), (BLUE, False), (RED, True))
+    assert started(plan(0.0, jobs, both, cost)) == [("1", 0), ("2", 2)]
+    assert started(plan(0.0, jobs, of_models(("green", True)), cost)) == []
+
+
+def test_a_late_job_of_one_model_does_not_hold_back_an_overdue_one_of_another() -> None:
+    late = job(9, target=20.0, group=0, started=60.0, model=RED)
+    jobs = [late, job(1, target=10.0, model=BLUE), job(2, target=300.0, model=BLUE)]
+    assert started(plan(71.0, jobs, of_models((RED, False), (BLUE, True)), cost)) == [("1", 1)]
+
+
+def test_each_models_jobs_are_forecast_on_its_own_groups() -> None:
+    jobs = [job(1, model=RED), job(2, model=RED), job(3, model=RED), job(4, model=BLUE), job(5, model=BLUE)]
+    found = forecast(0.0, jobs, of_models((RED, True), (BLUE, True), (BLUE, True)), cost)
+    assert {each.job.seq: (each.place, each.starts, each.ends) for each in found} == {
+        1: (0, 0.0, 10.0),
+        2: (1, 10.0, 20.0),
+        3: (2, 20.0, 30.0),
+        4: (0, 0.0, 10.0),
+        5: (1, 0.0, 10.0),
+    }
+    starts = [each.starts for each in found]
+    assert starts == sorted(starts, key=float), "all of them in the order of their starts"

@@ -38,6 +38,9 @@ class Store:
     def usable(self) -> None:
         self.get("")
 
+    def document(self, _: object) -> None:
+        self.get("")
+
 
 class Control:
     """A controller that has said this much."""

@@ -28,18 +28,25 @@ BOUNDED = f"{Path(__file__).parents[1] / 'predictors' / 'bounded.py'}:BoundedPre
 class RunningServer:
     """`para-attn-server --model MODEL --port 0 ...`, with its log at hand.
 
-    settings: by their names in Settings. cwd: the working folder. `http` is a client of the native dialect.
+    model: several, or none where settings have a `config`, as a list. settings: by their names in Settings. cwd: the
+    working folder. `http` is a client of the native dialect.
     """
 
     def __init__(
-        self, model: str, settings: dict[str, Any], env: dict[str, str] | None = None, cwd: Path | None = None
+        self,
+        model: str | list[str],
+        settings: dict[str, Any],
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
-        settings = {"port": 0, "num_devices": 2, "log_format": "json", "preload": "torch.distributed", **settings}
-        options = [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if value is not True]
+        models, of_one = (model, {}) if isinstance(model, list) else ([model], {"num_devices": 2})
+        settings = {"port": 0, **of_one, "log_format": "json", "preload": "torch.distributed", **settings}
+        options = [f"--model={each}" for each in models]
+        options += [f"--{name.replace('_', '-')}={value}" for name, value in settings.items() if value is not True]
         options += [f"--{name.replace('_', '-')}" for name, value in settings.items() if value is True]
         self.log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by close()
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "para_attn_server", "--model", model, *options],
+            [sys.executable, "-P", "-m", "para_attn_server", *options],
             stderr=self.log_file,
             stdout=self.log_file,
             env={**os.environ, **(env or {})},
@@ -95,9 +102,9 @@ class RunningServer:
         """One request."""
         return self.http.request(method, self.url + path, **options)
 
-    def submit(self, **kwargs: Any) -> str:
-        """POST /generate; the request id."""
-        answer = self.post("/generate", json=kwargs)
+    def submit(self, to: str | None = None, **kwargs: Any) -> str:
+        """POST /generate; the request id. to: the model."""
+        answer = self.post("/generate", json=kwargs, headers={} if to is None else {"Job-Model": to})
         assert answer.status_code == 202, answer.text
         job_id: str = answer.json()["request_id"]
         return job_id

@@ -6,7 +6,8 @@ import shutil
 from typing import Any
 
 from para_attn_server.cli.checks.check import Check, ok, problem, size_text, warning
-from para_attn_server.core.gpus import driver_version, ranks_per_group, visible_gpus, why_torch_sees_none
+from para_attn_server.core.gpus import driver_version, ranks_of_groups, visible_gpus, why_torch_sees_none
+from para_attn_server.core.models import groups_of
 from para_attn_server.core.settings import Settings
 
 _MOSTLY_TAKEN = 0.5
@@ -18,7 +19,8 @@ def device_checks(settings: Settings, facts: dict[str, Any]) -> list[Check]:
     checks = [_driver(driver, visible), _torch_devices(facts["torch"], driver, settings.device)]
     checks += [_gpu(index, gpu) for index, gpu in enumerate(driver.get("gpus", []))]
     gpus, wanted = usable_gpus(settings, facts), ranks_wanted(settings, facts)
-    if gpus and wanted > gpus:
+    shared = len(named := [gpu for wish in groups_of(settings) for gpu in wish.gpus]) - len(set(named))
+    if gpus and wanted - shared > gpus:
         found = f"{gpus} GPUs, {wanted} ranks asked for"
         checks.append(problem("ranks", found, "lower --num-devices or --num-groups: each rank takes a GPU"))
     return checks
@@ -31,8 +33,9 @@ def usable_gpus(settings: Settings, facts: dict[str, Any]) -> int:
 
 def ranks_wanted(settings: Settings, facts: dict[str, Any]) -> int:
     """How many ranks the controller would start, as it counts them itself."""
-    gpus = usable_gpus(settings, facts)
-    return ranks_per_group(settings.num_devices, settings.num_groups, gpus) * settings.num_groups
+    groups, gpus = groups_of(settings), usable_gpus(settings, facts)
+    named = {gpu for wish in groups for gpu in wish.gpus}
+    return sum(ranks_of_groups(groups, max(0, gpus - len(named)) if gpus else None))
 
 
 def _driver(driver: dict[str, Any], visible: int) -> Check:

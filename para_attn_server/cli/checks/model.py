@@ -6,20 +6,23 @@ from typing import Any
 
 from para_attn_server.cli.checks.check import Check, ok, problem, size_text
 from para_attn_server.cli.child import ask
+from para_attn_server.core.models import ModelSettings, models_of
 from para_attn_server.core.settings import Settings
 
 _NAMES = "give --model module.path:Class, path/to/file.py:Class or a name"
 
 
 def model_checks(settings: Settings) -> list[Check]:
-    """Nothing where no --model is given; the hub is asked only where the model is a repository of it."""
-    if not settings.model:
-        return []
-    described = ask("para_attn_server.rank.describe", settings.model)[0]
+    """Nothing where no model is given; the hub is asked only where the model is a repository of it."""
+    return [check for model in models_of(settings) for check in _checks_of(model)]
+
+
+def _checks_of(model: ModelSettings) -> list[Check]:
+    described = ask("para_attn_server.rank.describe", model.model)[0]
     if "error" in described:
         return [problem("model", described["error"], _NAMES)]
     checks = [ok("model", described["class"])]
-    path = settings.model_path or described["model_path"]
+    path = model.model_path or described["model_path"]
     return checks if path is None else [*checks, *hub_checks(path, ask("para_attn_server.rank.hub", path))]
 
 

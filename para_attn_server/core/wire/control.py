@@ -147,8 +147,8 @@ class GroupState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """One worker group as users see it. since: Unix seconds; cause: why it is recovering or broken. writing: jobs whose
-    runs are over and whose outputs it still writes."""
+    """One worker group as users see it. since: Unix seconds; cause: why it is recovering or broken; model: the short
+    name of the one that it has. writing: jobs whose runs are over and whose outputs it still writes."""
 
     index: int
     state: GroupState
@@ -156,6 +156,7 @@ class GroupView:
     ranks: list[RankView]
     job_id: str | None = None
     cause: str | None = None
+    model: str = ""
     writing: list[str] = field(default_factory=list)
 
 
@@ -179,9 +180,21 @@ class PoolView:
     @property
     def broken(self) -> str | None:
         """Why no group works; None while one does, or is being started."""
-        if not self.groups or any(group.state is not GroupState.BROKEN for group in self.groups):
-            return None
-        return self.groups[0].cause or "all worker groups are broken"
+        return _broken(self.groups)
+
+    def groups_of(self, model: str) -> list[GroupView]:
+        """The groups of that model."""
+        return [group for group in self.groups if group.model == model]
+
+    def broken_of(self, model: str) -> str | None:
+        """Why no group of that model works; None while one does, or is being started."""
+        return _broken(self.groups_of(model))
+
+
+def _broken(groups: list[GroupView]) -> str | None:
+    if not groups or any(group.state is not GroupState.BROKEN for group in groups):
+        return None
+    return groups[0].cause or "all worker groups are broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +204,8 @@ class QueueView:
     jobs: ids of the queued jobs in the order of their start, the first ones only where very many wait; ends: when each
     will have ended, by the steady clock, None where that is unknown. running: seconds that each running job takes in
     all. next_start: when the next job starts, by the steady clock. shapes and error: what the cost model knows, and the
-    median relative error of its last estimates.
+    median relative error of its last estimates. places: how many jobs of its model start before each; none where that
+    is its place among all. waiting and at_work: how many jobs of each model are queued and running.
     """
 
     jobs: list[str] = field(default_factory=list)
@@ -200,6 +214,9 @@ class QueueView:
     next_start: float | None = None
     shapes: int = 0
     error: float | None = None
+    places: list[int] = field(default_factory=list)
+    waiting: dict[str, int] = field(default_factory=dict)
+    at_work: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

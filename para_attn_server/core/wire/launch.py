@@ -36,7 +36,7 @@ class ModelSpec:
     name: `module.path:Class`, `path/to/file.py:Class` or a short name; a label where `pickled` is set.
     pickled: a predictor class or instance as cloudpickle's bytes, opened by ranks only.
     model_path: passed to the class's constructor. search_path: entries for sys.path (rank/search_path.py). options:
-    further arguments of the constructor, by name; JSON values.
+    further arguments of the constructor, by name; JSON values. served_as: the short name by which jobs name the model.
     """
 
     name: str
@@ -44,6 +44,32 @@ class ModelSpec:
     pickled: bytes | None = None
     search_path: list[str] = field(default_factory=list)
     options: dict[str, Any] = field(default_factory=dict)
+    served_as: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWish:
+    """What is wanted of a group's place. num_devices: how many ranks, None for as many as there are GPUs for.
+
+    gpus: which ones, by the names that CUDA_VISIBLE_DEVICES has for them; empty for any. A GPU that two groups name is
+    shared by them.
+    """
+
+    num_devices: int | None = None
+    gpus: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model of a server, and its groups."""
+
+    spec: ModelSpec
+    groups: list[GroupWish]
+
+    @property
+    def name(self) -> str:
+        """The short name by which jobs name it."""
+        return self.spec.served_as
 
 
 @dataclass(frozen=True, slots=True)

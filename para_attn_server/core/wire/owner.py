@@ -1,6 +1,6 @@
 """The line between a Python program and the controller that it started: one socket, inherited by the controller.
 
-The owner sends the model once; the controller answers with lines of JSON: its `url` when it serves, and the `reason`
+The owner sends the models once; the controller answers with lines of JSON: its `url` when it serves, and the `reason`
 for which it ends by itself. The owner's end of file means that the owner is gone, and the controller stops as after
 SIGTERM.
 """
@@ -15,22 +15,22 @@ import socket
 import struct
 from typing import TextIO
 
-from para_attn_server.core.wire.launch import ModelSpec
+from para_attn_server.core.wire.launch import ServedModel
 
 FD_VARIABLE = "PARA_ATTN_OWNER_FD"
 _LENGTH = struct.Struct("!Q")
 
 
-def send_model(line: socket.socket, model: ModelSpec) -> None:
-    """The owner's first words. What the spec holds as `pickled` stays closed on the way."""
-    payload = pickle.dumps(model)
+def send_models(line: socket.socket, models: list[ServedModel]) -> None:
+    """The owner's first words. What a spec holds as `pickled` stays closed on the way."""
+    payload = pickle.dumps(models)
     line.sendall(_LENGTH.pack(len(payload)) + payload)
 
 
 def hear(answers: TextIO) -> dict[str, str]:
     """The controller's next words: `url` or `reason`; empty once it has ended.
 
-    The line is reset, not closed, by a controller that has ended without reading the model, and one that is killed may
+    The line is reset, not closed, by a controller that has ended without reading the models, and one that is killed may
     leave half a line.
     """
     with contextlib.suppress(ConnectionResetError, ValueError):
@@ -56,11 +56,11 @@ def inherited_line() -> socket.socket | None:
     return line
 
 
-def receive_model(line: socket.socket) -> ModelSpec:
-    """The owner's model; raises EOFError if the owner is gone."""
+def receive_models(line: socket.socket) -> list[ServedModel]:
+    """The owner's models; raises EOFError if the owner is gone."""
     with line.makefile("rb") as stream:
         header = stream.read(_LENGTH.size)
         if len(header) < _LENGTH.size:
             raise EOFError("the program that started the server is gone")
-        model: ModelSpec = pickle.loads(stream.read(_LENGTH.unpack(header)[0]))
-        return model
+        models: list[ServedModel] = pickle.loads(stream.read(_LENGTH.unpack(header)[0]))
+        return models

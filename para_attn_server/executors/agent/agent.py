@@ -92,7 +92,7 @@ class Agent:
             link.send(Refused(str(error), usage=True))
             return
         self._session = session
-        link.send(Opened(session.num_ranks))
+        link.send(Opened(session.ranks))
         try:
             await session.run()
         finally:

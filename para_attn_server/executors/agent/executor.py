@@ -49,9 +49,10 @@ _TROUBLE = (OSError, LinkLost, TimeoutError)
 class AgentExecutor:
     """Has an agent start ranks, and watches the agent."""
 
-    def __init__(self, address: tuple[str, int], secret: bytes, options: ExecutorOptions, num_ranks: int) -> None:
-        self._address, self._secret, self.num_ranks = address, secret, num_ranks
-        self._options = replace(options, num_devices=num_ranks)  # whatever the agent has when it comes back
+    def __init__(self, address: tuple[str, int], secret: bytes, options: ExecutorOptions, ranks: list[int]) -> None:
+        self._address, self._secret, self.ranks = address, secret, ranks
+        groups = [replace(wish, num_devices=count) for wish, count in zip(options.groups, ranks, strict=True)]
+        self._options = replace(options, groups=groups)  # whatever the agent has when it comes back
         self._link: Link | None = None
         self._launches: dict[int, AgentLaunch] = {}  # by group
         self._now = self._heard_at = self._said_at = 0.0
@@ -159,13 +160,13 @@ def open_executor(place: str, options: ExecutorOptions) -> AgentExecutor:
     return AgentExecutor(address, secret, options, asyncio.run(_ask(address, secret, options)))
 
 
-async def _ask(address: tuple[str, int], secret: bytes, options: ExecutorOptions) -> int:
-    """How many ranks a group has there."""
+async def _ask(address: tuple[str, int], secret: bytes, options: ExecutorOptions) -> list[int]:
+    """How many ranks each group has there."""
     pauses, loop = ExponentialBackoff(RETRY_FIRST, RETRY_LAST), asyncio.get_running_loop()
     ends = loop.time() + OPENS_WITHIN
     while True:
         try:
-            link, num_ranks = await _open(address, secret, options)
+            link, ranks = await _open(address, secret, options)
         except NotTrusted as error:
             raise UsageError(f"executor: the agent at {_shown(address)} cannot be used: {error}") from None
         except _TROUBLE as error:
@@ -175,18 +176,18 @@ async def _ask(address: tuple[str, int], secret: bytes, options: ExecutorOptions
             await asyncio.sleep(pauses.fail())
         else:
             link.close()
-            return num_ranks
+            return ranks
 
 
-async def _open(address: tuple[str, int], secret: bytes, options: ExecutorOptions) -> tuple[Link, int]:
-    """A connection to an agent that works for this server, and how many ranks a group has there."""
+async def _open(address: tuple[str, int], secret: bytes, options: ExecutorOptions) -> tuple[Link, list[int]]:
+    """A connection to an agent that works for this server, and how many ranks each group has there."""
     async with asyncio.timeout(CONNECT_TIMEOUT):
         link = await connect(*address, secret)
         try:
             link.send(Open(options))
             match await link.receive():
-                case Opened(num_ranks):
-                    return link, num_ranks
+                case Opened(ranks):
+                    return link, ranks
                 case Refused(reason, True):
                     raise UsageError(reason)
                 case Refused(reason):

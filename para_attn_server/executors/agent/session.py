@@ -56,7 +56,7 @@ class Session:
         self._heard_at = self._clock()
         self._launches: dict[int, LaunchHere] = {}  # by group
         self._started = False
-        self.num_ranks = self._executor.num_ranks
+        self.ranks = self._executor.ranks
 
     async def run(self) -> None:
         """Until the controller is gone, and all that it had started."""

@@ -78,9 +78,9 @@ class RequestStacks:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """The agent works for this controller. num_ranks: per group."""
+    """The agent works for this controller. ranks: of each group."""
 
-    num_ranks: int
+    ranks: list[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import version
 from typing import Any
@@ -16,7 +16,6 @@ from flask import request
 from flask.typing import ResponseReturnValue
 from pydantic import TypeAdapter
 
-from para_attn_server.core.errors import NotAccepting
 from para_attn_server.http.kit import problems
 from para_attn_server.http.kit.callers import caller
 from para_attn_server.http.kit.dialect import Dialect, Dialects
@@ -36,18 +35,17 @@ def add_document(dialects: Dialects, service: JobService) -> None:
 
     def openapi() -> ResponseReturnValue:
         """This API as an OpenAPI 3.1 document."""
-        try:
-            schema = service.model_info(caller()).schema
-        except NotAccepting:
-            schema = None
-        return document(dialects, schema, request.root_url.rstrip("/"))
+        schemas = {model.name: model.schema for model in service.models(caller())}
+        return document(dialects, schemas, request.root_url.rstrip("/"))
 
     answer = ResponseSpec(200, "An OpenAPI document.", dict)
     dialects.first.routes.append(Route("/openapi.json", ("GET",), openapi, (answer,), (problems.STORE_UNUSABLE,)))
 
 
-def document(dialects: Iterable[Dialect], request_schema: dict[str, Any] | None, url: str = "/") -> dict[str, Any]:
-    """The document. request_schema: of the model's arguments; None, as long as it is not known, for any object.
+def document(
+    dialects: Iterable[Dialect], request_schemas: Mapping[str, dict[str, Any] | None], url: str = "/"
+) -> dict[str, Any]:
+    """The document. request_schemas: of each model's arguments; None, as long as it is not known, for any object.
 
     url: where the client finds the server.
     """
@@ -68,7 +66,7 @@ def document(dialects: Iterable[Dialect], request_schema: dict[str, Any] | None,
         "info": {"title": "para-attn-server", "version": version("para-attn-server")},
         "servers": [{"url": url}],
         "paths": paths,
-        "components": {"responses": shared, "schemas": {**schemas, **_request(request_schema)}},
+        "components": {"responses": shared, "schemas": {**schemas, **_requests(request_schemas)}},
     }
 
 
@@ -81,9 +79,24 @@ def _shapes(types: tuple[type, ...], errors: tuple[type, ...]) -> tuple[dict[typ
     return {key: reference for (key, _), reference in references.items()}, schemas["$defs"]
 
 
-def _request(schema: dict[str, Any] | None) -> dict[str, Any]:
-    """The schema of a request as a component, its definitions as additional ones."""
+def _requests(schemas: Mapping[str, dict[str, Any] | None]) -> dict[str, Any]:
+    """The schema of a request as a component, its definitions as additional ones; of several models, one of each's."""
     name = REQUEST["$ref"].removeprefix(_SCHEMAS)
+    if len(schemas) < 2:
+        return _request(name, next(iter(schemas.values()), None))
+    components: dict[str, Any] = {
+        name: {
+            "anyOf": [{"$ref": f"{_SCHEMAS}{name}.{model}"} for model in schemas],
+            "description": f"The arguments of the request's model, which is {next(iter(schemas))} where it names none.",
+        }
+    }
+    for model, schema in schemas.items():
+        components |= _request(f"{name}.{model}", schema)
+    return components
+
+
+def _request(name: str, schema: dict[str, Any] | None) -> dict[str, Any]:
+    """One model's."""
     if schema is None:
         return {name: {"type": "object", "description": "The model's arguments; they are not known yet."}}
     schema = copy.deepcopy(schema)

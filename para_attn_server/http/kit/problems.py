@@ -23,6 +23,7 @@ from para_attn_server.core.errors import (
     InvalidInput,
     JobActive,
     JobNotFound,
+    ModelNotFound,
     NotAccepting,
     NothingToCancel,
     OutputEvicted,
@@ -81,6 +82,7 @@ JOB_ACTIVE = ProblemType(409, "job-active", "The job has not ended")
 UPLOAD_NOT_FOUND = ProblemType(404, "upload-not-found", "No such upload")
 UPLOAD_TOO_LARGE = ProblemType(413, "upload-too-large", "The file is too large")
 JOB_NOT_FOUND = ProblemType(404, "job-not-found", "No such job")
+MODEL_NOT_FOUND = ProblemType(404, "model-not-found", "No such model")
 NOTHING_TO_CANCEL = ProblemType(404, "nothing-to-cancel", "Nothing to cancel")
 OUTPUT_GONE = ProblemType(410, "output-gone", "The output's file is gone")
 OUTPUT_EXPIRED = ProblemType(410, "output-expired", "The output has expired")
@@ -100,6 +102,7 @@ _KINDS: dict[type[ServerError], ProblemType] = {
     InvalidInput: INVALID_INPUT,
     JobActive: JOB_ACTIVE,
     JobNotFound: JOB_NOT_FOUND,
+    ModelNotFound: MODEL_NOT_FOUND,
     UploadNotFound: UPLOAD_NOT_FOUND,
     UploadTooLarge: UPLOAD_TOO_LARGE,
     NothingToCancel: NOTHING_TO_CANCEL,
@@ -148,6 +151,8 @@ def _further(error: ServerError) -> dict[str, Any]:
     """The members that say more of an error."""
     if isinstance(error, InvalidInput):
         return {"errors": _fields(error)}
+    if isinstance(error, ModelNotFound):
+        return {"models": error.models}
     if isinstance(error, InsufficientStorage):
         return {"free_bytes": error.free, "wanted_bytes": error.wanted}
     if isinstance(error, OutputExpired | OutputEvicted):

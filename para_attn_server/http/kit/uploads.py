@@ -51,12 +51,12 @@ def upload(service: JobService) -> Upload:
     return kept[0]
 
 
-def form_arguments(service: JobService) -> dict[str, Any]:
-    """The model's arguments from a form: files become uploads, other parts are texts, read as the schema wants it.
+def form_arguments(service: JobService, model: str | None = None) -> dict[str, Any]:
+    """That model's arguments from a form: files become uploads, other parts are texts, read as the schema wants it.
 
     A part of type application/json is JSON. Several parts of one name, with or without `[]` behind it, are a list.
     """
-    schema = service.model_info(caller()).schema
+    schema = service.model_info(caller(), model).schema
     found: dict[str, list[Any]] = {}
     left = current_app.config["MAX_CONTENT_LENGTH"]
     for part in parts():

@@ -27,7 +27,15 @@ from para_attn_server.http.kit.waiting import wait_or_preference, wait_seconds
 from para_attn_server.http.native import listing, server_views, views
 from para_attn_server.http.native.cursors import JOB_STATUS, LOG_NEXT, after
 from para_attn_server.http.native.events import events_response
-from para_attn_server.http.native.headers import deadline, idempotency_key, metadata, priority, target
+from para_attn_server.http.native.headers import (
+    deadline,
+    idempotency_key,
+    metadata,
+    model,
+    model_meant,
+    priority,
+    target,
+)
 from para_attn_server.http.native.outputs import file_wanted, output_in_json
 from para_attn_server.http.native.problem_json import problem
 from para_attn_server.service.job_request import JobRequest, Wishes
@@ -55,9 +63,10 @@ class Native:
     def generate(self) -> ResponseReturnValue:
         """Queue a job."""
         seconds, key = wait_or_preference(), idempotency_key()
-        body = form_arguments(self._service) if is_form() else json_object()
+        body = form_arguments(self._service, model()) if is_form() else json_object()
         wishes = Wishes(deadline(), target(), priority())
-        job = self._service.submit(caller(), JobRequest(body, key, wishes, metadata(), request_id()))
+        asked = JobRequest(body, key, wishes, metadata(), request_id(), model=model())
+        job = self._service.submit(caller(), asked)
         location = {"Location": f"{request.script_root}/get_output/{job.id}"}
         with suppress(StoreUnavailable):  # the job is accepted, whatever can be read of it now
             view = self._service.wait(caller(), job.id, seconds) if seconds else None
@@ -132,8 +141,12 @@ class Native:
         return body
 
     def schema(self) -> ResponseReturnValue:
-        """JSON Schema of the arguments of POST /generate."""
-        return self._service.model_info(caller()).schema
+        """JSON Schema of a model's arguments of POST /generate."""
+        return self._service.model_info(caller(), model_meant()).schema
+
+    def models(self) -> ResponseReturnValue:
+        """The models, each with its groups and the JSON Schema of its arguments."""
+        return server_views.models_body(self._service.models(caller()))
 
     def healthz(self) -> ResponseReturnValue:
         """Alive."""
@@ -141,8 +154,7 @@ class Native:
 
     def readyz(self) -> ResponseReturnValue:
         """Ready for new jobs, or 503 with the reason."""
-        self._service.readiness()
-        return {"status": "ready"}
+        return {"status": "ready", "models": self._service.readiness(model_meant())}
 
     def jobs(self) -> ResponseReturnValue:
         """Jobs, newest first."""

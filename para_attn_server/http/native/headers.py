@@ -13,6 +13,7 @@ from flask import request
 
 from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Priority
+from para_attn_server.core.models import SHORT_NAME
 from para_attn_server.core.settings import parse_duration
 
 _KEY = re.compile(r"[!-~]{1,255}")
@@ -26,7 +27,14 @@ _MOMENT = re.compile(
 _DATE = re.compile(r"\d{4}-", re.ASCII)
 _LEAP_SECOND = re.compile(r"(.{10}[Tt ]\d\d:\d\d:)60((?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d))", re.ASCII)
 
+_MODEL = {"type": "string", "pattern": f"^{SHORT_NAME.pattern}$"}
 PARAMETERS: tuple[dict[str, Any], ...] = (
+    {
+        "name": "Job-Model",
+        "in": "header",
+        "description": "The model of the job, as GET /models names it. Default: the first of these.",
+        "schema": _MODEL,
+    },
     {
         "name": "Idempotency-Key",
         "in": "header",
@@ -66,6 +74,27 @@ PARAMETERS: tuple[dict[str, Any], ...] = (
     },
 )
 """As GET /openapi.json describes them."""
+
+
+MODEL_PARAMETER: dict[str, Any] = {
+    "name": "model",
+    "in": "query",
+    "description": "The model that is meant, as GET /models names it.",
+    "schema": _MODEL,
+}
+
+
+def model() -> str | None:
+    """`Job-Model`: the short name of a model, None without it."""
+    return request.headers.get("Job-Model")
+
+
+def model_meant() -> str | None:
+    """The query's `model`, None without it; raises InvalidInput where it is given twice."""
+    names = request.args.getlist("model")
+    if len(names) > 1:
+        raise _wrong("model", "may be given once")
+    return names[0] if names else None
 
 
 def idempotency_key() -> str | None:

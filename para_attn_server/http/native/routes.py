@@ -16,7 +16,7 @@ from para_attn_server.http.native import server_views, views
 from para_attn_server.http.native.cursors import AFTER_PARAMETER, JOB_STATUS, LOG_NEXT
 from para_attn_server.http.native.events import EventBody
 from para_attn_server.http.native.handlers import JOB_ID, OUTPUT_INDEX, Native
-from para_attn_server.http.native.headers import PARAMETERS
+from para_attn_server.http.native.headers import MODEL_PARAMETER, PARAMETERS
 from para_attn_server.http.native.listing import LIST_PARAMETERS
 from para_attn_server.service.service import JobService
 
@@ -59,6 +59,7 @@ _NO_CANCEL = (
 )
 _NO_JOB = (
     problems.INVALID_INPUT,
+    problems.MODEL_NOT_FOUND,
     http_problem(413),
     problems.UPLOAD_TOO_LARGE,
     http_problem(415),
@@ -117,7 +118,6 @@ def native_routes(service: JobService) -> list[Route]:
     result = ResponseSpec(200, "The job has succeeded.", views.ResultBody)
     output = ResponseSpec(200, "The job has succeeded.", views.OutputBody)
     server = ResponseSpec(200, "The server works.", server_views.ServerBody)
-    known = (problems.NOT_ACCEPTING, problems.STORE_UNUSABLE)
     both = ("GET", "POST")
     native.routes = [
         Route("/", ("GET",), native.index, (ResponseSpec(200, "This server.", server_views.IndexBody),)),
@@ -132,11 +132,20 @@ def native_routes(service: JobService) -> list[Route]:
         Route("/cancel", ("POST",), native.cancel, _CANCELED, _NO_CANCEL),
         Route("/cancel/<job_id>", ("POST",), native.cancel, _CANCELED, _NO_CANCEL, (_ID,)),
         Route("/server_status", both, native.server_status, (server,), (problems.POOL_DOWN, problems.STORE_UNUSABLE)),
-        Route("/schema", ("GET",), native.schema, (ResponseSpec(200, "A JSON Schema (2020-12).", dict),), known),
+        *_model_routes(native),
         Route("/healthz", ("GET",), native.healthz, (ResponseSpec(200, "Alive.", server_views.AliveBody),)),
-        Route("/readyz", ("GET",), native.readyz, (ResponseSpec(200, "Ready.", server_views.ReadyBody),), known),
     ]
     return native.routes
+
+
+def _model_routes(native: Native) -> Iterator[Route]:
+    models = ResponseSpec(200, "The models, the default one first.", server_views.ModelsBody)
+    schema, ready = ResponseSpec(200, "A JSON Schema (2020-12).", dict), server_views.ReadyBody
+    no_such = (problems.INVALID_INPUT, problems.MODEL_NOT_FOUND, problems.NOT_ACCEPTING, problems.STORE_UNUSABLE)
+    meant = (MODEL_PARAMETER,)
+    yield Route("/models", ("GET",), native.models, (models,), (problems.STORE_UNUSABLE,))
+    yield Route("/schema", ("GET",), native.schema, (schema,), no_such, meant)
+    yield Route("/readyz", ("GET",), native.readyz, (ResponseSpec(200, "Ready.", ready),), no_such, meant)
 
 
 def _upload_routes(native: Native) -> Iterator[Route]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from typing_extensions import TypedDict
 
 from para_attn_server.core.steady import steady
 from para_attn_server.core.wire.control import Beat, GroupView
-from para_attn_server.service.job_view import ServerView
+from para_attn_server.service.job_view import ModelView, ServerView
 from para_attn_server.stores.base import QueueCounts
 
 
@@ -27,9 +27,31 @@ class AliveBody(TypedDict):
 
 
 class ReadyBody(TypedDict):
-    """New jobs are accepted."""
+    """New jobs of these models are accepted."""
 
     status: Literal["ready"]
+    models: list[str]
+
+
+class ModelBody(TypedDict):
+    """A model, and how it stands. cause: why it takes no job now. schema: of its arguments, null until they are known.
+
+    queued and running: how many jobs of it.
+    """
+
+    name: str
+    status: Literal["ready", "starting", "broken"]
+    cause: str | None
+    groups: list[GroupView]
+    queued: int
+    running: int
+    schema: dict[str, Any] | None
+
+
+class ModelsBody(TypedDict):
+    """The models, the default one first."""
+
+    models: list[ModelBody]
 
 
 class OutputsBody(TypedDict):
@@ -67,6 +89,23 @@ class ServerBody(TypedDict):
     versions: dict[str, str]
     trouble: str | None
     notices: list[str]
+
+
+def models_body(models: list[ModelView]) -> ModelsBody:
+    """The models."""
+    return {"models": [_model_body(model) for model in models]}
+
+
+def _model_body(model: ModelView) -> ModelBody:
+    return {
+        "name": model.name,
+        "status": model.state.value,
+        "cause": model.cause,
+        "groups": model.groups,
+        "queued": model.queued,
+        "running": model.running,
+        "schema": model.schema,
+    }
 
 
 def server_body(server: ServerView, versions: dict[str, str]) -> ServerBody:

@@ -68,11 +68,13 @@ class OutputInfo(TypedDict):
 
 
 class StatusBody(TypedDict):
-    """The status of a job. phase: `writing` while its ranks are free and its output is encoded and written."""
+    """The status of a job. reason: why a queued one cannot start for now. phase: `writing` while a running one's ranks
+    are free and its output is encoded and written."""
 
     request_id: str
     status: JobStatus
     phase: Literal["writing"] | None
+    reason: str | None
     step: int
     total_steps: int | None
     queue_position: int | None
@@ -211,6 +213,7 @@ class ProblemBody(TypedDict):
     server: NotRequired[ServerBody]
     free_bytes: NotRequired[int]
     wanted_bytes: NotRequired[int]
+    models: NotRequired[list[str]]
     removed_at: NotRequired[float]
     endpoints: NotRequired[dict[str, str]]
 
@@ -222,6 +225,7 @@ def status_body(view: JobView) -> StatusBody:
         "request_id": job.id,
         "status": job.status,
         "phase": "writing" if view.writing else None,
+        "reason": view.reason,
         "step": job.step,
         "total_steps": job.total_steps,
         "queue_position": view.queue_position,
