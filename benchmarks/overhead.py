@@ -177,7 +177,13 @@ def main() -> None:
     text = report(rows, "python benchmarks/overhead.py" + " --quick" * arguments.quick)
     print(text)
     if arguments.output is not None:
-        arguments.output.write_text(text)
+        arguments.output.write_text(text + other_sections(arguments.output))
+
+
+def other_sections(page: Path) -> str:
+    """What other benchmarks have on that page: all from its first section on."""
+    _, heading, rest = page.read_text().partition("\n## ") if page.exists() else ("", "", "")
+    return heading + rest
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Predictors that note when they are called: one with sleeping steps, and the demo model.
+"""Predictors that note when they are called: one with sleeping steps, the demo model, and one that returns pictures.
 
 Every rank appends one JSON line per job to `rank-R.jsonl` in the folder that BENCHMARK_STAMPS names. All times are
 time.monotonic(), which is one clock for all processes of a machine.
@@ -13,12 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from measure import STAMPS_VARIABLE
+from PIL import Image
 
 from para_attn_predictors.demo import DemoPredictor, Side
-from para_attn_server import Predictor
+from para_attn_server import Predictor, Video
 
 
 class Stamps:
@@ -132,3 +134,35 @@ class FaultyDemoPredictor(TimedDemoPredictor):
         if index + 1 == self._raise_at:
             raise RuntimeError("this was asked for")
         return tensors
+
+
+class DrawnPredictor(Predictor):
+    """Sleeps as long as it is told, as a GPU's host does; then draws, and returns what it has drawn or throws it away.
+
+    frames: 0 draws one picture of 1024 x 1024 pixels, more a video of 768 x 512 pixels.
+    """
+
+    pipe = None
+
+    def setup(self) -> None:
+        dist.init_process_group("gloo")
+        self.stamps = Stamps()
+        random = np.random.default_rng(0)
+        rows, columns = np.mgrid[0:1024, 0:1024] / 1024
+        smooth = np.stack([rows, columns, rows * columns], axis=2) * 200
+        self.canvas = (smooth + random.normal(20, 6, smooth.shape)).clip(0, 255).astype(np.uint8)
+
+    def predict(self, seconds: float, frames: int = 0, returned: bool = True, seed: int = 0) -> Any:
+        started = self.stamps.begin()
+        time.sleep(seconds)
+        if frames:
+            drawn: Any = Video([self._frame(4 * number) for number in range(frames)], fps=24)
+        else:
+            drawn = Image.fromarray(self.canvas)
+        if not returned:
+            drawn = "thrown away"
+        self.stamps.end(seed, started)
+        return drawn
+
+    def _frame(self, moved: int) -> Image.Image:
+        return Image.fromarray(np.roll(self.canvas[:512, :768], moved, axis=1))

@@ -34,9 +34,9 @@ def display() -> Display:
 
 
 def described(status: dict[str, Any]) -> str:
-    """A status in words: `queued, 2 jobs before it`."""
+    """A status in words: `queued, 2 jobs before it`; of a job whose output is written, `writing`."""
     if status["status"] != "queued":
-        return str(status["status"])
+        return str(status.get("phase") or status["status"])
     before = status.get("queue_position")
     if before is None:
         return "queued"

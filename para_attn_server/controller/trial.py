@@ -29,7 +29,20 @@ from para_attn_server.core.logs import configure_logging
 from para_attn_server.core.output import dated
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.core.wire.launch import GroupSpec, ServedModel
-from para_attn_server.core.wire.ranks import Emit, Failed, Finished, FromRank, Log, Ready, Run, SetupError, Step, Stop
+from para_attn_server.core.wire.ranks import (
+    Emit,
+    Failed,
+    Finished,
+    FromRank,
+    Log,
+    Ready,
+    Run,
+    SetupError,
+    Step,
+    Stop,
+    Unwritten,
+    Written,
+)
 from para_attn_server.executors.base import Executor, ExecutorOptions, ExitInfo, RankHandle, StepChannel
 from para_attn_server.executors.open import open_executor
 from para_attn_server.outputs.folder import output_folder
@@ -60,6 +73,7 @@ class Trial:
         self._ready: dict[int, Ready] = {}
         self._finished: dict[int, Finished] = {}
         self._failed: list[Failed] = []
+        self._written: Written | Unwritten | None = None
         self._alive = spec.num_ranks
         self._emitted = b""  # of an event that comes in pieces
         self._trouble: TrialFailed | None = None
@@ -96,6 +110,8 @@ class Trial:
                 self._finished[rank] = message
             case Failed():
                 self._failed.append(message)
+            case Written() | Unwritten():
+                self._written = message
 
     def died(self, generation: int, rank: int, death: ExitInfo) -> None:
         self._alive -= 1
@@ -129,7 +145,13 @@ class Trial:
         finished = [self._finished[rank] for rank in sorted(self._finished)]
         if (error := mismatch_of(finished)) is not None:
             raise TrialFailed(_words(error))
-        return finished[0].outputs
+        if finished[0].held is None:
+            return finished[0].outputs
+        await self._until(lambda: self._written is not None)
+        if isinstance(self._written, Written):
+            return self._written.outputs
+        assert self._written is not None and self._written.error is not None
+        raise TrialFailed(_words(self._written.error), traceback=self._written.traceback)
 
     async def end(self) -> None:
         """End the ranks: by themselves where they are idle."""

@@ -37,6 +37,7 @@ LEAST_FREE = 64 * 2**10
 """Bytes without which no job is begun: no picture fits."""
 _DATE = re.compile(r"/[0-9]{4}/[0-9]{2}/[0-9]{2}\Z")
 _BLOCK = 2**20
+_TRIES = 20
 _OF_RANK = ".rank-"
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -67,10 +68,15 @@ def part_folder(output_path: str | Path, job_id: str) -> Path:
 
 def make_day(output_path: str | Path, job_id: str) -> None:
     """Make the folder of the day where the output lies in one, but not the root. Raises OSError."""
-    folder = Path(output_path).parent
-    if named_by_server(output_path, job_id) and not folder.is_dir():
-        for each in (*folder.parents[1::-1], folder):
-            each.mkdir(exist_ok=True)
+    folder, tries = Path(output_path).parent, _TRIES if named_by_server(output_path, job_id) else 0
+    while tries and not folder.is_dir():
+        tries -= 1
+        try:
+            for each in (*folder.parents[1::-1], folder):
+                each.mkdir(exist_ok=True)
+        except (FileNotFoundError, FileExistsError):  # the end of another job has removed an empty one meanwhile
+            if not tries:
+                raise
 
 
 def drop_day(output_path: str | Path, job_id: str) -> None:

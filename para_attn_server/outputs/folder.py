@@ -38,6 +38,9 @@ from para_attn_server.core.settings import Settings
 from para_attn_server.outputs.own import is_sealed, open_own
 from para_attn_server.outputs.requested import checked_path
 
+_TRIES = 20
+"""To rename a file into a folder of a day, which others remove while it is empty."""
+
 
 class OutputFolder:
     """The output root and what is below it.
@@ -191,15 +194,18 @@ def _renamed(job_id: str, output: Output) -> bool:
     """Whether it took the place of another file."""
     part, final = temporary_path(output.path, job_id), Path(output.path)
     replaces = os.path.lexists(final)
-    try:
-        os.replace(part, final)  # noqa: PTH105 - also where both are one file
-    except FileNotFoundError:
-        if not os.path.lexists(part):
-            if replaces and is_sealed(output, final.lstat()):
-                return False
-            raise
-        make_day(final, job_id)  # somebody has removed it
-        os.replace(part, final)  # noqa: PTH105
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            os.replace(part, final)  # noqa: PTH105 - also where both are one file
+            break
+        except FileNotFoundError:
+            if not os.path.lexists(part):
+                if replaces and is_sealed(output, final.lstat()):
+                    return False
+                raise
+            if not tries_left:
+                raise
+            make_day(final, job_id)  # somebody has removed it
     return replaces
 
 

@@ -16,7 +16,7 @@ from para_attn_server.core.wire.control import CancelOrder, CancelReply
 from para_attn_server.pool.dispatcher import Dispatcher
 from para_attn_server.pool.group import Group
 from para_attn_server.pool.job_queue import JobQueue
-from para_attn_server.pool.run import CANCEL
+from para_attn_server.pool.run import CANCEL, JobRun
 from para_attn_server.pool.running_jobs import RunningJobs
 from para_attn_server.pool.transitions import Transitions
 from para_attn_server.pool.write_queue import Effect, WriteQueue
@@ -41,18 +41,22 @@ class Cancels:
         self._running = running
 
     def order(self, order: CancelOrder, groups: Sequence[Group], reply: Reply) -> None:
-        """Cancel that job, or the one that has been running longest.
+        """Cancel that job, or the one that has been running longest; of those that are only written still, if none
+        runs.
 
         The reply comes at once for a job that runs, is about to, or whose end waits to be written; else when the store
         has spoken.
         """
-        at_work = [group for group in groups if group.run and order.job_id in (None, group.run.job_id)]
-        if at_work:
-            group = min(at_work, key=lambda group: group.run.started if group.run else 0.0)
-            assert group.run is not None
+        at_work = _find(order.job_id, ((group, group.run) for group in groups if group.run))
+        written = _find(order.job_id, ((group, run) for group in groups for run in group.writings.live))
+        if at_work is not None:
+            group, job_id = at_work
             group.stop_run(CANCEL)
-            run = self._running.run_of(group.run.job_id)
-            self._leave(group.run.job_id, partial(_request_cancel, run), order, reply)
+            self._leave(job_id, partial(_request_cancel, self._running.run_of(job_id)), order, reply)
+        elif written is not None:
+            group, job_id = written
+            self._leave(job_id, partial(_request_cancel, self._running.run_of(job_id)), order, reply)
+            group.stop_writing(job_id, CANCEL)  # which ends it
         elif order.job_id is None:
             reply(CancelReply(order.request, None))
         elif (start := self._dispatcher.starting(order.job_id)) is not None:
@@ -115,6 +119,13 @@ class Cancels:
             reply(CancelReply(order.request, None, f"the job is not canceled: {why}"))
 
         self._writes.attempt(lambda: work, undone, at_once=True)
+
+
+def _find(job_id: str | None, runs: Iterable[tuple[Group, JobRun]]) -> tuple[Group, str] | None:
+    """The group and the job of that run, or of the oldest."""
+    found = [(group, run) for group, run in runs if job_id in (None, run.job_id)]
+    group, run = min(found, key=lambda each: each[1].started, default=(None, None))
+    return None if group is None or run is None else (group, run.job_id)
 
 
 def _request_cancel(run: RunId | None, job_id: str, store: JobStore) -> None:

@@ -54,7 +54,8 @@ class Dispatcher:
 
     request_id: the name of the request that a job came by.
 
-    held: nothing is to be started for now. stopping: nothing any more.
+    held: nothing is to be started for now. stopping: nothing any more. suspects: jobs that were lost while they were
+    written and another ran; no other runs then the next time, so that it is known which of them took the group down.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Dispatcher:
         self._chosen: list[Start] = []  # by that attempt
         self.groups: Sequence[Group] = ()
         self.held = self.stopping = False
+        self.suspects: set[str] = set()
 
     def dispatch(self) -> None:
         """Give queued jobs to free groups. Where the store refuses, a later call tries again."""
@@ -119,6 +121,8 @@ class Dispatcher:
     def observe(self, transition: Transition) -> None:
         """A start is on record: have the group run the job, or undo the start."""
         job = transition.job
+        if transition.ended:
+            self.suspects.discard(job.id)
         start = self._starting.pop(job.id, None) if transition.started else None
         if start is None:
             return
@@ -130,7 +134,7 @@ class Dispatcher:
             log.info("a start is undone", job=job.id, group=start.group, cause=cause)
             self._writes.write(lambda: self._transitions.work(partial(_put_back, job, cause)))
         else:
-            group.assign(job, start.arguments, self._request_id(job.id))
+            group.assign(job, start.arguments, self._request_id(job.id), job.id in self.suspects)
 
     def _free(self) -> list[int]:
         """The groups that could take a job now, if there is one."""

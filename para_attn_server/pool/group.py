@@ -22,7 +22,7 @@ from para_attn_server.core.output import temporary_path
 from para_attn_server.core.uploads import input_path
 from para_attn_server.core.wire.control import GroupView
 from para_attn_server.core.wire.launch import GroupSpec
-from para_attn_server.core.wire.ranks import Cancel, FromRank, Run
+from para_attn_server.core.wire.ranks import Cancel, FromRank, Run, Unwritten, Written
 from para_attn_server.executors.base import Executor, ExitInfo, RankHandle, StepChannel
 from para_attn_server.pool.backoff import SetupFailure
 from para_attn_server.pool.listener import GroupListener, GroupState
@@ -76,12 +76,15 @@ class Group(GroupParts):
         self.launch()
 
     @transition
-    def assign(self, job: Job, arguments: dict[str, Any], request_id: str | None = None) -> None:
-        """Run a job with these arguments, which came by the request of that name; the group must be ready."""
+    def assign(self, job: Job, arguments: dict[str, Any], request_id: str | None = None, alone: bool = False) -> None:
+        """Run a job with these arguments, which came by the request of that name; the group must be ready.
+
+        alone: no other job may run while its output is written.
+        """
         self.serial = (self.serial + 1) % 2**24
         part = temporary_path(job.output_path, job.id)
         now, pauses = self.clock(), self.clock.long_pauses
-        run = JobRun(job.id, self.serial, now, part, arguments, job.deadline, pauses, request_id)
+        run = JobRun(job.id, self.serial, now, part, arguments, job.deadline, pauses, request_id, alone)
         root, key = job.output_root or "", self._spec.store_key
         inputs = {digest: str(input_path(root, key, digest)) for digest in job.inputs}
         self.ranks.send_all(Run(job.id, self.serial, arguments, job.output_path, request_id, inputs))
@@ -99,6 +102,12 @@ class Group(GroupParts):
             self.run.stop_order = order
             self.run.cancel_deadline = self.clock() + self.timeouts.cancel
             self.ranks.send(0, Cancel(self.run.serial))
+
+    @transition
+    def stop_writing(self, job_id: str, order: StopOrder) -> None:
+        """End a job whose output is being written."""
+        self.writings.stop(job_id, order)
+        self._phase.let_go()
 
     @transition
     def rebuild(self, cause: str) -> None:
@@ -120,11 +129,16 @@ class Group(GroupParts):
     def view(self) -> GroupView:
         """The group as users see it."""
         job_id = self.run.job_id if self.run else None
-        return GroupView(self.index, self.state, self.since, self.ranks.views(), job_id, self.cause or None, self.model)
+        written, ranks = [run.job_id for run in self.writings.live], self.ranks.views()
+        return GroupView(self.index, self.state, self.since, ranks, job_id, self.cause or None, written, self.model)
 
     @transition
     def tick(self, now: float) -> None:
         """Act on the deadlines that have passed."""
+        before = len(self.writings.live)
+        self.writings.tick(now)
+        if len(self.writings.live) < before:
+            self._phase.let_go()
         self._phase.tick(now)
 
     # --- what the executor reports ---
@@ -139,7 +153,11 @@ class Group(GroupParts):
 
     @transition
     def message(self, generation: int, rank: int, message: FromRank) -> None:
-        if generation == self.generation:
+        if generation != self.generation:
+            return
+        if isinstance(message, Written | Unwritten) and self.writings.end(message):
+            self._phase.let_go()
+        else:
             self._phase.message(rank, message)
 
     @transition
@@ -167,8 +185,8 @@ class Group(GroupParts):
             log.error("ranks cannot be launched", group=self.index, error=str(error))
             self.launch_failed(self.generation, f"ranks cannot be launched ({type(error).__name__})", own_fault=False)
 
-    def wait_for_job(self) -> None:
-        self._enter(Waiting(self))
+    def wait_for_job(self, damage: str | None = None) -> None:
+        self._enter(Waiting(self, damage))
 
     def leave(self) -> None:
         self._enter(Leaving(self))

@@ -43,6 +43,15 @@ class GroupListener(Protocol):
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         """The job has come to its end, and all ranks have left it; `progress` is rank zero's last."""
 
+    def run_writing(self, job_id: str) -> None:
+        """All ranks have left the run; rank zero still writes what it has returned. Its end follows."""
+
+    def writing_lost(self, job_id: str, lost: Lost) -> None:
+        """What such a run has returned is lost with its group, of which no rank is left."""
+
+    def group_free(self, group: int) -> None:
+        """That group can take a job again, and no end of a run has come just before."""
+
     def run_lost(self, job_id: str, lost: Lost) -> None:
         """The run came to nothing through no error of the job's own: its group was lost, and no rank of it is left, or
         the predictor asks for another try, and all ranks have left it."""

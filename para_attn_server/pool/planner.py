@@ -58,6 +58,7 @@ class Planner:
         self._models, self._publish = models, publish
         self._costs, self._shares = CostModel(), Shares()
         self._ends: dict[str, float] = {}  # of running jobs, by their own pace
+        self._left: dict[str, float] = {}  # when their ranks were free, of those whose output is still written
         self._published, self._viewed_at = QueueView(), 0.0
         self._learned, self._saved_at = False, -SAVE_EVERY
 
@@ -80,6 +81,11 @@ class Planner:
             now = steady()
             self._ends[job_id] = now + (now - job.started_steady) / step * max(0, total - step)
 
+    def left(self, job_id: str) -> None:
+        """Its group is free; what is still written of the job is no time of a group."""
+        self._ends.pop(job_id, None)
+        self._left[job_id] = steady()
+
     def observe(self, transition: Transition) -> None:
         """Learn from what has run."""
         job = transition.job
@@ -87,11 +93,14 @@ class Planner:
             return
         before = self._running.get(job.id)
         self._ends.pop(job.id, None)
+        left = self._left.pop(job.id, None)
         if before is None or before.started_steady is None:
             return
-        self._shares.add(before.owner, max(0.0, steady() - before.started_steady))
+        seconds = max(0.0, (left or steady()) - before.started_steady)
+        self._shares.add(before.owner, seconds)
         if job.status is JobStatus.SUCCEEDED and job.run_seconds is not None:
-            self._costs.learn(self._models.name_of(job), job.shape, self._ranks_of(before), job.run_seconds)
+            seconds = job.run_seconds if left is None else seconds
+            self._costs.learn(self._models.name_of(job), job.shape, self._ranks_of(before), seconds)
             self._learned = True
 
     def tick(self, now: float) -> None:
@@ -141,7 +150,8 @@ class Planner:
         )
 
     def _jobs(self) -> list[Job]:
-        return [*self._running.values(), *self._queue.waiting(steady())]
+        at_work = [job for job in self._running.values() if job.id not in self._left]
+        return [*at_work, *self._queue.waiting(steady())]
 
     def _plan_groups(self, ready: Sequence[int], now: float) -> list[PlanGroup]:
         ends = {job.group: self._ends[job.id] for job in self._running.values() if job.id in self._ends}

@@ -184,14 +184,15 @@ class Pool:
 
     @property
     def busy(self) -> bool:
-        """True while a job runs or is about to, or the end of one is not in the store yet."""
-        return self._writes.pending or self._dispatcher.busy or any(group.run for group in self._groups)
+        """True while a job runs, is written or is about to start, or the end of one is not in the store yet."""
+        at_work = any(group.run or group.writings.live for group in self._groups)
+        return self._writes.pending or self._dispatcher.busy or at_work
 
     @property
     def idle(self) -> bool:
         """True while every group is ready for a job, and nothing waits to be written."""
         waits = self._writes.pending or self._logs.waiting or self._look.more_to_expire
-        return not waits and all(group.state is GroupState.READY for group in self._groups)
+        return not waits and all(g.state is GroupState.READY and not g.writings.live for g in self._groups)
 
     @property
     def stopped(self) -> bool:
@@ -259,6 +260,20 @@ class Pool:
     def run_ended(self, job_id: str, outcome: Ending, progress: Progress) -> None:
         self._progress.over(job_id)
         self._endings.ended(self._running.get(job_id), outcome, progress)
+
+    def run_writing(self, job_id: str) -> None:
+        """The end of its run is the next job's beginning; its own comes later."""
+        self._planner.left(job_id)
+        self.group_changed()
+        self._dispatcher.dispatch()
+
+    def writing_lost(self, job_id: str, lost: Lost) -> None:
+        if not lost.charge:
+            self._dispatcher.suspects.add(job_id)
+        self.run_lost(job_id, lost)
+
+    def group_free(self, group: int) -> None:
+        self._dispatcher.dispatch()
 
     def run_lost(self, job_id: str, lost: Lost) -> None:
         self._progress.over(job_id)

@@ -8,19 +8,25 @@ from typing import Any
 
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import PHASES, Result
-from para_attn_server.core.wire.ranks import Finished
+from para_attn_server.core.wire.ranks import Finished, Written
 
 _NOTHING = object()
 _SHOWN = 60
 """Characters of a value in an error's message."""
 
 
-def result_of(finished: Sequence[Finished]) -> Result:
-    """What became of the run: rank zero's, which comes first; the memory of the rank that needed most."""
+def result_of(finished: Sequence[Finished], written: Written | None = None) -> Result:
+    """What became of the run: rank zero's, which comes first; the memory of the rank that needed most.
+
+    written: its outputs, where they were not there when it had finished.
+    """
     first = finished[0]
     timings = {phase: first.timings.get(phase) for phase in PHASES}
     peaks = [message.peak_memory for message in finished if message.peak_memory is not None]
-    return Result(first.outputs, first.applied or None, timings, max(peaks, default=None))
+    outputs = first.outputs
+    if written is not None:
+        outputs, timings["write"] = written.outputs, round(written.seconds, 6)
+    return Result(outputs, first.applied or None, timings, max(peaks, default=None))
 
 
 def mismatch_of(finished: Sequence[Finished]) -> JobError | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from para_attn_server.core.errors import JobError
 from para_attn_server.core.job import Result
 from para_attn_server.core.logs import job_keys
-from para_attn_server.core.wire.ranks import Failed, Finished, RankResult, Settled
+from para_attn_server.core.wire.ranks import Failed, Finished, RankResult, Settled, Unwritten, Written
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.results import mismatch_of, result_of
 
@@ -36,6 +36,7 @@ Outcome = Ending | Lost
 GROUP_LOST = ("rank_lost", "hang")
 """The error types of a Lost whose group went down with the run."""
 EXPIRED = JobError("expired", "its deadline passed before it was done", hint="allow more time with Job-TTL")
+WRITING_LOST = Lost(JobError("rank_lost", "its worker group was lost while its output was written"), charge=False)
 SERVER_STOPS = Lost(JobError("rank_lost", "the server stops"), charge=False)
 SETTLE_LEAST = 0.5
 """Seconds that the other ranks have, at the least, to leave a run in which one has failed."""
@@ -86,6 +87,7 @@ class JobRun:
     stop_order: by which it is to be left, the first one. cancel_deadline: by when it must be.
     pauses_before: the clock's count of long pauses when it began. request_id: of the request that the job came by.
     settled: ranks that have been at the barrier. disconnected: ranks whose process group is gone.
+    writing_end: what became of what rank zero still held when it had finished. alone: no job runs while it is written.
     entered: rank zero has called predict. alive_at: when a sign of life was last seen. worked_at: when that was seen of
     the work itself, and not only lines that it logs.
     """
@@ -98,7 +100,9 @@ class JobRun:
     expires: float | None = None
     pauses_before: int = 0
     request_id: str | None = None
+    alone: bool = False
     results: dict[int, RankResult] = field(default_factory=dict)
+    writing_end: Written | Unwritten | None = None
     settled: set[int] = field(default_factory=set)
     disconnected: set[int] = field(default_factory=set)
     settle_deadline: float | None = None
@@ -187,9 +191,26 @@ class JobRun:
 
     @property
     def result(self) -> Result | None:
-        """What rank zero has finished, if it has; None where another rank has finished something else."""
+        """What rank zero has finished, if it has, and written; None where another rank has finished something else."""
+        if not self.is_finished or self.is_unwritten or isinstance(self.writing_end, Unwritten):
+            return None
+        return result_of(self._finished, self.writing_end)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether predict has returned on rank zero, and not something else on another rank."""
+        return isinstance(self.results.get(0), Finished) and self._mismatch is None
+
+    @property
+    def is_unwritten(self) -> bool:
+        """Whether rank zero has finished, and still holds what it is to write."""
+        return self.is_finished and self.held is not None and self.writing_end is None
+
+    @property
+    def held(self) -> int | None:
+        """Bytes that rank zero held when it had finished; None where it had written its output by then."""
         first = self.results.get(0)
-        return result_of(self._finished) if isinstance(first, Finished) and self._mismatch is None else None
+        return first.held if isinstance(first, Finished) else None
 
     @property
     def _finished(self) -> list[Finished]:
@@ -224,6 +245,10 @@ class JobRun:
         """
         if (done := self.result or self._mismatch) is not None:
             return done
+        if isinstance(self.writing_end, Unwritten) and self.writing_end.error is not None:
+            return self.writing_end.error
+        if self.is_unwritten and self.stop_order is None:
+            return replace(WRITING_LOST, charge=True)
         if (cause := self.cause) is not None:
             return Lost(cause.error) if cause.transient and self.stop_error is None else cause.error
         return self.stop_outcome
@@ -241,7 +266,7 @@ class JobRun:
     @property
     def cause(self) -> Failed | None:
         """The failure that explains the run's outcome, where a failure does."""
-        if self.result is not None or not self.failures:
+        if self.is_finished or not self.failures:
             return None
         return min(self.failures, key=lambda failure: failure.error.type == "arguments_mismatch")
 

@@ -1,6 +1,7 @@
 """A rank: the process that owns one device. Loads the predictor, then does what the controller's messages say.
 
-Started by executors/local.py through the forkserver. One thread: between jobs it sleeps in `recv`; during a job rank
+Started by executors/local.py through the forkserver. One thread, and one for each output that rank zero writes
+(writing.py): between jobs it sleeps in `recv`; during a job rank
 zero polls its pipe at every step (step_control.py), so an order is never read in two places.
 """
 
@@ -21,6 +22,7 @@ import sys
 import termios
 import threading
 from collections import deque
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from typing import Any
@@ -37,7 +39,19 @@ from para_attn_server.core.process import die_with_parent
 from para_attn_server.core.signals import LOG_FD_VARIABLE
 from para_attn_server.core.stray_output import adopt_loggers
 from para_attn_server.core.wire.launch import CONTROLLER_VARIABLE, RankSpec
-from para_attn_server.core.wire.ranks import Cancel, FromRank, Ping, Pong, Ready, Run, Settle, Settled, SetupError, Stop
+from para_attn_server.core.wire.ranks import (
+    Cancel,
+    FromRank,
+    Ping,
+    Pong,
+    Ready,
+    Run,
+    Settle,
+    Settled,
+    SetupError,
+    Stop,
+    StopWriting,
+)
 from para_attn_server.core.wire.step_board import StepBoard
 from para_attn_server.rank import hub, para_attn_compat, preload
 from para_attn_server.rank.device import require_gpus, taken_device
@@ -59,7 +73,10 @@ class Link:
     """This rank's end of its pipe, for any of its threads; EOF means that the controller is gone, and the process ends.
 
     A process that a predictor has forked has no business on it: one that gets here ends.
+    stop_writing: called with the serial of what is not to be written, as soon as that is read.
     """
+
+    stop_writing: Callable[[int], None]
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._pid = connection, os.getpid()
@@ -117,6 +134,8 @@ class Link:
                         os._exit(1)
                     if isinstance(message, Cancel):
                         self._cancel = message.serial
+                    elif isinstance(message, StopWriting):
+                        self.stop_writing(message.serial)
                     else:
                         self._unread.append(message)
             finally:
@@ -198,7 +217,9 @@ def _set_up(spec: RankSpec, pipe: Link, board: StepBoard) -> tuple[Any, JobRunne
         check_steps(predictor.pipe)
     if isinstance(predictor, Predictor):
         predictor._reporter = control
-    return predictor, JobRunner(predictor, model, control, spec.rank, pipe.send, spec.of.max_pixels)
+    runner = JobRunner(predictor, model, control, spec.rank, pipe.send, spec.of.max_pixels)
+    pipe.stop_writing = runner.writer.stop
+    return predictor, runner
 
 
 def _ready(spec: RankSpec, predictor: Any, runner: JobRunner) -> Ready:
@@ -224,6 +245,8 @@ def _serve(spec: RankSpec, pipe: Link, runner: JobRunner) -> bool:
             return message is not None
         if isinstance(message, Run):
             runner.run(message)
+        elif isinstance(message, StopWriting):
+            pipe.stop_writing(message.serial)
         elif isinstance(message, Ping):
             pipe.send(Pong(spec.rank))
         elif isinstance(message, Settle):

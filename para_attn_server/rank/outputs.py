@@ -20,7 +20,8 @@ from para_attn_server.core.errors import FieldError, InvalidInput
 from para_attn_server.core.job import Output
 from para_attn_server.core.media_types import MEDIA_TYPES
 from para_attn_server.rank.encode.kinds import VIDEO, Kind, Unencodable, kind_of
-from para_attn_server.rank.encode.parts import parts_of
+from para_attn_server.rank.encode.parts import Part, parts_of
+from para_attn_server.rank.encode.watch import Watch
 
 MOST = 64
 """Outputs of one job."""
@@ -34,6 +35,7 @@ class RunOutputs:
         self._final, self._job_id, self._rank = Path(output_path), job_id, rank
         self._further: list[tuple[str, str]] = []
         self._facts: dict[Path, dict[str, Any]] = {}
+        self._held: list[tuple[Path, Part]] = []
 
     @property
     def names(self) -> list[str]:
@@ -56,32 +58,46 @@ class RunOutputs:
         self._further.append((name, role))
         return output.temporary_path(self._final, self._job_id, self._rank).with_name(name)
 
+    def others(self) -> list[str]:
+        """Of the files that predict has written beside its outputs. Asked for before anything is encoded."""
+        return [name for name in output.beside(self._final, self._job_id) if name not in self.names]
+
     @property
     def written(self) -> bool:
         """Whether something is at output_path."""
         return os.path.lexists(output.temporary_path(self._final, self._job_id, self._rank))
 
-    def encode(self, returned: object, alive: Callable[[], None]) -> None:
-        """Write what predict has returned: its first part at output_path, each further one as another output.
+    def hold(self, returned: list[Any]) -> int:
+        """Take what predict has returned out of that list, to be encoded by `write`; its bytes in memory.
 
-        A name that the server has chosen gets a suffix that fits. alive: called now and then. Raises Unencodable,
-        InvalidInput where the suffix that the request asks for does not fit, OSError where the disk refuses.
+        Its first part goes to output_path, each further one is another output. A name that the server has chosen gets a
+        suffix that fits. Raises Unencodable, InvalidInput where the suffix that the request asks for does not fit.
         """
         asked = self._final.suffix
-        first, *others = parts_of(returned, VIDEO.takes(asked))
-        if not first.kind.takes(asked):
+        parts = parts_of(returned, 0, VIDEO.takes(asked))
+        first = parts[0].kind
+        if not first.takes(asked):
             if not output.named_by_server(self._final, self._job_id):
-                raise _unfit(first.kind, asked)
-            self._final = self._final.with_suffix(first.kind.suffixes[0])
-        path = output.temporary_path(self._final, self._job_id)
-        self._facts[path] = first.write(path, alive)
-        for part in others:
-            alive()
+                raise _unfit(first, asked)
+            self._final = self._final.with_suffix(first.suffixes[0])
+        paths = [output.temporary_path(self._final, self._job_id)]
+        for part in parts[1:]:
             try:
-                path = self._next(asked if part.kind.takes(asked) else part.kind.suffixes[0], "output")
+                paths.append(self._next(asked if part.kind.takes(asked) else part.kind.suffixes[0], "output"))
             except ValueError as error:
                 raise Unencodable(str(error)) from None
-            self._facts[path] = part.write(path, alive)
+        self._held = list(zip(paths, parts, strict=True))
+        return sum(part.size for part in parts)
+
+    def write(self, watch: Watch) -> None:
+        """Encode what is held, and let it go. Raises Unencodable, Stopped, OSError where the disk refuses."""
+        try:
+            while self._held:
+                watch()
+                path, part = self._held.pop(0)
+                self._facts[path] = part.write(path, watch)
+        finally:
+            self._held.clear()
 
     def seal(self, on_block: Callable[[], None]) -> tuple[Output, ...]:
         """The finished files, the first one first. Raises what core.output.seal does; of a further one that is not

@@ -1,4 +1,7 @@
-"""Runs jobs on one rank: validate, agree with the other ranks, predict, seal, clean up. Says what became of it."""
+"""Runs jobs on one rank: validate, agree with the other ranks, predict, seal, clean up. Says what became of it.
+
+What predict has written itself is sealed here. What it returned is held, and written when the run is over (writing.py).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -26,11 +29,13 @@ from para_attn_server.core.logs import job_keys
 from para_attn_server.core.predictor import TransientError, output_suffix
 from para_attn_server.core.wire.ranks import Canceled, Failed, Finished, FromRank, RankResult, Run, Started
 from para_attn_server.core.wire.step_board import REFUSED_ENTRY
-from para_attn_server.rank.failures import ArgumentsDiffer, OutputMissing, describe, full_text, named, traceback_for_job
+from para_attn_server.rank.failures import ArgumentsDiffer, describe, full_text, traceback_for_job
 from para_attn_server.rank.hooks import StepHooks
 from para_attn_server.rank.inputs import decoded
 from para_attn_server.rank.outputs import RunOutputs, check_suffix
+from para_attn_server.rank.sealing import sealed
 from para_attn_server.rank.step_control import RunCanceled, RunRefused, StepControl
+from para_attn_server.rank.writing import Writer
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +61,7 @@ class JobRunner:
         self._compared_by_input: set[str] = set()
         self._path_type = output_path_type(predictor.predict)
         self._hooks = self._new_hooks()
+        self.writer = Writer(send)
         self._made_process_group = dist.is_initialized()
 
     @property
@@ -72,6 +78,7 @@ class JobRunner:
             self._run(run)
 
     def _run(self, run: Run) -> None:
+        self._held: Callable[[], None] | None = None
         result = self._attempt(run)
         if isinstance(result, Failed):
             self._send(result)  # before anything else: others may sit in a collective that this rank has left
@@ -80,6 +87,9 @@ class JobRunner:
         self._control.leave()
         if not isinstance(result, Failed):
             self._send(replace(result, connected=self.connected))
+        if self._held is not None and isinstance(result, Finished):
+            self._held()
+        self._held = None
 
     def _new_hooks(self) -> StepHooks:
         return StepHooks(self._control.pipeline_step, partial(self._control.allows, "a pipeline's steps"))
@@ -111,45 +121,32 @@ class JobRunner:
         account.begin()
         try:
             with self._hooks.installed(getattr(self._predictor, "pipe", None)):
-                returned = self._predictor.predict(**arguments)
+                returned = [self._predictor.predict(**arguments)]
         finally:
             self._control.returned()
         if self._control.canceled_late():
             raise RunCanceled
         predicted = time.perf_counter()
-        outputs = self._seal(run, files, returned) if self._rank == 0 else ()
+        held, outputs = self._output(run, files, returned, predicted) if self._rank == 0 else (None, ())
         ended = time.perf_counter()
-        finished = Finished(run.serial, self._rank, self._control.points, ended - started, outputs)
+        finished = Finished(run.serial, self._rank, self._control.points, ended - started, outputs, held=held)
         timings = {**account.timings(), "write": round(ended - predicted, 6)}
         pipe, control = getattr(self._predictor, "pipe", None), self._control
         applied = account.applied(arguments, control.steps, control.num_ranks, pipe)
         return replace(finished, applied=applied, timings=timings, peak_memory=account.peak_memory())
 
-    def _seal(self, run: Run, files: RunOutputs, returned: object) -> tuple[Output, ...]:
-        """The outputs as the controller is to record them; the controller gives them their names.
+    def _output(
+        self, run: Run, files: RunOutputs, returned: list[Any], predicted: float
+    ) -> tuple[int | None, tuple[Output, ...]]:
+        """On rank zero: the bytes of what is to be written when the run is over, or the outputs that are there.
 
         What predict has written at output_path goes before what it has returned.
         """
-        named_by_predict = files.names
-        others = [name for name in output.beside(run.output_path, run.job_id) if name not in named_by_predict]
-        if returned is not None and not files.written and not self._is_path(returned, run):
-            files.encode(returned, self._encoding)
-        try:
-            sealed = files.seal(self._control.alive)
-        except FileNotFoundError as error:
-            missing = Path(str(error.filename)).name
-            if missing in named_by_predict:
-                raise OutputMissing(others, None, False, missing) from None
-            raise OutputMissing(others, returned, output.written_by_others(run.output_path, run.job_id)) from None
-        if others:
-            log.warning("removed extra files beside the output: %s", named(others))
-        return sealed
-
-    def _encoding(self) -> None:
-        """Called now and then while rank zero encodes, which may take long."""
-        self._control.alive()
-        if self._control.canceled_late():
-            raise RunCanceled
+        if returned[0] is None or files.written or self._is_path(returned[0], run):
+            return None, sealed(run, files, files.others(), returned[0], self._control.alive)
+        held = files.hold(returned)
+        self._held = partial(self.writer.begin, run, files, self._control.steps, predicted)
+        return held, ()
 
     def _is_path(self, returned: object, run: Run) -> bool:
         """Whether it is the name of a file, which is nothing to be encoded."""

@@ -112,10 +112,12 @@ class LiveJobs:
         if job.status is JobStatus.QUEUED:
             place, ends = self._control.place(job.id) or (None, None)
             left = None if ends is None else max(0.0, ends - steady())
-            return JobView(job, place, left, self._why_waiting(job))
+            return JobView(job, place, left, reason=self._why_waiting(job))
         if job.status is not JobStatus.RUNNING:
             return JobView(job)
-        return JobView(job, None, running_seconds_left(job, self._control.queue.running.get(job.id), steady()))
+        pool, left = self._control.pool(), self._control.queue.running.get(job.id)
+        writing = pool is not None and any(job.id in group.writing for group in pool.groups)
+        return JobView(job, None, running_seconds_left(job, left, steady()), writing)
 
     def explained(self, error: StoreUnavailable) -> StoreUnavailable:
         """With the controller's reason where it has one: it knows what it has kept, say."""

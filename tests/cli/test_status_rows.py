@@ -26,3 +26,9 @@ def test_into_a_pipe_no_value_is_cut(capsys: pytest.CaptureFixture[str], monkeyp
     path = "/outputs/" + "a" * 300 + ".png"
     _show_job({**DONE, "output_path": path})
     assert path in capsys.readouterr().out
+
+
+def test_a_job_whose_output_is_written_says_so() -> None:
+    job = {"request_id": "ab", "status": "running", "phase": "writing"}
+    assert ("status", "writing") in job_rows(job)
+    assert ("status", "running") in job_rows({**job, "phase": None})

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,22 @@ def test_no_job_is_begun_where_no_output_can_be_written(tmp_path: Path, monkeypa
 def test_a_jobs_folder_is_in_the_root_where_the_server_named_the_file(path: str, folder: str) -> None:
     assert output.part_folder(path, JOB) == Path(folder)
     assert output.temporary_path(path, JOB, 1) == Path(folder, ".rank-1", Path(path).name)
+
+
+def test_the_folder_of_a_day_is_there_for_a_job_though_another_one_removes_it(tmp_path: Path) -> None:
+    """As where one fails while the next begins, each in a thread or process of its own."""
+    day, over = tmp_path / "2026" / "11" / "26", threading.Event()
+    ours, theirs = "a" * 32, "b" * 32
+
+    def remove() -> None:
+        while not over.is_set():
+            output.drop_day(day / f"{theirs}.png", theirs)
+
+    removing = threading.Thread(target=remove)
+    removing.start()
+    try:
+        for _ in range(300):
+            output.prepare(day / f"{ours}.png", ours)
+    finally:
+        over.set()
+        removing.join()

@@ -49,6 +49,8 @@ class Cell:
     def allowed(self) -> set[tuple[int, str | None, int]]:
         """What the client may see: status code, error type, attempts. More than one where two processes race."""
         done_at_once, done_again = (200, None, 1), (200, None, 2)
+        if self.point == "writing" and self.kind not in (*RAISING, "garbage"):
+            return {done_at_once, done_again}  # charged to the job after it where that has begun
         if self.kind == "garbage":
             return {done_at_once}
         if self.kind == "transient":
@@ -61,10 +63,11 @@ class Cell:
     def keeps_group(self) -> bool:
         """Whether the ranks must be the same processes afterward."""
         raising = self.kind in (*RAISING, "transient")
-        return self.kind == "garbage" or (raising and (self.rank == -1 or self.point == "output"))
+        return self.kind == "garbage" or (raising and (self.rank == -1 or self.point in ("output", "writing")))
 
 
 CELLS = [Cell(k, p, r) for k in (*RAISING, "transient", *DYING, *HANGING, "garbage") for p in POINTS for r in RANKS]
+CELLS += [Cell(kind, "writing", 0) for kind in ("raise", "wrong type", *DYING, "sigstop", "garbage")]
 ROWS: dict[tuple[Cell, int], tuple[str, float]] = {}
 
 
@@ -165,7 +168,9 @@ or the seconds from the job's acceptance until the job had ended and every group
 budget of 1.5 s here. A fault in setup lasts until its cause is in `/server_status`; a job that comes meanwhile waits or
 runs on the other group, and the seconds start at the end of the fault and include the pause before the next try. The
 test fails unless, after each cell, the next jobs succeed and no process, no shared memory and no partial output is
-left. If three jobs of different arguments in a row fail, their group is rebuilt once ([operations.md](operations.md)).
+left. At `writing`, rank zero encodes the output of a run that is over, and the next job may have begun: a group that is
+lost then is charged to that job. If three jobs of different arguments in a row fail, their group is rebuilt once
+([operations.md](operations.md)).
 """
 
 

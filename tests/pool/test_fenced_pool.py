@@ -50,8 +50,9 @@ def new_pool(loop: Loop) -> Pool:
         lambda _: None,
     )
     group: Any = SimpleNamespace(index=0, num_ranks=1, model="m", state=GroupState.READY, run=None, start=lambda: None)
+    group.writings = SimpleNamespace(live=[])
 
-    def assign(job: Job, arguments: dict[str, Any], request_id: str | None) -> None:
+    def assign(job: Job, arguments: dict[str, Any], request_id: str | None, alone: bool) -> None:
         group.state, group.run = GroupState.BUSY, SimpleNamespace(job_id=job.id, cancel_deadline=None, started=1.0)
 
     group.assign, group.stop_run = assign, lambda _: None

@@ -140,7 +140,7 @@ class Script:
             assert not self.group.outbox.in_transition, "a listener may give the group its next job at once"
             self.news.append((name, *args))
 
-        if name.startswith(("run_", "group_", "setup_")):
+        if name.startswith(("run_", "group_", "setup_", "writing_")):
             return hear
         raise AttributeError(name)
 

@@ -10,10 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_group import CRASHED, JOB, KILLED, OUTPUT, RANKS, Script, failed
 
-from para_attn_server.core.wire.ranks import Canceled, Finished, Pong, Ready, Settled, SetupError, Started, Step
+from para_attn_server.core.wire.ranks import (
+    Canceled,
+    Finished,
+    Pong,
+    Ready,
+    Settled,
+    SetupError,
+    Started,
+    Step,
+    Unwritten,
+    Written,
+)
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.run import CANCEL
+from para_attn_server.pool.writing import MOST_JOBS
 
 
 class Life(Script):
@@ -63,7 +75,12 @@ class Life(Script):
 
     @property
     def reported(self) -> int:
-        return len(self.heard("run_ended")) + len(self.heard("run_lost"))
+        return len([*self.heard("run_ended"), *self.heard("run_lost"), *self.heard("writing_lost")])
+
+    @property
+    def under_work(self) -> int:
+        """Jobs that run, or are written."""
+        return (self.group.run is not None) + len(self.group.writings.live)
 
 
 def spoken(rank: int, kind: str, serial: int, points: int) -> Any:
@@ -75,15 +92,17 @@ def spoken(rank: int, kind: str, serial: int, points: int) -> Any:
         "step": Step(serial, points, 9),
         "finished": Finished(serial, rank, points, 0.1, () if rank else (OUTPUT,)),
         "gone": Finished(serial, rank, points, 0.1, () if rank else (OUTPUT,), connected=False),
+        "held": Finished(serial, rank, points, 0.1, (), held=None if rank else 2**29),
+        "written": Written(serial, (OUTPUT,), 0.1),
+        "unwritten": Unwritten(serial),
         "canceled": Canceled(serial, rank, points),
         "failed": replace(failed(rank, points), serial=serial),
         "settled": Settled(serial, rank),
     }[kind]
 
 
-KINDS = st.sampled_from(
-    sorted(["ready", "setup error", "pong", "started", "step", "finished", "gone", "canceled", "failed", "settled"])
-)
+OF_RANKS = ["ready", "setup error", "pong", "started", "step", "settled"]
+KINDS = st.sampled_from([*OF_RANKS, "finished", "gone", "held", "held", "canceled", "failed"])
 RANK = st.integers(0, RANKS - 1)
 HAPPENINGS = st.one_of(
     st.tuples(st.just("say"), RANK, KINDS, st.integers(1, 2)),
@@ -91,7 +110,8 @@ HAPPENINGS = st.one_of(
     st.tuples(st.just("launch"), st.booleans()),
     st.tuples(st.just("die"), RANK, st.sampled_from([KILLED, CRASHED, ExitInfo("ended", own_fault=False)])),
     st.tuples(st.just("pass"), st.sampled_from([0.1, 1.0, 31.0, 70.0])),
-    st.tuples(st.sampled_from(["job", "job", "cancel", "stop"])),
+    st.tuples(st.sampled_from(["job", "job", "cancel", "stop", "stop writing"])),
+    st.tuples(st.just("write"), st.sampled_from(["written", "unwritten"]), st.integers(0, 2)),
 )
 
 
@@ -102,6 +122,8 @@ def happen(life: Life, name: str, *what: Any) -> None:
         case "all say", (kind,):
             for rank in range(RANKS):
                 life.speak(rank, spoken(rank, kind, life.serial, 1))
+        case "write", (kind, back):
+            life.speak(0, spoken(0, kind, life.group.serial - back, 1))
         case "launch", (well,):
             life.end_launch(well)
         case "die", (rank, death):
@@ -112,6 +134,8 @@ def happen(life: Life, name: str, *what: Any) -> None:
             life.give_job()
         case "cancel", _:
             life.group.stop_run(CANCEL)
+        case "stop writing", _:
+            life.group.stop_writing(JOB.id, CANCEL)
         case "stop", _:
             life.group.stop()
 
@@ -124,7 +148,8 @@ def test_each_run_is_reported_once_and_no_rank_is_started_beside_a_living_one(ha
     happen(life, "all say", "ready")
     for happening in happenings:
         happen(life, *happening)
-        assert life.reported == life.assigned - (life.group.run is not None)
+        assert life.reported == life.assigned - life.under_work
+        assert len(life.group.writings.live) <= MOST_JOBS
     life.group.stop()
     life.end_launch(True)
     life.pass_time(10)

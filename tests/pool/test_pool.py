@@ -88,6 +88,7 @@ class StandInGroup:
     def __init__(self, index: int = 0, run: str | None = None) -> None:
         self.index, self.num_ranks, self.model, self.state = index, 1, "m", GroupState.READY
         self.run: Any = None
+        self.writings = SimpleNamespace(live=[])
         self.assigned: list[tuple[str, dict[str, Any]]] = []
         self.stops: list[Any] = []
         if run is not None:
@@ -96,7 +97,7 @@ class StandInGroup:
     def begin(self, job_id: str) -> None:
         self.state, self.run = GroupState.BUSY, SimpleNamespace(job_id=job_id, started=float(self.index))
 
-    def assign(self, job: Job, arguments: dict[str, Any], _: str | None) -> None:
+    def assign(self, job: Job, arguments: dict[str, Any], *_: object) -> None:
         self.assigned.append((job.id, arguments))
         self.begin(job.id)
 

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.distributed as dist
+from PIL import Image
 from pydantic import Field
 
 from para_attn_server import Predictor, TransientError
@@ -39,7 +40,7 @@ Kind = Literal[
     "destroy",
     "damage",
 ]
-Point = Literal["first", "middle", "last", "output"]
+Point = Literal["first", "middle", "last", "output", "writing"]
 STEPS = 6
 
 
@@ -70,7 +71,7 @@ class ChaosPredictor(Predictor):
         output_path: str,
     ) -> Any:
         breaks = kind != "none" and rank in (-1, dist.get_rank())
-        at = {"first": 1, "middle": STEPS // 2, "last": STEPS, "output": STEPS + 1}[point]
+        at = {"first": 1, "middle": STEPS // 2, "last": STEPS}.get(point, STEPS + 1)
         total = torch.zeros(1, dtype=torch.float64)
         if self.damaged:
             raise RuntimeError("an earlier job has left its traces")
@@ -84,6 +85,8 @@ class ChaosPredictor(Predictor):
             total += value
             time.sleep(delay)
             self.step(step, STEPS)
+        if point == "writing":
+            return Breaking(kind if breaks else "none", marker, f"{seed} {total.item()!r}\n")
         if dist.get_rank() == 0:
             with Path(output_path).open("w") as file:
                 file.write(f"{seed} ")
@@ -92,6 +95,25 @@ class ChaosPredictor(Predictor):
                 file.write(f"{total.item()!r}\n")
         elif breaks and at > STEPS and not spent(marker):
             break_now(kind)
+        return None
+
+
+class Breaking(Image.Image):
+    """A picture whose encoder breaks."""
+
+    def __init__(self, kind: str, marker: str, text: str) -> None:
+        super().__init__()
+        self.__dict__.update(Image.new("L", (1, 1)).__dict__)
+        self.kind, self.marker, self.text = kind, marker, text
+
+    def copy(self) -> Image.Image:
+        """Itself: a copy would be none of this class."""
+        return self
+
+    def save(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        Path(path).write_text(self.text)
+        if self.kind != "none" and not spent(self.marker):
+            break_now(self.kind)
 
 
 def spent(marker: str) -> bool:

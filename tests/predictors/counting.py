@@ -6,7 +6,7 @@ import os
 import random
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.distributed as dist
@@ -26,6 +26,7 @@ class CountingPredictor(Predictor):
     tail: seconds spent after the last step, in no step.
     differ: each rank reports another value of that name.
     further: make a picture and a text as well. miss: but not the text.
+    writing: return what is written, which takes that many seconds.
     """
 
     pipe = None
@@ -51,9 +52,10 @@ class CountingPredictor(Predictor):
         differ: str = "",
         further: bool = False,
         miss: bool = False,
+        writing: Annotated[float, Field(ge=0)] = 0.0,
         *,
         output_path: str,
-    ) -> None:
+    ) -> Any:
         self._fault(0, fail_at, fail_rank, die)
         rng = random.Random(seed * 1000 + dist.get_rank())
         total = torch.zeros(1, dtype=torch.float64)
@@ -72,10 +74,12 @@ class CountingPredictor(Predictor):
         self.log(f"counted {steps} steps")
         self.report(width=96, **({differ: dist.get_rank()} if differ else {}))
         time.sleep(tail)
-        if dist.get_rank() == 0 and write:
-            Path(output_path).write_text(f"{seed} {total.item()!r} {text}\n")
+        counted = f"{seed} {total.item()!r} {text}\n"
+        if dist.get_rank() == 0 and write and not writing:
+            Path(output_path).write_text(counted)
         if further:
             self._write_more(seed, miss)
+        return Slow(writing, counted) if writing else None
 
     def _write_more(self, seed: int, miss: bool) -> None:
         picture, text = self.output_path(".png", role="chart"), self.output_path(role="notes")
@@ -89,6 +93,24 @@ class CountingPredictor(Predictor):
             if die:
                 os._exit(7)
             raise ValueError(f"asked to fail at step {step}, see /etc/very/secret.txt")
+
+
+class Slow(Image.Image):
+    """A picture by its class, a text by its content; its encoder is slow."""
+
+    def __init__(self, seconds: float, text: str) -> None:
+        super().__init__()
+        self.__dict__.update(Image.new("L", (1, 1)).__dict__)
+        self.seconds, self.text = seconds, text
+
+    def copy(self) -> Image.Image:
+        """Itself: a copy would be none of this class."""
+        return self
+
+    def save(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        time.sleep(self.seconds / 2)
+        Path(path).write_text(self.text)
+        time.sleep(self.seconds / 2)
 
 
 class ManyStepsAhead(Predictor):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from para_attn_server.core.output import dated
 from para_attn_server.core.results import Audio, Video
 from para_attn_server.rank.encode import ffmpeg
 from para_attn_server.rank.encode.kinds import Unencodable
+from para_attn_server.rank.encode.watch import Watch
 from para_attn_server.rank.outputs import MOST, RunOutputs
 
 JOB = "a" * 32
@@ -49,7 +51,8 @@ def encode(tmp_path: Path) -> Encode:
         final = tmp_path / name if name else dated(tmp_path, 0.0, JOB + suffix)
         output.prepare(final, JOB)
         files = RunOutputs(str(final), JOB, 0)
-        files.encode(value, lambda: None)
+        files.hold([value])
+        files.write(Watch())
         return [(output.temporary_path(one.path, JOB), one) for one in files.seal(lambda: None)]
 
     return encoded
@@ -238,15 +241,18 @@ def test_without_ffmpeg_one_sentence_says_what_to_install(encode: Encode, monkey
 
 
 def test_what_ffmpeg_says_is_passed_on(tmp_path: Path) -> None:
+    data = [bytes(2**20)] * 9
     with pytest.raises(Unencodable, match=r"ffmpeg cannot write \.mp4: "):
-        ffmpeg.ffmpeg(["-f", "rawvideo", "-s", "2x2"], ["-c:v", "unheard-of"], tmp_path / "a.mp4", [bytes(2**20)] * 9)
+        ffmpeg.ffmpeg(["-f", "rawvideo", "-s", "2x2"], ["-c:v", "unheard-of"], tmp_path / "a.mp4", data, Watch())
 
 
 def test_each_frame_is_a_sign_of_life(tmp_path: Path) -> None:
-    beats: list[None] = []
+    watch = Mock(spec=Watch)
     output.prepare(tmp_path / "star.gif", JOB)
-    RunOutputs(str(tmp_path / "star.gif"), JOB, 0).encode(frames(7), lambda: beats.append(None))
-    assert len(beats) >= 7
+    files = RunOutputs(str(tmp_path / "star.gif"), JOB, 0)
+    files.hold([frames(7)])
+    files.write(watch)
+    assert watch.call_count >= 7
 
 
 # --- audio ---

@@ -17,8 +17,9 @@ from para_attn_server.client import ClientError, JobOptions
 class Load(threading.Thread):
     """Submits jobs of the counting predictor until it is stopped. ledger: the seed of each job that was accepted.
 
-    delay: seconds of a step. pause: seconds between two jobs. timeout, retry_for: of its client. models: whose jobs
-    they are, in turn; their outputs have the model's name in the second place. None stands for the server's only one.
+    delay: seconds of a step. pause: seconds between two jobs. timeout, retry_for: of its client. writing: seconds that
+    every other output takes to write, when its run is over. models: whose jobs they are, in turn; their outputs have
+    the model's name in the second place. None stands for the server's only one.
     """
 
     def __init__(
@@ -28,9 +29,11 @@ class Load(threading.Thread):
         pause: float,
         timeout: float,
         retry_for: float,
+        writing: float = 0.0,
         models: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
+        self.writing = writing
         self.url, self.delay, self.pause, self.timeout, self.retry_for = url, delay, pause, timeout, retry_for
         self.models = models
         self.ledger: dict[str, int] = {}
@@ -44,6 +47,8 @@ class Load(threading.Thread):
                 options: JobOptions = {} if self.models is None else {"model": self._model(number)}
                 try:
                     arguments = {"seed": number, "steps": 10, "delay": self.delay, "text": str(number)}
+                    if self.writing:
+                        arguments["writing"] = self.writing * (number % 2)
                     job_id = client.submit(options=options, **arguments)
                 except ClientError:
                     continue  # never accepted: nothing to account for

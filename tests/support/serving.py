@@ -19,6 +19,7 @@ from waiting import wait_until
 
 COUNTING = f"{Path(__file__).parents[1] / 'predictors' / 'counting.py'}:CountingPredictor"
 CHAOS = f"{Path(__file__).parents[1] / 'predictors' / 'chaos.py'}:ChaosPredictor"
+DRAWING = f"{Path(__file__).parents[1] / 'predictors' / 'drawing.py'}:DrawingPredictor"
 CHAOS_STEP_TIMEOUT = 2.0
 """Seconds after which the tests' chaos server takes silence for a hang."""
 BOUNDED = f"{Path(__file__).parents[1] / 'predictors' / 'bounded.py'}:BoundedPredictor"

@@ -40,6 +40,13 @@ class Cancel:
 
 
 @dataclass(frozen=True, slots=True)
+class StopWriting:
+    """Leave what that run has returned unwritten. Sent to rank zero only, which may be in another run by now."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
 class Settle:
     """After a failure: prove with a barrier that all ranks can still talk to each other."""
 
@@ -127,7 +134,8 @@ class Emit:
 class Finished:
     """predict returned on this rank. outputs: rank zero's files, none from the others. points: control points passed.
     seconds: time in predict. connected: the process group that setup() made is still there. applied, timings,
-    peak_memory: as in core.job.Result, as this rank saw it."""
+    peak_memory: as in core.job.Result, as this rank saw it. held: bytes of what predict returned on rank zero, which is
+    free for another run while a thread writes them; Written or Unwritten follows. None where the outputs are there."""
 
     serial: int
     rank: int
@@ -138,6 +146,25 @@ class Finished:
     applied: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, float] = field(default_factory=dict)
     peak_memory: int | None = None
+    held: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rank zero has written what that run had returned. seconds: since predict returned."""
+
+    serial: int
+    outputs: tuple[Output, ...]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """It has not, and nothing of it is left. error: why, None where it was told to stop. traceback: as in Failed."""
+
+    serial: int
+    error: JobError | None = None
+    traceback: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,5 +213,5 @@ class Pong:
 RankResult = Finished | Canceled | Failed
 """The terminal messages: this rank is out of the run."""
 
-FromRank = Ready | SetupError | Started | Step | Log | Emit | RankResult | Settled | Pong
-ToRank = Run | Cancel | Settle | Stop | Ping
+FromRank = Ready | SetupError | Started | Step | Log | Emit | RankResult | Written | Unwritten | Settled | Pong
+ToRank = Run | Cancel | StopWriting | Settle | Stop | Ping

@@ -68,10 +68,12 @@ class OutputInfo(TypedDict):
 
 
 class StatusBody(TypedDict):
-    """The status of a job. reason: why a queued one cannot start for now."""
+    """The status of a job. phase: `writing` while its ranks are free and its output is encoded and written. reason: why
+    a queued one cannot start for now."""
 
     request_id: str
     status: JobStatus
+    phase: Literal["writing"] | None
     reason: str | None
     step: int
     total_steps: int | None
@@ -222,6 +224,7 @@ def status_body(view: JobView) -> StatusBody:
     return {
         "request_id": job.id,
         "status": job.status,
+        "phase": "writing" if view.writing else None,
         "reason": view.reason,
         "step": job.step,
         "total_steps": job.total_steps,

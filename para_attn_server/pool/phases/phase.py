@@ -21,6 +21,7 @@ from para_attn_server.pool.outbox import Outbox
 from para_attn_server.pool.ranks import Ranks
 from para_attn_server.pool.run import JobRun, Outcome, StopOrder
 from para_attn_server.pool.streak import FailureStreak
+from para_attn_server.pool.writing import Writings
 
 log = structlog.get_logger()
 
@@ -29,7 +30,7 @@ class GroupParts(ABC):
     """A group as its phases see it.
 
     state, since, cause: what users see. ranks: of the launch of number `generation`. serial: counts the runs. All times
-    are by `clock`.
+    are by `clock`. writings: results that its rank zero still writes.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class GroupParts(ABC):
         self.backoff, self.streak = Backoff(), FailureStreak()
         self.generation = self.serial = 0
         self.launched_at = self.ready_at = 0.0
+        self.writings = Writings(self)
 
     def show(self, state: GroupState) -> None:
         """What users see from now on."""
@@ -74,8 +76,8 @@ class GroupParts(ABC):
         """Start ranks: none of the launch before is left."""
 
     @abstractmethod
-    def wait_for_job(self) -> None:
-        """All ranks are ready, and none is in a run."""
+    def wait_for_job(self, damage: str | None = None) -> None:
+        """All ranks are ready, and none is in a run. damage: why they must be replaced once nothing is written."""
 
     @abstractmethod
     def leave(self) -> None:
@@ -142,6 +144,9 @@ class Phase:
 
     def died(self, rank: int, death: ExitInfo) -> None:
         """A rank of this launch has ended."""
+
+    def let_go(self) -> None:
+        """Rank zero has let go of a result that it held."""
 
     def abandon(self, verdict: Outcome) -> None:
         """The run is left at once: its ranks are killed. verdict: what it comes to."""

@@ -14,7 +14,7 @@ from para_attn_server.pool.listener import GroupState
 from para_attn_server.pool.phases.phase import GroupParts, Phase
 from para_attn_server.pool.phases.running import RunReports
 from para_attn_server.pool.ranks import Ranks
-from para_attn_server.pool.run import JobRun, Lost, Outcome
+from para_attn_server.pool.run import WRITING_LOST, JobRun, Lost, Outcome
 
 log = structlog.get_logger()
 
@@ -70,6 +70,8 @@ class Ending(Phase):
         run, reports = self.run, self._reports
         verdict = (run and run.result) or self._verdict
         progress = (0, None) if reports is None else reports.last_progress()
+        of_writings = verdict if run is None and isinstance(verdict, Lost) else WRITING_LOST
+        self.group.writings.lost(of_writings)
         self._go_on(verdict)
         if reports is not None:
             reports.end(verdict, progress)

@@ -17,6 +17,8 @@ from para_attn_server.core.wire.ranks import (
     Settled,
     Started,
     Step,
+    Unwritten,
+    Written,
 )
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.listener import GroupState
@@ -61,6 +63,8 @@ class RunReports:
                 run.note_result(message)
             case Settled():
                 run.note_settled(message)
+            case Written() | Unwritten():
+                run.writing_end = message
 
     def note_step(self, step: int, total: int | None, now: float) -> None:
         """Rank zero has done a step."""
@@ -115,6 +119,8 @@ class Running(Phase):
         match message:
             case Finished() | Canceled() | Failed():
                 self._on_result(message, now)
+            case Written() | Unwritten() if run.result is not None:
+                self._on_output(now)
             case Settled():
                 if run.disconnected or len(run.settled) == self.group.num_ranks:
                     self._end()
@@ -145,7 +151,7 @@ class Running(Phase):
             timeout = run.settle_timeout(group.ready_at - group.launched_at)
             run.settle_deadline = run.settle_deadline or now + timeout
         elif run.result is not None:
-            run.settle_deadline = run.settle_deadline or now + run.leave_timeout(group.timeouts.step)
+            self._on_output(now)
         if len(run.results) < group.num_ranks:
             return
         if not run.failures:
@@ -156,9 +162,23 @@ class Running(Phase):
             run.settle_deadline = now + SETTLE_BARRIER
             group.ranks.send_all(Settle(run.serial))
 
+    def _on_output(self, now: float) -> None:
+        """The job's output is there: the others are needed no more."""
+        run = self.run
+        run.settle_deadline = run.settle_deadline or now + run.leave_timeout(self.group.timeouts.step)
+
     def _end(self) -> None:
         """All ranks are out of the run; the group is kept unless it is damaged, or may be."""
-        outcome = self.run.outcome()
+        run, group = self.run, self.group
+        if run.held is not None and run.writing_end is None:
+            self._catch_up(group.clock())
+            group.writings.begin(run, self._reports.last_progress())
+        if run.is_unwritten and run.stop_order is None:
+            group.backoff.forget()
+            group.streak.succeeded(run.arguments)
+            group.wait_for_job(self._damage(None))
+            return
+        outcome = run.outcome()
         damage = self._damage(outcome)
         if damage is not None:
             self.group.lose(damage, outcome, self.run)

@@ -6,6 +6,7 @@ from para_attn_server.core.predictor import TEARDOWN_TIMEOUT
 from para_attn_server.core.wire.ranks import Stop
 from para_attn_server.executors.base import ExitInfo
 from para_attn_server.pool.phases.phase import GroupParts, Phase
+from para_attn_server.pool.run import SERVER_STOPS
 
 STOP_TIMEOUT = 2.0
 """Seconds that idle ranks have to leave after Stop, besides those of teardown()."""
@@ -24,6 +25,7 @@ class Leaving(Phase):
 
     def died(self, rank: int, death: ExitInfo) -> None:
         if not self.group.ranks.any_alive:
+            self.group.writings.lost(SERVER_STOPS)
             self.group.finish()
 
     def overdue(self) -> None:

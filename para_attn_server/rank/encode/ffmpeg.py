@@ -12,21 +12,22 @@ from pathlib import Path
 
 from para_attn_server.core import install
 from para_attn_server.rank.encode.kinds import Unencodable
+from para_attn_server.rank.encode.watch import Watch
 
 _NO_SPACE = "No space left on device"
 
 
-def ffmpeg(of_input: list[str], of_output: list[str], path: Path, chunks: Iterable[bytes]) -> None:
-    """Encode raw data into a file. of_input, of_output: options of each.
+def ffmpeg(of_input: list[str], of_output: list[str], path: Path, chunks: Iterable[bytes], watch: Watch) -> None:
+    """Encode raw data into a file. of_input, of_output: options of each. watch: it ends ffmpeg where it is to stop.
 
-    Raises Unencodable where ffmpeg is missing or refuses, OSError where the disk is full.
+    Raises Unencodable where ffmpeg is missing or refuses, OSError where the disk is full, Stopped.
     """
     command = [_program(path.suffix), "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
     command += [*of_input, "-i", "pipe:0", *of_output, "file:" + str(path)]
     with tempfile.TemporaryFile() as said:
         running = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said)
         assert running.stdin is not None
-        try:
+        with watch.over(running):
             with contextlib.suppress(BrokenPipeError):  # it has ended, and its words and status say why
                 for chunk in chunks:
                     running.stdin.write(chunk)
@@ -34,9 +35,7 @@ def ffmpeg(of_input: list[str], of_output: list[str], path: Path, chunks: Iterab
             with contextlib.suppress(BrokenPipeError):
                 running.stdin.close()
             status = running.wait()
-        finally:
-            running.kill()
-            running.wait()
+            watch()
         said.seek(0)
         words = said.read().decode(errors="replace").strip()
     if _NO_SPACE in words:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,7 @@ import torch
 from PIL import Image
 
 from para_attn_server.rank.encode.kinds import Unencodable
-
-Array = np.ndarray[Any, Any]
+from para_attn_server.rank.encode.own import Array
 
 QUALITY = 95
 """Of JPEG and WebP."""
@@ -26,21 +24,14 @@ def is_array(value: object) -> bool:
     return isinstance(value, np.ndarray | torch.Tensor) and value.ndim >= 2
 
 
-def numpy_of(array: Any) -> Array:
-    """A tensor as an array; floats of any width as float32."""
-    if isinstance(array, torch.Tensor):
-        array = array.detach()
-        array = (array.float() if array.is_floating_point() else array).cpu().numpy()
-    return np.asarray(array)
+def pixels(found: Array, of_tensor: bool = False) -> Array:
+    """The array with its channels last: (..., height, width, channels), not yet bytes. Raises Unencodable.
 
-
-def pixels(array: Any) -> Array:
-    """The array with its channels last: (..., height, width, channels), not yet bytes. Raises Unencodable."""
-    found = numpy_of(array)
+    of_tensor: its channels are before height and width, where both could be.
+    """
     if found.ndim == 2:
         return found[..., None]
-    axes = (-3, -1) if isinstance(array, torch.Tensor) else (-1, -3)
-    for axis in axes:
+    for axis in (-3, -1) if of_tensor else (-1, -3):
         if found.shape[axis] in _CHANNELS:
             return np.moveaxis(found, axis, -1)
     raise Unencodable(
@@ -49,16 +40,15 @@ def pixels(array: Any) -> Array:
     )
 
 
-def images(array: Any) -> Iterator[Image.Image]:
-    """One picture of an array that holds one, each of one that holds several. Raises Unencodable."""
-    found = pixels(array)
+def each(found: Array) -> Array:
+    """An array with channels last as several of them: one of one that holds one. Raises Unencodable."""
     if found.ndim > 4:
         raise Unencodable(f"an array of shape {found.shape} holds no list of pictures: return Video(frames, fps) of it")
-    for one in found if found.ndim == 4 else found[None]:
-        yield _image(one)
+    return found if found.ndim == 4 else found[None]
 
 
-def _image(one: Array) -> Image.Image:
+def image_of(one: Array) -> Image.Image:
+    """The picture whose pixels these are, channels last. Raises Unencodable."""
     if 0 in one.shape:
         raise Unencodable(f"an array of shape {one.shape} has no pixels")
     as_bytes = _bytes(one)

@@ -11,20 +11,21 @@ import numpy as np
 from para_attn_server.core.results import Audio
 from para_attn_server.rank.encode.ffmpeg import ffmpeg
 from para_attn_server.rank.encode.kinds import Unencodable
-from para_attn_server.rank.encode.pictures import Array, numpy_of
+from para_attn_server.rank.encode.own import Array
+from para_attn_server.rank.encode.watch import Watch
 
 _MOST_CHANNELS = 8
 _LARGEST_RATE = 384_000
 
 
-def save(audio: Audio, path: Path) -> dict[str, Any]:
-    """Write it in the format of the path's suffix; its duration. Raises Unencodable."""
+def save(audio: Audio, path: Path, watch: Watch) -> dict[str, Any]:
+    """Write it in the format of the path's suffix; its duration. Raises Unencodable, Stopped."""
     if type(audio.rate) is not int or not 0 < audio.rate <= _LARGEST_RATE:
         raise Unencodable(f"Audio's rate is a number of samples per second up to {_LARGEST_RATE}, not {audio.rate!r}")
-    samples = _samples(numpy_of(audio.samples))
+    samples = _samples(np.asarray(audio.samples))
     if path.suffix.lower() == ".flac":
         raw = ["-f", "s16le", "-ar", str(audio.rate), "-ac", str(samples.shape[1])]
-        ffmpeg(raw, ["-c:a", "flac"], path, [samples.tobytes()])
+        ffmpeg(raw, ["-c:a", "flac"], path, [samples.tobytes()], watch)
     else:
         with path.open("wb") as file, wave.open(file, "wb") as written:
             written.setnchannels(samples.shape[1])
