@@ -129,10 +129,8 @@ class Group(GroupParts):
     def view(self) -> GroupView:
         """The group as users see it."""
         job_id = self.run.job_id if self.run else None
-        written = [run.job_id for run in self.writings.live]
-        return GroupView(
-            self.index, self.state, self.since, self.ranks.views(), job_id, self.cause or None, self.model, written
-        )
+        written, ranks = [run.job_id for run in self.writings.live], self.ranks.views()
+        return GroupView(self.index, self.state, self.since, ranks, job_id, self.cause or None, written, self.model)
 
     @transition
     def tick(self, now: float) -> None:

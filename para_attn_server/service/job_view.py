@@ -14,8 +14,8 @@ from para_attn_server.stores.base import OutputTotals, Place, QueueCounts
 @dataclass(frozen=True, slots=True)
 class JobView:
     """A job as clients see it: `job` has the live step; queue_position counts the jobs before a queued one;
-    eta_seconds until it ends. None: not queued, or unknown. reason: why a queued one cannot start for now. writing: its
-    run is over, and its output is written."""
+    eta_seconds until it ends. None: not queued, or unknown. writing: its run is over, and its output is written.
+    reason: why a queued one cannot start for now."""
 
     job: Job
     queue_position: int | None = None

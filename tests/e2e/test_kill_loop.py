@@ -103,9 +103,8 @@ def killed(
     server = start(**settings)
     server.wait_ready()
     settings["port"] = server.url.rsplit(":", 1)[1]
-    load = Load(
-        server.url, delay=0.01, pause=0.15, timeout=5, retry_for=60, writing=0.0 if models else 0.15, models=models
-    )
+    writing = 0.15 if models is None else 0.0
+    load = Load(server.url, delay=0.01, pause=0.15, timeout=5, retry_for=60, writing=writing, models=models)
     load.start()
     try:
         for _ in range(KILLS):

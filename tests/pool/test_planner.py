@@ -167,22 +167,6 @@ def test_what_was_learned_is_saved_now_and_then_and_restored(bench: Bench, store
     assert view is not None and view.ends == [bench.now + 10.0]
 
 
-def test_a_job_that_is_only_written_holds_no_group_and_teaches_no_cost(bench: Bench) -> None:
-    bench.run(1, 10.0)
-    written = bench.start(bench.queued(2))
-    bench.planner.stepped(written.id, 1, 2)
-    bench.now += 10.0
-    bench.planner.left(written.id)
-    running = bench.start(bench.queued(3))
-    bench.queued(4)
-    bench.now += 4.0
-    bench.end(written)
-    bench.group.state = GroupState.BUSY
-    view = bench.planner.view()
-    assert view.running[running.id] == 10.0
-    assert (view.next_start, view.ends) == (bench.now + 6.0, [bench.now + 16.0])
-
-
 def test_a_job_of_a_model_that_is_not_there_waits_without_a_place_and_is_counted(bench: Bench) -> None:
     bench.queued(1, model="other")
     mine = bench.queued(2, model="m")
@@ -199,3 +183,19 @@ def test_a_job_of_a_model_that_is_not_there_waits_without_a_place_and_is_counted
     bench.now += PUBLISH_EVERY
     view = bench.tick()
     assert view is not None and (view.waiting, view.at_work) == ({}, {})
+
+
+def test_a_job_that_is_only_written_holds_no_group_and_teaches_no_cost(bench: Bench) -> None:
+    bench.run(1, 10.0)
+    written = bench.start(bench.queued(2))
+    bench.planner.stepped(written.id, 1, 2)
+    bench.now += 10.0
+    bench.planner.left(written.id)
+    running = bench.start(bench.queued(3))
+    bench.queued(4)
+    bench.now += 4.0
+    bench.end(written)
+    bench.group.state = GroupState.BUSY
+    view = bench.planner.view()
+    assert view.running[running.id] == 10.0
+    assert (view.next_start, view.ends) == (bench.now + 6.0, [bench.now + 16.0])

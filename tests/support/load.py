@@ -18,8 +18,8 @@ class Load(threading.Thread):
     """Submits jobs of the counting predictor until it is stopped. ledger: the seed of each job that was accepted.
 
     delay: seconds of a step. pause: seconds between two jobs. timeout, retry_for: of its client. writing: seconds that
-    every other output takes to write, when its run is over. models: whose jobs they are, in turn; the second word of an
-    output is the model's name. None stands for the server's only one.
+    every other output takes to write, when its run is over. models: whose jobs they are, in turn; their outputs have
+    the model's name in the second place. None stands for the server's only one.
     """
 
     def __init__(

@@ -147,8 +147,8 @@ class GroupState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GroupView:
-    """One worker group as users see it. since: Unix seconds; cause: why it is recovering or broken; model: the short
-    name of the one that it has. writing: jobs whose runs are over and whose outputs it still writes."""
+    """One worker group as users see it. since: Unix seconds; cause: why it is recovering or broken. writing: jobs whose
+    runs are over and whose outputs it still writes. model: the short name of the one that it has."""
 
     index: int
     state: GroupState
@@ -156,8 +156,8 @@ class GroupView:
     ranks: list[RankView]
     job_id: str | None = None
     cause: str | None = None
-    model: str = ""
     writing: list[str] = field(default_factory=list)
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)

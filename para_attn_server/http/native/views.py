@@ -68,8 +68,8 @@ class OutputInfo(TypedDict):
 
 
 class StatusBody(TypedDict):
-    """The status of a job. reason: why a queued one cannot start for now. phase: `writing` while a running one's ranks
-    are free and its output is encoded and written."""
+    """The status of a job. phase: `writing` while its ranks are free and its output is encoded and written. reason: why
+    a queued one cannot start for now."""
 
     request_id: str
     status: JobStatus
