@@ -117,7 +117,7 @@ class LiveJobs:
             return JobView(job)
         pool, left = self._control.pool(), self._control.queue.running.get(job.id)
         writing = pool is not None and any(job.id in group.writing for group in pool.groups)
-        return JobView(job, None, running_seconds_left(job, left, steady()), writing=writing)
+        return JobView(job, None, running_seconds_left(job, left, steady()), writing)
 
     def explained(self, error: StoreUnavailable) -> StoreUnavailable:
         """With the controller's reason where it has one: it knows what it has kept, say."""
