@@ -6,12 +6,14 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGKILL, SIGTERM
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from para_attn_server.core.settings import Settings
 from para_attn_server.core.wire.launch import GroupSpec, GroupWish
 from para_attn_server.core.wire.ranks import FromRank, ToRank
 from para_attn_server.core.wire.step_board import Progress
+
+if TYPE_CHECKING:
+    from para_attn_server.core.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)

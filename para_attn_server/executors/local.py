@@ -50,6 +50,11 @@ LOOK_EVERY = 1.0
 _PRELOAD = "para_attn_server.rank.preload"
 
 
+def preloaded(preload: str) -> str:
+    """The setting, and this module, through which each rank is started: what it imports would cost every restart."""
+    return f"{__name__},{preload}"
+
+
 class LocalExecutor:
     """Starts and watches ranks on this machine; one per controller. Raises UsageError if there are too few GPUs."""
 
@@ -67,7 +72,7 @@ class LocalExecutor:
         self._context.set_forkserver_preload([_PRELOAD])
         leave_launcher(os.environ)
         os.environ[CONTROLLER_VARIABLE] = str(os.getpid())
-        os.environ[PRELOAD_VARIABLE] = self._preload
+        os.environ[PRELOAD_VARIABLE] = preloaded(self._preload)
         ensure_tracker(self._mark)
         os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars of several ranks make a log unreadable
         self._forkserver: Forkserver | None = None

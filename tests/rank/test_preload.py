@@ -8,6 +8,7 @@ import sys
 
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.wire.launch import CONTROLLER_VARIABLE, PRELOAD_VARIABLE
+from para_attn_server.executors.local import preloaded
 
 
 def test_the_default_preload_says_nothing() -> None:
@@ -19,3 +20,14 @@ def test_the_default_preload_says_nothing() -> None:
     )
     assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr
     assert done.stderr == ""
+
+
+def test_a_rank_imports_nothing_again_to_be_started() -> None:
+    """pydantic-settings alone, which came with the executors' module, cost each restart of a rank 0.1 s."""
+    variables = {CONTROLLER_VARIABLE: str(os.getpid()), PRELOAD_VARIABLE: preloaded("")}
+    code = (
+        "import sys, para_attn_server.rank.preload; before = set(sys.modules)\n"
+        "import para_attn_server.executors.local; print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | variables)
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
