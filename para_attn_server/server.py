@@ -41,17 +41,25 @@ _STOP_MARGIN = 30.0  # seconds beyond --shutdown-timeout
 class ParaAttentionServer:
     """A server for one predictor, or for several.
 
-    predictor: an instance, a class, or a name as for `--model`. The other arguments are the settings of
-    docs/settings.md (`host`, `port`, `num_devices`, ...); what is left out comes from the environment, then from the
-    defaults. Raises UsageError for a wrong setting, or for a predictor that cannot be pickled (it names the
-    attribute).
-    models: in place of `predictor`, several of them by their short names, the default one first. In place of a
-    predictor there may be a dict of what a table of a `--config` file has, with the predictor as its `model`.
-
     Either `run()`, which blocks, or as a context manager, which serves in the background until the block ends:
 
         with ParaAttentionServer("demo", port=0) as server:
             server.client.generate("circle.png", prompt="a red circle")
+
+    Parameters
+    ----------
+    predictor : Predictor, type or str
+        An instance, a class, or a name as for `--model`.
+    host, port, num_devices, **settings
+        The settings of docs/settings.md; what is left out comes from the environment, then from the defaults.
+    models : dict, optional
+        In place of `predictor`, several of them by their short names, the default one first. In place of a predictor
+        there may be a dict of what a table of a `--config` file has, with the predictor as its `model`.
+
+    Raises
+    ------
+    UsageError
+        A setting is wrong, or a predictor cannot be pickled; names it.
     """
 
     def __init__(
@@ -82,7 +90,10 @@ class ParaAttentionServer:
     def run(self) -> None:
         """Serve until Ctrl-C, SIGTERM or `para-attn-server`'s own end; blocks.
 
-        Raises the ServerError that belongs to the controller's exit code when it ends by itself.
+        Raises
+        ------
+        ServerError
+            The server has ended by itself; the kind belongs to its exit code.
         """
         asked: list[int] = []
         with _forwarded_signals(self._terminate, asked):
