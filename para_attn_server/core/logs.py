@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from para_attn_server.core.log_keys import add_key
 from para_attn_server.core.outlet import Outlet
 from para_attn_server.core.printable import printable
 from para_attn_server.core.stray_output import LineStream, lead_to_log
@@ -60,13 +61,14 @@ def _leave_out_what_no_line_shows() -> None:
 
 
 def _handler(log_format: str, shared: list[Any], fd: int | None) -> logging.Handler:
+    first: list[Any] = [add_key] if log_format == "json" else []
     last: list[Any] = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     if log_format == "console":
         plain = structlog.dev.plain_traceback
         to_lines = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
         last = [_unfold_stacks, structlog.processors.format_exc_info, _without_control_characters, to_lines]
     formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared, processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
+        foreign_pre_chain=shared, processors=[*first, structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last]
     )
     # With a descriptor of its own and not by sys.stderr, since that leads here.
     printed: Any = sys.stderr.original if isinstance(sys.stderr, LineStream) else sys.stderr
