@@ -16,14 +16,8 @@ SERVER = ["torch>=2.6", "diffusers>=0.42", "transformers>=4.56", "accelerate>=1.
 SERVER += ["protobuf>=5", "numpy>=1.26", "pillow>=11", "flask>=3.1", "gunicorn[gevent]>=23", "sqlalchemy>=2.0.36"]
 SERVER += ["alembic>=1.14", "structlog>=24.4", "cloudpickle>=3.1", "jsonschema>=4.23", "psutil>=6"]
 POSTGRES = ["psycopg[binary]>=3.2.2"]
-TEST = [*POSTGRES, "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.7"]
-TEST += [
-    "imageio-ffmpeg>=0.6",
-    "docstring-parser>=0.16",
-    "hypothesis>=6.100",
-    "openapi-spec-validator>=0.7",
-    "schemathesis>=4",
-]
+TEST = [*POSTGRES, "docstring-parser>=0.16", "pytest>=8", "pytest-timeout>=2.3", "pytest-xdist>=3.7"]
+TEST += ["imageio-ffmpeg>=0.6", "hypothesis>=6.100", "openapi-spec-validator>=0.7", "schemathesis>=4"]
 LINT = ["ruff>=0.8", "mypy>=1.13", "pre-commit>=4", "types-psutil", "types-jsonschema"]
 
 setup(

@@ -10,14 +10,16 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from para_attn_server.client import files, waiting
 from para_attn_server.client.arguments import as_json
 from para_attn_server.client.events import follow
+from para_attn_server.client.files import beside, suffix_of
+from para_attn_server.client.files import save as save_file
 from para_attn_server.client.options import JobFilters, JobOptions, headers, query
 from para_attn_server.client.server_calls import ServerCalls
 from para_attn_server.client.transport import checked, checked_log
 from para_attn_server.client.uploads import with_ids
-from para_attn_server.client.waiting import Progress, path_of
+from para_attn_server.client.waiting import Progress, ended, look, path_of
+from para_attn_server.client.waiting import wait as wait_for
 
 _PAGE = 100
 _FOLLOW_LOG = 0.5  # seconds between two polls of a followed log
@@ -88,7 +90,7 @@ class Client(ServerCalls):
         dict
             `request_id`, `status` and what is known of it; a failed one has `error`.
         """
-        return waiting.look(self._transport, request_id, wait, self._transport.timeout)
+        return look(self._transport, request_id, wait, self._transport.timeout)
 
     def wait(
         self, request_id: str, timeout: float | None = None, on_progress: Progress | None = None
@@ -116,7 +118,7 @@ class Client(ServerCalls):
         ServerUnavailable
             `retry_for` ended before the timeout.
         """
-        return waiting.wait(self._transport, request_id, timeout, on_progress)
+        return wait_for(self._transport, request_id, timeout, on_progress)
 
     def result(self, request_id: str) -> dict[str, Any]:
         """A succeeded job with its output.
@@ -137,7 +139,7 @@ class Client(ServerCalls):
             There is none; the last one where the job has not ended or its file is gone.
         """
         answer = self._transport.request("GET", path_of("get_output", request_id))
-        body = checked(waiting.ended(request_id, answer), "output")
+        body = checked(ended(request_id, answer), "output")
         return {**body, "output": b64decode(body["output"])}
 
     def save(self, request_id: str, path: str | Path, index: int = 0) -> Path:
@@ -161,10 +163,10 @@ class Client(ServerCalls):
 
         def download(file: Path) -> str:
             route = path_of("outputs", request_id) + (f"/{index}" if index else "")
-            answer = waiting.ended(request_id, self._transport.download(route, file))
-            return f"{request_id}{files.suffix_of(answer.headers['Content-Disposition'])}"
+            answer = ended(request_id, self._transport.download(route, file))
+            return f"{request_id}{suffix_of(answer.headers['Content-Disposition'])}"
 
-        return files.save(path, download)
+        return save_file(path, download)
 
     def save_all(self, request_id: str, path: str | Path) -> list[Path]:
         """Write all outputs of a succeeded job: the first one as `save` does, the others beside it.
@@ -330,7 +332,7 @@ class Client(ServerCalls):
         if saved[0].is_file():
             for index, output in enumerate(outputs[1:], start=1):
                 suffix = Path(output["output_path"]).suffix
-                saved.append(self.save(request_id, files.beside(saved[0], index, suffix), index))
+                saved.append(self.save(request_id, beside(saved[0], index, suffix), index))
         return saved
 
     def _page(self, asked: dict[str, str]) -> dict[str, Any]:

@@ -92,6 +92,7 @@ KEYS = {
     "the queue's database cannot be used: %s": "store.database_unusable",
     "the queue's database was gone and has been written anew": "store.database_rewritten",
     "the queue's database was replaced; what it held is kept": "store.database_replaced",
+    "the queue's database was replaced, and cannot be kept": "store.database_lost",
     "the queue's write-ahead log is damaged; what it held is lost": "store.wal_damaged",
     # places on disk
     "new jobs would fail": "place.unusable",

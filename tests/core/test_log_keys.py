@@ -29,9 +29,9 @@ def test_every_event_has_a_key_of_its_own() -> None:
     for node in (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             said.add(node.value)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in LEVELS:
-            if ast.unparse(node.func.value) == "log" and node.args and isinstance(node.args[0], ast.Constant):
-                logged.add(node.args[0].value)
+        match node:
+            case ast.Call(ast.Attribute(ast.Name("log"), level), [ast.Constant(str(event)), *_]) if level in LEVELS:
+                logged.add(event)
     assert logged and logged <= set(KEYS)
     assert set(KEYS) <= said, "none is of an event that is logged no more"
     assert len(set(KEYS.values())) == len(KEYS)
