@@ -13,7 +13,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    model_validator,
+)
 
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import check_model
@@ -31,6 +40,15 @@ def _gpu_name(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _not_empty(value: str) -> str:
+    if not value:
+        raise ValueError("must name a predictor")
+    return value
+
+
+Spec = Annotated[str, AfterValidator(_not_empty)]  # pydantic counts no characters of a file's name that is no text
+"""What `--model` takes."""
+
 Gpu = Annotated[str, BeforeValidator(_gpu_name), Field(min_length=1)]
 """A GPU by the name that CUDA_VISIBLE_DEVICES has for it: its number, or its UUID."""
 
@@ -38,14 +56,14 @@ Gpu = Annotated[str, BeforeValidator(_gpu_name), Field(min_length=1)]
 class ModelSettings(BaseModel):
     """One model of a server: a table `[models.NAME]` of the TOML file.
 
-    model: what `--model` takes. gpus: those of each worker group; without them there are num_groups groups of
+    gpus: those of each worker group; without them there are num_groups groups of
     num_devices ranks. set: arguments of the predictor's constructor.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     name: str
-    model: str = Field(min_length=1)
+    model: Spec
     model_path: str | None = None
     set: dict[str, JsonValue] = {}
     num_devices: int | None = Field(None, ge=1)
