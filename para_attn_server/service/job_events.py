@@ -170,6 +170,7 @@ class Listener:
         self._step: tuple[int, int | None] = (0, None)
         self._place: Place | None = None
         self._ends_by: float | None = None
+        self._before_end: set[int] = set()  # rows behind that of the end, which went out before it
         self.ended = self.blind = False
         self.look_anew = True
 
@@ -193,23 +194,35 @@ class Listener:
         if self._unknown:
             self._unknown = False
             yield self._snapshot(None)
-        for row in self._rows():
+        for row, seen in self._rows():
             if row.type in ENDS or row.type == "requeued":
                 if not self._complete():
                     break  # its last live events are on their way
                 yield from self._live(closing=True)
                 yield from self._steps()
-            yield self._of_row(row)
+            yield self._of_row(row, seen)
         if not self.ended:
             yield from self._live()
             yield from self._steps()
             yield from self._queued()
 
-    def _rows(self) -> Iterator[Event]:
+    def _rows(self) -> Iterator[tuple[Event, int]]:
+        """New rows, the end of the job last: the end of its log is recorded with it, behind it. With each, the row up
+        to which all were seen then."""
         anew, self.look_anew = self.look_anew, False
         try:
             while rows := self._parent.rows(self._feed, self._cursor.row, anew):
-                yield from rows
+                end = next((row for row in rows if row.type in ENDS), None)
+                while end is not None and (more := self._parent.rows(self._feed, rows[-1].id, anew)):
+                    rows += more
+                for row in rows:
+                    if end is None or row.id < end.id:
+                        yield row, row.id
+                    elif row is not end and row.id not in self._before_end:
+                        self._before_end.add(row.id)
+                        yield row, self._cursor.row
+                if end is not None:
+                    yield end, rows[-1].id
                 if self._cursor.row != rows[-1].id:
                     return
                 anew = False
@@ -225,8 +238,8 @@ class Listener:
             return True
         return mark is not None and (mark.over or mark.run != self._run)
 
-    def _of_row(self, row: Event) -> JobEvent:
-        self._cursor, self._ends_by = replace(self._cursor, row=row.id), None
+    def _of_row(self, row: Event, seen: int) -> JobEvent:
+        self._cursor, self._ends_by = replace(self._cursor, row=seen), None
         if row.type in ("queued", "requeued"):
             self._status, self._place = JobStatus.QUEUED, None
         elif row.type == "started":

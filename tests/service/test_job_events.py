@@ -394,3 +394,32 @@ def test_where_no_more_may_listen_a_stream_has_what_is_there(
         third = Listener(service, running, second.last_id)
         wait_until(lambda third=third: third.ended)
         assert third.seen == ["succeeded"]
+
+
+def end_with_log(controller: Controller, job_id: str, lines: int) -> None:
+    """As the pool ends a run: what is left of its log is recorded in the same transaction, behind the end."""
+    store = controller.store
+    with store.transaction():
+        job = store.fail(job_id, JobError("x", "y"), time.time(), run=controller._run(job_id))
+        store.log(LogWrite([LogRow(job_id, "log", time.time(), {"text": f"line {n}"}) for n in range(lines)]))
+    controller.moved(job)
+
+
+@pytest.mark.parametrize("lines", [2, 450])
+def test_the_end_comes_last_whatever_was_recorded_with_it(
+    controller: Controller, service: JobService, job: str, lines: int
+) -> None:
+    controller.start(job)
+    listener = Listener(service, job)
+    listener.sees("queued", STARTED)
+    end_with_log(controller, job, lines)
+    listener.join(10)
+    expected = ["queued", STARTED, *(("log", f"line {n}") for n in range(lines)), "failed"]
+    assert listener.ended and listener.seen == expected
+    assert service.events(ANONYMOUS_CALLER, job, listener.last_id) is None, "all of it was seen"
+    replayed = Listener(service, job)
+    replayed.join(10)
+    assert replayed.ended and replayed.seen == expected
+    resumed = Listener(service, job, listener.events[-2].id)
+    resumed.join(10)
+    assert resumed.ended and resumed.seen[-1] == "failed", "nobody who breaks off before the end loses it"
