@@ -45,7 +45,7 @@ setup(
         # installing the server. README and Makefile install it with pip 26.2.1, run from its wheel.
         "para-attn": [*SERVER, "para-attn>=0.3.38"],
         "gpu": [*SERVER, "nvidia-ml-py>=12"],
-        "video": ["imageio>=2.36", "imageio-ffmpeg>=0.6"],
+        "video": ["imageio-ffmpeg>=0.6"],
         "lora": ["peft>=0.17"],
         "postgres": [*SERVER, *POSTGRES],
         "test": [*SERVER, *TEST],

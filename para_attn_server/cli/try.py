@@ -152,7 +152,7 @@ class _Child:
         for line in self._process.stdout:
             said: dict[str, Any] = json.loads(line)
             if "error" in said:
-                if said.get("traceback"):
+                if said.get("traceback") and not said.get("usage"):  # that is the server's, and its sentence says it
                     click.echo(said["traceback"], err=True)
                 kind = UsageError if said.get("usage") else SetupFailed if said.get("setup") else ServerError
                 raise kind(said["error"])

@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 
 from para_attn_server.client.arguments import as_json
 from para_attn_server.client.events import follow
-from para_attn_server.client.files import beside, suffix_of
+from para_attn_server.client.files import beside, check_folder, suffix_of
 from para_attn_server.client.files import save as save_file
 from para_attn_server.client.options import JobFilters, JobOptions, headers, query
 from para_attn_server.client.server_calls import ServerCalls
@@ -198,7 +198,7 @@ class Client(ServerCalls):
         Parameters
         ----------
         path : str or Path, optional
-            As for `save_all`; None: nothing is saved.
+            As for `save_all`; None: nothing is saved. Its name does not choose the format.
         on_progress, options, **kwargs
             As for `wait` and `submit`.
 
@@ -207,6 +207,8 @@ class Client(ServerCalls):
         dict
             The job's status.
         """
+        if path is not None:
+            check_folder(path)
         request_id = self.submit(options=options, **kwargs)
         status = self.wait(request_id, on_progress=on_progress)
         if path is not None:

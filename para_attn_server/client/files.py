@@ -35,6 +35,12 @@ def save(path: str | Path, download: Callable[[Path], str]) -> Path:
         raise
 
 
+def check_folder(path: str | Path) -> None:
+    """Raises FileNotFoundError where `save` would find no folder for `path`: before a job is drawn for it."""
+    if not os.fspath(path).endswith("/") and not (folder := Path(path).parent).is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}; make it first")
+
+
 def beside(first: Path, index: int, suffix: str) -> Path:
     """The name of a further file of a job whose first one is there: `star-1.png` beside `star.png`."""
     return first.with_name(f"{first.stem}-{index}{suffix}")

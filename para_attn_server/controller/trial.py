@@ -120,7 +120,8 @@ class Trial:
             self._fail(TrialFailed(f"rank {rank} {death.how}{hint}", setup=not self._finished and not self._ready))
 
     def _fail(self, trouble: TrialFailed) -> None:
-        self._trouble = self._trouble or trouble
+        if not self._ended:  # another rank may say the same a moment later
+            self._trouble = self._trouble or trouble
 
     # --- what is done ---
 

@@ -66,8 +66,8 @@ class ModelSettings(BaseModel):
     model: Spec
     model_path: str | None = None
     set: dict[str, JsonValue] = {}
-    num_devices: int | None = Field(None, ge=1)
-    num_groups: int = Field(1, ge=1)
+    num_devices: int | None = Field(None, ge=1, strict=True)
+    num_groups: int = Field(1, ge=1, strict=True)
     gpus: list[Annotated[list[Gpu], Field(min_length=1)]] | None = Field(None, min_length=1)
 
     @model_validator(mode="after")

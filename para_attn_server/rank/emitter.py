@@ -71,11 +71,9 @@ class Emitter:
             self._dropped += 1
 
     def end(self) -> None:
-        """The run is over: send what waits, before the message that ends it, and so waiting for room. A picture on the
-        way is of no use any more."""
+        """The run is over: send what waits, before the message that ends it, and so waiting for room."""
         with self._lock:
             self._ending = True
-            self._waiting = deque(event for event in self._waiting if not event.binary)
             self._hurry.notify()
             while self._waiting or self._sending:
                 self._sent.wait()

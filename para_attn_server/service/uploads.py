@@ -126,7 +126,8 @@ class Uploads:
         try:
             data: bytes = self._off_loop(lambda: binascii.a2b_base64(text[start:], strict_mode=True))
         except ValueError:
-            _refuse(pointer, f"is no base64; it must be {WORDS[f'{kind}-input']}")
+            form = WORDS[f"{kind}-input"]
+            _refuse(pointer, f"is no base64; it must be {form} (a file: curl -F NAME=@FILE, in Python Path(FILE))")
         return data
 
 

@@ -118,13 +118,16 @@ def test_what_predict_raises_is_shown_once_with_its_traceback(folder: Path) -> N
         (["Mine", "x", "steps=x"], ExitCode.USAGE, 'steps: must be an integer, not "x"; see '),
         (["Mine", "x", "dies=true", "wrong_on=0"], 1, "rank 0 was killed by SIGKILL"),
         (["Mine", "x", "-o", "star.mp4"], 1, "invalid_input: output_path: a picture is made: "),
+        (["Mine", "x", "--set", "tint=red"], ExitCode.USAGE, "--set: Mine takes no argument named tint"),
         (["Nobody", "x"], ExitCode.USAGE, "--model: mine.py has no 'Nobody'"),
     ],
 )
 def test_each_failure_is_one_sentence(folder: Path, words: list[str], code: int, last: str) -> None:
-    done = tried(folder, f"mine.py:{words[0]}", *words[1:], "--num-devices=1")
+    ranks = 2 if "--set" in words else 1  # both ranks say it
+    done = tried(folder, f"mine.py:{words[0]}", *words[1:], f"--num-devices={ranks}")
     assert done.returncode == code
     assert done.stderr.splitlines()[-1].startswith(f"para-attn-server: {last}"), done.stderr
+    assert code != ExitCode.USAGE or "Traceback" not in done.stderr
 
 
 def test_what_needs_no_rank_is_refused_before_one_starts(folder: Path) -> None:

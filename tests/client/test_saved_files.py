@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from para_attn_server import Client
 from para_attn_server.client.files import save, suffix_of
 
 
@@ -24,6 +25,11 @@ def fails(file: Path) -> str:
 
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_missing_folder_is_found_before_anything_is_drawn(tmp_path: Path) -> None:
+    with Client("http://127.0.0.1:9") as client, pytest.raises(FileNotFoundError, match=r"no folder .*nowhere"):
+        client.generate(tmp_path / "nowhere" / "a.png", prompt="x")
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])

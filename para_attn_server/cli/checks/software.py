@@ -8,7 +8,7 @@ from para_attn_server.cli.checks.check import Check, ok, problem, warning
 from para_attn_server.core import install
 
 _EXTRAS = {
-    "video": (("imageio", "imageio-ffmpeg"), "to write MP4 and GIF"),
+    "video": (("imageio-ffmpeg",), "for MP4, WebM, FLAC and MP3, made or given"),
     "lora": (("peft",), "for LoRA weights"),
 }
 _NEEDED = ("torch", "diffusers", "transformers", "gunicorn", "gevent")
