@@ -151,6 +151,7 @@ def test_several_pictures_are_several_outputs(encode: Encode, value: object) -> 
         (np.zeros((6, 8), complex), "pixels of type complex"),
         (torch.zeros(16, 64, 64), r"an array of shape \(16, 64, 64\) holds no pictures"),
         (array(0, 8, 3), "has no pixels"),
+        (Image.new("RGB", (0, 0)), "a picture of 0 x 0 has no pixels"),
         (array(1, 2, 6, 8, 3), r"return Video\(frames, fps\) of it"),
         ([RED] * (MOST + 1), f"up to {MOST} outputs"),
         (Frames(audios=array(1, 2, 9)), r"return Audio\(samples, rate\)"),

@@ -76,7 +76,9 @@ def _bytes(one: Array) -> Array:
 
 
 def save(image: Image.Image, path: Path) -> dict[str, Any]:
-    """Write it in the format of the path's suffix; width and height."""
+    """Write it in the format of the path's suffix; width and height. Raises Unencodable."""
+    if 0 in image.size:
+        raise Unencodable(f"a picture of {image.width} x {image.height} has no pixels")
     suffix = path.suffix.lower()
     if suffix == ".png":
         _converted(image, ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "RGB").save(path, "PNG")
