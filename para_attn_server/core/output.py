@@ -37,7 +37,8 @@ LEAST_FREE = 64 * 2**10
 """Bytes without which no job is begun: no picture fits."""
 _DATE = re.compile(r"/[0-9]{4}/[0-9]{2}/[0-9]{2}\Z")
 _BLOCK = 2**20
-_TRIES = 20
+DAY_TRIES = 1000
+"""To use a folder of a day, which the ends of other jobs remove while it is empty: all of them take some 10 ms."""
 _OF_RANK = ".rank-"
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -68,7 +69,7 @@ def part_folder(output_path: str | Path, job_id: str) -> Path:
 
 def make_day(output_path: str | Path, job_id: str) -> None:
     """Make the folder of the day where the output lies in one, but not the root. Raises OSError."""
-    folder, tries = Path(output_path).parent, _TRIES if named_by_server(output_path, job_id) else 0
+    folder, tries = Path(output_path).parent, DAY_TRIES if named_by_server(output_path, job_id) else 0
     while tries and not folder.is_dir():
         tries -= 1
         try:

@@ -23,6 +23,7 @@ from para_attn_server.core.disk import free_bytes
 from para_attn_server.core.errors import InsufficientStorage, NotAccepting, OutputGone
 from para_attn_server.core.job import Output
 from para_attn_server.core.output import (
+    DAY_TRIES,
     LEAST_FREE,
     OutputUnfit,
     dated,
@@ -37,9 +38,6 @@ from para_attn_server.core.output import (
 from para_attn_server.core.settings import Settings
 from para_attn_server.outputs.own import is_sealed, open_own
 from para_attn_server.outputs.requested import checked_path
-
-_TRIES = 20
-"""To rename a file into a folder of a day, which others remove while it is empty."""
 
 
 class OutputFolder:
@@ -194,7 +192,7 @@ def _renamed(job_id: str, output: Output) -> bool:
     """Whether it took the place of another file."""
     part, final = temporary_path(output.path, job_id), Path(output.path)
     replaces = os.path.lexists(final)
-    for tries_left in reversed(range(_TRIES)):
+    for tries_left in reversed(range(DAY_TRIES)):
         try:
             os.replace(part, final)  # noqa: PTH105 - also where both are one file
             break
