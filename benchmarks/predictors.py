@@ -137,7 +137,7 @@ class FaultyDemoPredictor(TimedDemoPredictor):
 
 
 class DrawnPredictor(Predictor):
-    """Sleeps as long as it is told, as a GPU's host does; then draws, and returns what it has drawn or throws it away.
+    """Sleeps for the given time, as a GPU's host does; then draws, and returns what it has drawn or throws it away.
 
     frames: 0 draws one picture of 1024 x 1024 pixels, more a video of 768 x 512 pixels.
     """

@@ -26,7 +26,7 @@ from para_attn_server.core.models import ModelSettings, found_models, parse_mode
 from para_attn_server.core.process import WITH_DOCSTRINGS, docstrings_are_lost, python_command
 from para_attn_server.core.settings import Settings, load_settings
 from para_attn_server.core.wire import owner
-from para_attn_server.core.wire.launch import ModelSpec, ServedModel
+from para_attn_server.core.wire.launch import ServedModel
 from para_attn_server.packing import packed
 
 _ERRORS: dict[int, type[ServerError]] = {
@@ -276,8 +276,7 @@ def _parsed(models: Mapping[str, Any], settings: Settings) -> list[ModelSettings
 
 def _served(model: ModelSettings, predictor: Any) -> ServedModel:
     pickled = None if predictor is None or isinstance(predictor, str) else packed(predictor, model.model)
-    spec = ModelSpec(model.model, model.model_path, pickled, _search_path(), model.set, model.name)
-    return ServedModel(spec, model.groups)
+    return model.served(_search_path(), pickled)
 
 
 def _settled(client: Client) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from para_attn_server.client.errors import InvalidArgument
-from para_attn_server.core.arguments.inputs import input_kinds
+from para_attn_server.core.arguments.inputs import input_kinds, no_file
 
 
 def has_files(value: Any) -> bool:
@@ -27,8 +27,7 @@ def with_ids(
     inputs = input_kinds(schema()) if files else {}
     for name in files:
         if name not in inputs:
-            takers = f"files go to {', '.join(inputs)}" if inputs else "the model takes no files"
-            raise InvalidArgument(name, f"takes no file; {takers}")
+            raise InvalidArgument(name, no_file(inputs))
     return {name: _with_ids(value, upload) if name in files else value for name, value in arguments.items()}
 
 

@@ -6,20 +6,18 @@ import hashlib
 import json
 from pathlib import Path
 
-from para_attn_server.core.models import ModelSettings, found_models
+from para_attn_server.core.models import found_models
 from para_attn_server.core.settings import Settings
 from para_attn_server.core.wire.launch import ModelSpec, ServedModel
 from para_attn_server.pool.model_info import Identity
 
 
 def served_models(settings: Settings) -> list[ServedModel]:
-    """Those that the command serves, the default one first. Raises UsageError."""
-    return [ServedModel(_spec(model), model.groups) for model in found_models(settings)]
+    """Those that the command serves, the default one first; modules are looked for in the working folder, too.
 
-
-def _spec(model: ModelSettings) -> ModelSpec:
-    """Modules are looked for in the working folder, too."""
-    return ModelSpec(model.model, model.model_path, None, [str(Path.cwd())], model.set, model.name)
+    Raises UsageError.
+    """
+    return [model.served([str(Path.cwd())]) for model in found_models(settings)]
 
 
 def identity(model: ModelSpec) -> Identity:

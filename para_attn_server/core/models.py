@@ -27,7 +27,7 @@ from pydantic import (
 from para_attn_server.core.errors import UsageError
 from para_attn_server.core.lookup import check_model
 from para_attn_server.core.settings import Settings
-from para_attn_server.core.wire.launch import GroupWish
+from para_attn_server.core.wire.launch import GroupWish, ModelSpec, ServedModel
 
 SHORT_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?")
 """What a model may be called."""
@@ -56,8 +56,8 @@ Gpu = Annotated[str, BeforeValidator(_gpu_name), Field(min_length=1)]
 class ModelSettings(BaseModel):
     """One model of a server: a table `[models.NAME]` of the TOML file.
 
-    gpus: those of each worker group; without them there are num_groups groups of
-    num_devices ranks. set: arguments of the predictor's constructor.
+    gpus: those of each worker group; without them there are num_groups groups of num_devices ranks. set: arguments of
+    the predictor's constructor.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
@@ -82,6 +82,11 @@ class ModelSettings(BaseModel):
         if self.gpus is not None:
             return [GroupWish(len(gpus), gpus) for gpus in self.gpus]
         return [GroupWish(self.num_devices)] * self.num_groups
+
+    def served(self, search_path: list[str], pickled: bytes | None = None) -> ServedModel:
+        """The model as ranks load it. search_path, pickled: as ModelSpec has them."""
+        spec = ModelSpec(self.model, self.model_path, pickled, search_path, self.set, self.name)
+        return ServedModel(spec, self.groups)
 
     def check(self, of_file: bool) -> None:
         """Raises UsageError for a model that cannot be found. of_file: name its keys and not the options."""

@@ -131,7 +131,7 @@ class Predictor:
         Raises
         ------
         TypeError, ValueError
-            The data is not what JSON has, or too large; on every rank.
+            The data is not what JSON has; on every rank. What is too large is dropped, and the job's log says so.
         """
         if self._reporter is not None:
             self._reporter.emit(kind, data)

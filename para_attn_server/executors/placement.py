@@ -75,10 +75,10 @@ def group_devices(options: ExecutorOptions, dev: Path = DEV) -> tuple[list[int],
     gpus = _gpus(options, dev)
     _check_named(options, gpus)
     named = {gpu for wish in options.groups for gpu in wish.gpus}
-    ranks = ranks_of_groups(options.groups, len([gpu for gpu in gpus if gpu not in named]) if gpus else None)
+    free = [gpu for gpu in gpus if gpu not in named]
+    ranks = ranks_of_groups(options.groups, len(free) if gpus else None)
     if not gpus:
         return ranks, [[] for _ in options.groups]
-    free = [gpu for gpu in gpus if gpu not in named]
     wanted = sum(number for number, wish in zip(ranks, options.groups, strict=True) if not wish.gpus)
     if wanted > len(free):
         sizes = " and ".join(f"{ranks.count(size)} group(s) of {size}" for size in sorted(set(ranks), reverse=True))

@@ -163,7 +163,7 @@ class Listener:
     ) -> None:
         self._parent, self._job, self._feed, self._cursor, self._alone = parent, job, feed, cursor, alone
         self._unknown, self._unsure = unknown, cursor.number > 0  # whether live events are lost is not known yet
-        self._told = False  # that they are, since the last one
+        self._said_lost = False  # that they are, since the last one
         self._from_now = unknown  # live events before the first mark are left out
         self._breaks = feed.breaks
         self._run, self._status = run, job.status
@@ -257,7 +257,7 @@ class Listener:
         """What the predictor has emitted, and what of it is lost. closing: nothing more is waited for."""
         feed = self._feed
         if feed.breaks != self._breaks:
-            self._breaks, self._unsure = feed.breaks, self._cursor.number > 0 and not self._told
+            self._breaks, self._unsure = feed.breaks, self._cursor.number > 0 and not self._said_lost
         if feed.mark is None and not closing:
             return
         run, last = feed.last
@@ -266,7 +266,7 @@ class Listener:
         if self._unsure:
             self._unsure = False
             if run != self._cursor.run or last < self._cursor.number:
-                self._told = True
+                self._said_lost = True
                 yield self._snapshot(None)
         if feed.events.run > self._run and not self.blind:
             return  # the run has a row, which comes first
@@ -278,7 +278,7 @@ class Listener:
     def _emitted(self, entries: list[Entry[LiveEvent]], mark: LiveMark | None) -> Iterator[JobEvent]:
         for entry in entries:
             yield from self._gap(entry.number - 1)
-            event, self._told = entry.value, False
+            event, self._said_lost = entry.value, False
             self._cursor = replace(self._cursor, number=event.number)
             data = None if event.binary else json.loads(event.data)
             yield self._event(event.kind, event.at, data, event.data if event.binary else None)

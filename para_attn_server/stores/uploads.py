@@ -19,7 +19,7 @@ _DOCUMENT = "uploads"
 
 
 def store_key(store: JobStore) -> str:
-    """By which this store's uploads are told from those of others below one output root; made where it has none."""
+    """Keeps this store's uploads apart from those of others below one output root; made where it has none."""
     known = store.document(_DOCUMENT)
     if known is None:
         known = {"key": secrets.token_hex(8)}

@@ -89,10 +89,10 @@ def input_kinds(schema: Mapping[str, Any]) -> dict[str, str]:
     return {name: form.removesuffix("-input") for name, form in found if form is not None}
 
 
-def listed_inputs(schema: Mapping[str, Any]) -> set[str]:
-    """Those of them that are lists."""
-    kinds = input_kinds(schema)
-    return {name for name in kinds if any("items" in option for option in _options(schema["properties"][name]))}
+def no_file(inputs: Mapping[str, Any]) -> str:
+    """Why an argument that is no input takes no file. inputs: the model's, by name."""
+    takers = f"files go to {', '.join(inputs)}" if inputs else "the model takes no files"
+    return f"takes no file; {takers}"
 
 
 def misplaced(schema: Mapping[str, Any]) -> bool:

@@ -160,7 +160,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """It has not, and nothing of it is left. error: why, None where it was told to stop. traceback: as in Failed."""
+    """It has not, and nothing of it is left. error: why, None where it was to stop. traceback: as in Failed."""
 
     serial: int
     error: JobError | None = None

@@ -16,13 +16,14 @@ from werkzeug.datastructures import Headers
 from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
 from werkzeug.sansio import multipart
 
-from para_attn_server.core.arguments.inputs import input_kinds
+from para_attn_server.core.arguments.inputs import no_file
 from para_attn_server.core.arguments.request import TOO_MUCH
 from para_attn_server.core.arguments.texts import is_list, read_text, takes_bytes
 from para_attn_server.core.errors import FieldError, InvalidInput, UploadTooLarge
 from para_attn_server.core.uploads import Upload
 from para_attn_server.http.kit.bodies import holds_too_much
 from para_attn_server.http.kit.callers import caller
+from para_attn_server.service.model_info import ModelInfo
 from para_attn_server.service.service import JobService
 
 MAX_UPLOAD = "MAX_UPLOAD"
@@ -56,28 +57,26 @@ def form_arguments(service: JobService, model: str | None = None) -> dict[str, A
 
     A part of type application/json is JSON. Several parts of one name, with or without `[]` behind it, are a list.
     """
-    schema = service.model_info(caller(), model).schema
+    info = service.model_info(caller(), model)
     found: dict[str, list[Any]] = {}
     left = current_app.config["MAX_CONTENT_LENGTH"]
     for part in parts():
         name = part.name.removesuffix("[]")
-        if part.is_file and name in input_kinds(schema):
+        if part.is_file and name in info.inputs:
             value = service.upload(caller(), part.blocks(), f"#/{name}").digest
         else:
             data = part.data(left)
             left -= len(data)
-            value = _bytes_of(name, data, schema) if part.is_file else _value_of(name, data, part.is_json, schema)
+            value = _bytes_of(name, data, info) if part.is_file else _value_of(name, data, part.is_json, info.schema)
         found.setdefault(name, []).append(value)
-    return {name: _joined(name, values, is_list(name, schema)) for name, values in found.items()}
+    return {name: _joined(name, values, is_list(name, info.schema)) for name, values in found.items()}
 
 
-def _bytes_of(name: str, data: bytes, schema: dict[str, Any]) -> str:
+def _bytes_of(name: str, data: bytes, info: ModelInfo) -> str:
     """The content of a file whose argument is no picture, video or sound."""
-    if takes_bytes(name, schema):
+    if takes_bytes(name, info.schema):
         return b64encode(data).decode()
-    inputs = input_kinds(schema)
-    takers = f"files go to {', '.join(inputs)}" if inputs else "the model takes no files"
-    raise _wrong(name, f"takes no file; {takers}")
+    raise _wrong(name, no_file(info.inputs))
 
 
 def _value_of(name: str, data: bytes, is_json: bool, schema: dict[str, Any]) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 from para_attn_server.core import install
 from para_attn_server.rank.encode.kinds import Unencodable
 from para_attn_server.rank.encode.watch import Watch
+from para_attn_server.rank.ffmpeg_program import ffmpeg_program
 
 _NO_SPACE = "No space left on device"
 
@@ -46,9 +47,6 @@ def ffmpeg(of_input: list[str], of_output: list[str], path: Path, chunks: Iterab
 
 
 def _program(suffix: str) -> str:
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-
-        return str(get_ffmpeg_exe())
-    except (ImportError, RuntimeError):
-        raise Unencodable(f"{suffix} needs ffmpeg, which is not installed: {install.VIDEO}") from None
+    if (program := ffmpeg_program()) is None:
+        raise Unencodable(f"{suffix} needs ffmpeg, which is not installed: {install.VIDEO}")
+    return program

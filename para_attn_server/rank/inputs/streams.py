@@ -20,6 +20,7 @@ from PIL import Image
 from para_attn_server.core import install
 from para_attn_server.core.results import Audio, Video
 from para_attn_server.core.uploads import FRAMES_AT_MOST
+from para_attn_server.rank.ffmpeg_program import ffmpeg_program
 from para_attn_server.rank.inputs.undecodable import Undecodable
 
 _DEMUXERS = {
@@ -119,9 +120,6 @@ def _ffmpeg(path: Path, media_type: str, wanted: list[str]) -> Iterator[tuple[IO
 
 
 def _program() -> str:
-    try:
-        from imageio_ffmpeg import get_ffmpeg_exe
-
-        return str(get_ffmpeg_exe())
-    except (ImportError, RuntimeError):
-        raise Undecodable(f"the server cannot decode videos and sounds: it has no ffmpeg; {install.VIDEO}") from None
+    if (program := ffmpeg_program()) is None:
+        raise Undecodable(f"the server cannot decode videos and sounds: it has no ffmpeg; {install.VIDEO}")
+    return program
